@@ -1,0 +1,89 @@
+//! The command line: one file a command. Data goes to stdout, words to stderr.
+//!
+//! Exit codes: 0 done (rejected records are no failure), 1 something was found (differences, a broken pipeline file),
+//! 2 usage, 3 the environment failed.
+
+mod check;
+mod demo;
+mod logging;
+mod produce;
+mod run;
+mod show;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Done.
+pub(crate) const DONE: u8 = 0;
+/// Something was found: differences, a broken pipeline file.
+pub(crate) const FOUND: u8 = 1;
+/// The environment failed: a broker, a disk.
+pub(crate) const FAILED: u8 = 3;
+
+/// Kafka topics into Parquet datasets: exactly once, provably, from one TOML file.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole path on real air-quality readings, with a broker inside the process
+    Demo(demo::DemoArgs),
+    /// Run a pipeline: read its topics and write its dataset
+    Run(run::RunArgs),
+    /// Check pipeline files and report every mistake in them
+    Check(check::CheckArgs),
+    /// Prove that a dataset is what its ledger says
+    Verify(verify::Args),
+    /// Send readings or your own records to a topic
+    Produce(produce::ProduceArgs),
+}
+
+/// How a command prints its data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Says why a command ends, and gives its exit code.
+pub(crate) fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("weir: {error}");
+    ExitCode::from(code)
+}
+
+/// An error and what caused it, in one line; a cause that its error already quotes is not said twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::demo(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Produce(args) => match produce::produce(&args) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &format!("{error:#}")),
+        },
+    }
+}

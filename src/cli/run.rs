@@ -1,0 +1,283 @@
+//! `weir run`: runs pipelines in the foreground, until their topics' end or until it is told to stop.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::show::{bytes, duration, number};
+use super::{DONE, FAILED, FOUND, OutputFormat, logging};
+use crate::pipeline::progress::Snapshot;
+use crate::pipeline::topology::{self, Limits, Running};
+use crate::settings::{Pipeline, Service};
+
+/// How often the progress line changes: on a terminal, and elsewhere.
+const REDRAW: Duration = Duration::from_millis(200);
+const PLAIN_LINE: Duration = Duration::from_secs(10);
+/// What an orderly stop may take beyond the lanes' own deadline, to leave the group.
+const LEAVE: Duration = Duration::from_secs(10);
+/// The exit code of a run that a second signal ended.
+const INTERRUPTED: i32 = 130;
+
+/// Arguments of `weir run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Pipeline files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Read up to where the topics end now, commit, and exit
+    #[arg(long)]
+    until_end: bool,
+    /// How the summary is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: OutputFormat,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs) -> ExitCode {
+    let settings = match Service::load() {
+        Ok(settings) => settings,
+        Err(error) => return super::fail(FOUND, &error),
+    };
+    let Some(pipelines) = load(&args.files) else { return ExitCode::from(FOUND) };
+    if let Some(clash) = clash(&pipelines) {
+        return super::fail(FOUND, &clash);
+    }
+    logging::start(&settings);
+    let outcomes = execute(pipelines, &settings, args.until_end);
+    for outcome in &outcomes {
+        match args.format {
+            OutputFormat::Text => print!("{outcome}"),
+            OutputFormat::Json => println!("{}", outcome.json()),
+        }
+    }
+    ExitCode::from(if outcomes.iter().all(Outcome::is_ok) { DONE } else { FAILED })
+}
+
+fn load(files: &[PathBuf]) -> Option<Vec<Pipeline>> {
+    let mut pipelines = Vec::new();
+    for file in files {
+        match Pipeline::load(file) {
+            Ok(pipeline) => pipelines.push(pipeline),
+            Err(broken) => eprintln!("{}", broken.report()),
+        }
+    }
+    (pipelines.len() == files.len()).then_some(pipelines)
+}
+
+/// Two pipelines that would write one dataset or share one group can't run together.
+fn clash(pipelines: &[Pipeline]) -> Option<String> {
+    for (at, one) in pipelines.iter().enumerate() {
+        for other in &pipelines[..at] {
+            if one.sink.path.join(&one.name) == other.sink.path.join(&other.name) {
+                return Some(format!("two pipelines named {:?} would write the same dataset; rename one", one.name));
+            }
+            if one.source.group == other.source.group {
+                let group = &one.source.group;
+                return Some(format!(
+                    "{:?} and {:?} share the consumer group {group:?}; give one another source.group",
+                    other.name, one.name
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// How a pipeline's run went.
+pub(crate) struct Outcome {
+    name: String,
+    folder: PathBuf,
+    /// What it did.
+    pub(crate) done: Snapshot,
+    elapsed: Duration,
+    /// Why it isn't a success; empty if it is one.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Outcome {
+    fn failed(name: String, reason: String) -> Self {
+        Outcome {
+            name,
+            folder: PathBuf::new(),
+            done: Snapshot::default(),
+            elapsed: Duration::ZERO,
+            failures: vec![reason],
+        }
+    }
+
+    /// Whether everything that was read is committed and nothing was given up.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let positions = self.done.positions.iter().map(|(partition, (to, _))| (partition.to_string(), json!(to)));
+        json!({
+            "pipeline": self.name,
+            "dataset": self.folder,
+            "counts": self.done.counts,
+            "files": self.done.files,
+            "bytes": self.done.bytes,
+            "commits": self.done.commits,
+            "restarts": self.done.restarts,
+            "seconds": self.elapsed.as_secs_f64(),
+            "positions": positions.collect::<serde_json::Map<_, _>>(),
+            "failures": self.failures,
+        })
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.folder.as_os_str().is_empty() {
+            return writeln!(f, "{}: FAILED, {}", self.name, self.failures.join("; "));
+        }
+        let Snapshot { counts, files, bytes: size, commits, positions, restarts, .. } = &self.done;
+        let total = counts.total();
+        let rate = total as f64 / self.elapsed.as_secs_f64().max(1e-9);
+        writeln!(
+            f,
+            "{}: {} records in {} ({} a second)",
+            self.name,
+            number(total),
+            duration(self.elapsed),
+            number(rate as u64)
+        )?;
+        writeln!(f, "  rows        {:>14}", number(counts.row))?;
+        writeln!(f, "  rejected    {:>14}", number(counts.rejected))?;
+        for (class, count) in [("late", counts.late), ("filtered", counts.filtered), ("tombstones", counts.tombstone)] {
+            if count > 0 {
+                writeln!(f, "  {class:<11} {:>14}", number(count))?;
+            }
+        }
+        writeln!(f, "  files       {:>14}   {} in {} commits", number(*files), bytes(*size), number(*commits))?;
+        writeln!(f, "  partitions  {:>14}", positions.len())?;
+        if *restarts > 0 {
+            writeln!(f, "  restarts    {restarts:>14}   of lanes, each from its ledger")?;
+        }
+        writeln!(f, "  dataset     {}", self.folder.display())?;
+        for failure in &self.failures {
+            writeln!(f, "  FAILED      {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs pipelines on an actix system of their own, until they end or a signal ends them.
+pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until_end: bool) -> Vec<Outcome> {
+    // Each pipeline gets its share of the process's limit.
+    let memory = settings.limits.memory / pipelines.len().max(1);
+    let limits = Limits { memory, drain: settings.limits.drain };
+    let restarts = settings.restart;
+    let system = actix::System::new();
+    let outcomes = system.block_on(async move {
+        let ctrl_c = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
+        let terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
+        let (mut running, mut outcomes) = (Vec::new(), Vec::new());
+        for pipeline in pipelines {
+            let name = pipeline.name.clone();
+            match topology::start(pipeline, limits, restarts, until_end).await {
+                Ok(started) => running.push(started),
+                Err(error) => {
+                    let reason = super::chain(&error);
+                    tracing::error!(pipeline = name, reason, "pipeline can't start");
+                    outcomes.push(Outcome::failed(name, reason));
+                }
+            }
+        }
+        outcomes.extend(watch(running, [ctrl_c, terminate], limits.drain + LEAVE).await);
+        outcomes
+    });
+    // The end of a runtime waits for its blocking threads; what still asks a broker has nothing to say any more.
+    std::mem::forget(system);
+    outcomes
+}
+
+/// Shows progress and waits for the end; a first signal stops in order, a second one at once.
+async fn watch(
+    mut running: Vec<Running>,
+    [mut ctrl_c, mut terminate]: [tokio::signal::unix::Signal; 2],
+    deadline: Duration,
+) -> Vec<Outcome> {
+    let runs: Vec<_> = running.iter().map(|running| running.run.clone()).collect();
+    let mut ends = Vec::new();
+    for running in &mut running {
+        ends.push(running.take_ends());
+    }
+    let mut all = Box::pin(async move {
+        let mut failures = Vec::new();
+        for end in ends {
+            failures.push(end.await);
+        }
+        failures
+    });
+    let bar = logging::bar();
+    let mut redraw = tokio::time::interval(if std::io::stderr().is_terminal() { REDRAW } else { PLAIN_LINE });
+    redraw.tick().await;
+    let mut stop_by = None;
+    let failures = loop {
+        let late = async {
+            match stop_by {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            failures = &mut all => break failures,
+            _ = ctrl_c.recv() => {}
+            _ = terminate.recv() => {}
+            _ = redraw.tick() => {
+                for run in &runs {
+                    logging::progress(&line(&run.pipeline.name, &run.progress.snapshot(), run.progress.started().elapsed()));
+                }
+                continue;
+            }
+            () = late => {
+                tracing::error!(seconds = deadline.as_secs(), "lanes did not drain in time; what they had is read again at the next start");
+                let reason = "it did not stop in time; what was not committed is read again at the next start";
+                break vec![vec![reason.to_owned()]; runs.len()];
+            }
+        }
+        if stop_by.is_some() {
+            eprintln!("weir: ended at once; what was not committed is read again at the next start");
+            std::process::exit(INTERRUPTED);
+        }
+        tracing::info!("stopping: lanes commit what they have; a second signal ends at once");
+        running.iter().for_each(Running::stop);
+        stop_by = Some(tokio::time::Instant::now() + deadline);
+    };
+    bar.finish_and_clear();
+    let outcome = |(run, mut failures): (std::sync::Arc<topology::Run>, Vec<String>)| {
+        let done = run.progress.snapshot();
+        if let Some(left) = done.remaining().filter(|left| *left > 0 && failures.is_empty() && done.parked.is_empty()) {
+            failures.push(format!("it was stopped {} positions before the topics' end", number(left.unsigned_abs())));
+        }
+        failures.extend(done.parked.iter().map(|(partition, reason)| {
+            let name = format!("{partition}: ");
+            format!("{partition} is parked: {}", reason.strip_prefix(&name).unwrap_or(reason))
+        }));
+        let folder = std::path::absolute(run.folder()).unwrap_or_else(|_| run.folder());
+        Outcome { name: run.pipeline.name.clone(), folder, done, elapsed: run.progress.started().elapsed(), failures }
+    };
+    runs.into_iter().zip(failures).map(outcome).collect()
+}
+
+/// One line that says how far a run is.
+fn line(name: &str, now: &Snapshot, elapsed: Duration) -> String {
+    let rate = (now.read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64;
+    let left =
+        now.remaining().map(|left| format!(", {} positions to go", number(left.unsigned_abs()))).unwrap_or_default();
+    format!(
+        "{name}: {} records read, {} committed ({} rejected) in {} files, {} a second{left}",
+        number(now.read),
+        number(now.counts.total()),
+        number(now.counts.rejected),
+        number(now.files),
+        number(rate),
+    )
+}

@@ -1,0 +1,156 @@
+//! What can be wrong with a record: a closed list of rules, and the words that say what was expected and what was found.
+//!
+//! The list is part of what users see (the column `rule` of `rejects/`), so a name in it never changes its meaning.
+
+use crate::decode::scan::Syntax;
+
+/// Characters of a value that a reason repeats at the most.
+const SHOWN: usize = 60;
+
+/// The rule that a rejected record breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// The payload is not JSON (RFC 8259, strictly).
+    Json,
+    /// Objects and arrays are nested more deeply than [`crate::decode::schema::DEPTH_MAX`].
+    Depth,
+    /// The payload is not UTF-8.
+    Utf8,
+    /// Something follows the payload's one value.
+    Trailing,
+    /// A field that is read stands twice in its object.
+    Duplicate,
+    /// A value is of another type than its column, or the payload is no object.
+    Type,
+    /// A number or an instant is too large or too small for its column's type.
+    Range,
+    /// A text is not a time or a date in the column's format.
+    Time,
+    /// A local time that a daylight-saving change skips.
+    Gap,
+    /// A local time that a daylight-saving change repeats.
+    Fold,
+    /// There is no value where one is required.
+    Required,
+    /// A value is below the column's `min`.
+    Min,
+    /// A value is above the column's `max`.
+    Max,
+    /// A value is not one of the column's `one_of`.
+    OneOf,
+    /// A text does not match the column's `pattern`.
+    Pattern,
+    /// A text has more characters than the column's `max_length`.
+    MaxLength,
+    /// A top-level field that no column reads, where `unknown_fields = "reject"`.
+    UnknownField,
+}
+
+impl Rule {
+    /// The name in the column `rule` of `rejects/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Json => "json",
+            Rule::Depth => "depth",
+            Rule::Utf8 => "utf8",
+            Rule::Trailing => "trailing",
+            Rule::Duplicate => "duplicate",
+            Rule::Type => "type",
+            Rule::Range => "range",
+            Rule::Time => "time",
+            Rule::Gap => "gap",
+            Rule::Fold => "fold",
+            Rule::Required => "required",
+            Rule::Min => "min",
+            Rule::Max => "max",
+            Rule::OneOf => "one_of",
+            Rule::Pattern => "pattern",
+            Rule::MaxLength => "max_length",
+            Rule::UnknownField => "unknown_field",
+        }
+    }
+
+    /// The name in the column `stage` of `rejects/`: `decode` where the bytes don't give a value of the column's type,
+    /// `validate` where the value breaks a rule of the definition.
+    pub fn stage(self) -> &'static str {
+        match self {
+            Rule::Required
+            | Rule::Min
+            | Rule::Max
+            | Rule::OneOf
+            | Rule::Pattern
+            | Rule::MaxLength
+            | Rule::UnknownField => "validate",
+            _ => "decode",
+        }
+    }
+}
+
+/// A broken rule, and what was expected and found, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) rule: Rule,
+    pub(crate) reason: String,
+}
+
+impl Problem {
+    pub(crate) fn new(rule: Rule, reason: String) -> Problem {
+        Problem { rule, reason }
+    }
+
+    /// "expected X, found Y"
+    pub(crate) fn expected(rule: Rule, expected: &str, found: &str) -> Problem {
+        Problem::new(rule, format!("expected {expected}, found {found}"))
+    }
+
+    /// A payload that could not be read on from some byte of it.
+    pub(crate) fn syntax(fault: &Syntax, payload: &str) -> Problem {
+        let at = fault.at;
+        let reason = match fault.rule {
+            Rule::Depth => format!("expected at most {} levels of nesting, found more at byte {at}", fault.expected),
+            Rule::Duplicate => format!("expected each field once, found {} again at byte {at}", key_at(payload, at)),
+            Rule::Trailing => format!("expected one object, found {} after it at byte {at}", found_at(payload, at)),
+            _ => format!("expected {} at byte {at}, found {}", fault.expected, found_at(payload, at)),
+        };
+        Problem::new(fault.rule, reason)
+    }
+
+    /// A payload that is not UTF-8 from some byte on.
+    pub(crate) fn utf8(payload: &[u8], at: usize) -> Problem {
+        let found = payload.get(at).map_or_else(|| END.to_owned(), |byte| format!("the byte 0x{byte:02x}"));
+        Problem::new(Rule::Utf8, format!("expected UTF-8, found {found} at byte {at}"))
+    }
+}
+
+const END: &str = "the end of the payload";
+
+/// The character at a byte of a payload, for people.
+fn found_at(payload: &str, at: usize) -> String {
+    match payload.get(at..).and_then(|rest| rest.chars().next()) {
+        None => END.to_owned(),
+        Some(found) if found.is_control() => {
+            format!("the control character U+{:04X}", u32::from(found))
+        }
+        Some(found) => format!("`{found}`"),
+    }
+}
+
+/// The key whose opening quote stands at a byte of a payload, as written.
+fn key_at(payload: &str, at: usize) -> String {
+    let rest = payload.get(at + 1..).unwrap_or_default();
+    let mut escaped = false;
+    let end = rest.find(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    format!("`{}`", shorten(&rest[..end.unwrap_or(rest.len())]))
+}
+
+/// The beginning of a text, and how long all of it is where that is not everything.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+    }
+}

@@ -1,0 +1,174 @@
+//! One partition's chain of entries: where it starts, how the next entry is made, what its files are called.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::commit;
+use super::dataset::{Dataset, read_json};
+use super::entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
+use super::error::LedgerError;
+use super::names;
+use crate::window::WindowState;
+
+/// The end of a chain, durable, with all its files published: from here a lane may read on and commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The newest entry's number.
+    pub sequence: u64,
+    /// The position that it ends at: the next one to read.
+    pub to: i64,
+    /// The leader epoch of `to`, where known.
+    pub leader_epoch: Option<i32>,
+    /// The windows' state at `to`.
+    pub window: WindowState,
+    /// When the entry was written, in milliseconds since 1970.
+    pub written_at_ms: i64,
+}
+
+impl Tip {
+    pub(super) fn of(entry: &Entry) -> Tip {
+        Tip {
+            sequence: entry.sequence,
+            to: entry.to,
+            leader_epoch: entry.leader_epoch,
+            window: entry.window.clone(),
+            written_at_ms: entry.written_at_ms,
+        }
+    }
+}
+
+/// What a lane has to say about its next entry; [`Chain::entry`] knows the rest.
+#[derive(Debug, Clone)]
+pub struct NextEntry {
+    /// The position after the last one covered.
+    pub to: i64,
+    /// The leader epoch of `to`, where known.
+    pub leader_epoch: Option<i32>,
+    /// Records by class, of the range.
+    pub counts: Counts,
+    /// The windows' state at `to`.
+    pub window: WindowState,
+    /// Why it is written.
+    pub reason: Reason,
+    /// The staged files, closed.
+    pub files: Vec<FileEntry>,
+}
+
+/// A partition's chain. Cheap to make; it holds no state of the disk.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    pub(super) dataset: Dataset,
+    topic: String,
+    topic_id: String,
+    partition: i32,
+    /// How the names of its staged files begin.
+    pub(super) prefix: String,
+}
+
+impl Chain {
+    pub(super) fn new(dataset: Dataset, topic: &str, topic_id: &str, partition: i32) -> Chain {
+        let prefix = names::staged_prefix(topic, topic_id, partition);
+        Chain { dataset, topic: topic.to_owned(), topic_id: topic_id.to_owned(), partition, prefix }
+    }
+
+    /// The chain that an entry belongs to.
+    pub(super) fn of(dataset: &Dataset, entry: &Entry) -> Chain {
+        Chain::new(dataset.clone(), &entry.topic, &entry.topic_id, entry.partition)
+    }
+
+    /// Fixes the position at which the chain starts, before the first record is read. Where another process already did,
+    /// this one adopts the other's chain, wherever that ends by now.
+    pub fn start(&self, position: i64, window: WindowState) -> Result<Tip, LedgerError> {
+        self.dataset.disk().make_dir(&self.folder())?;
+        let next = NextEntry {
+            to: position,
+            leader_epoch: None,
+            counts: Counts::default(),
+            window,
+            reason: Reason::Start,
+            files: vec![],
+        };
+        let entry = self.build(0, position, next);
+        let result = commit::commit(&self.dataset, &[entry]).pop().expect("one entry, one result");
+        match result {
+            Err(LedgerError::Fenced { .. }) => {
+                Ok(self.recover()?.expect("entries are never deleted, so entry 0 is still there"))
+            }
+            result => result,
+        }
+    }
+
+    /// Names for a new file of the entry `sequence`. `hive_path` is `key=value/…`, already encoded, or empty. The names are
+    /// new for every call, so that no attempt ever meets another's file.
+    pub fn name(&self, sequence: u64, side: Side, hive_path: &str, n: u32) -> StagedName {
+        names::file(&self.topic, &self.prefix, self.partition, sequence, side, hive_path, n)
+    }
+
+    /// The entry after `tip`.
+    ///
+    /// **Invariant:** ranges are contiguous, and the counts are those of the files: what breaks either is a bug, so it
+    /// panics.
+    pub fn entry(&self, tip: &Tip, next: NextEntry) -> Entry {
+        assert!(tip.to <= next.to, "{self}: an entry to {} cannot follow one to {}", next.to, tip.to);
+        for (side, counted) in next.counts.by_side() {
+            let rows: u64 = next.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
+            assert_eq!(rows, counted, "{self}: rows in files of {} and records counted", side.folder());
+        }
+        self.build(tip.sequence + 1, tip.to, next)
+    }
+
+    fn build(&self, sequence: u64, from: i64, next: NextEntry) -> Entry {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Entry {
+            format: FORMAT,
+            instance: names::instance().to_owned(),
+            pipeline: self.dataset.pipeline().to_owned(),
+            topic: self.topic.clone(),
+            topic_id: self.topic_id.clone(),
+            partition: self.partition,
+            sequence,
+            from,
+            to: next.to,
+            leader_epoch: next.leader_epoch,
+            counts: next.counts,
+            window: next.window,
+            reason: next.reason,
+            written_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            files: next.files,
+        }
+    }
+
+    /// The folder of its entries.
+    pub(super) fn folder(&self) -> PathBuf {
+        let topic = self.dataset.disk().path("ledger").join(names::topic_folder(&self.topic));
+        topic.join(names::encode(&self.topic_id)).join(self.partition.to_string())
+    }
+
+    /// Where an entry is, or would be.
+    pub(super) fn entry_path(&self, sequence: u64) -> PathBuf {
+        self.folder().join(names::entry_name(sequence))
+    }
+
+    /// Reads an entry; none if there is none of that number.
+    pub(super) fn read(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+        let path = self.entry_path(sequence);
+        let entry: Entry = match read_json(&path) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            read => read?,
+        };
+        let own = (&*self.topic, &*self.topic_id, self.partition, sequence);
+        let found = (&*entry.topic, &*entry.topic_id, entry.partition, entry.sequence);
+        if found != own || entry.from > entry.to {
+            let reason =
+                format!("it says that it is {found:?} from {} to {}, its place says {own:?}", entry.from, entry.to);
+            return Err(LedgerError::Unreadable { path, reason });
+        }
+        Ok(Some(entry))
+    }
+}
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.topic, self.partition)
+    }
+}

@@ -1,0 +1,122 @@
+//! A commit: entries of several chains and all their files, step by step, so that they share their fsyncs.
+//!
+//! The steps carry the names that they have in the protocol's model (`tests/model/ledger_model.rs`): fsync staged files,
+//! fsync staging/, link entry (**the commit point**), fsync ledger directory, look for a newer checkpoint, publish, fsync
+//! data/ and rejects/, unlink staged names. An entry that fails a step drops out, and the others go on. If it fails after
+//! its link, its records are committed all the same: the lane is told of the error, and finds the entry when it recovers.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::chain::{Chain, Tip};
+use super::dataset::{Dataset, json};
+use super::entry::Entry;
+use super::error::LedgerError;
+use super::{names, publish};
+use crate::failpoint;
+
+/// Commits entries of different chains, and says how each went. Blocks.
+pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
+    let disk = dataset.disk();
+    let mut batch = Batch::new(dataset, entries);
+    failpoint::hit("commit.before_write_entry");
+    batch.step(|one| disk.write(&one.temporary, &json(one.entry)));
+    failpoint::hit("commit.before_sync_files");
+    let synced = disk.sync_many(batch.paths(|one| one.staged_files()));
+    batch.step(|one| one.unless_fenced(synced.all(one.staged_files())).and_then(|()| one.check_sizes()));
+    failpoint::hit("commit.before_sync_staging");
+    let staging = disk.sync(&disk.path(names::STAGING));
+    batch.step(|_| staging.clone());
+    failpoint::hit("commit.before_link");
+    batch.step(|one| one.link());
+    failpoint::hit("commit.after_link");
+    let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
+    batch.step(|one| synced.all([one.chain.folder()]));
+    failpoint::hit("commit.after_sync_ledger");
+    // Here goes the look for a newer checkpoint, when there are any: covered means fenced.
+    let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
+    let mut published = publish::publish(dataset, &committed).into_iter();
+    batch.step(|one| published.next().expect("one result an entry").and_then(|()| super::disk::unlink(&one.temporary)));
+    failpoint::hit("commit.before_reply");
+    batch.all.into_iter().map(|one| one.result.map(|()| Tip::of(one.entry))).collect()
+}
+
+/// The entries of a commit.
+struct Batch<'a> {
+    all: Vec<One<'a>>,
+}
+
+/// One entry on its way.
+struct One<'a> {
+    entry: &'a Entry,
+    chain: Chain,
+    /// The entry under its name in `staging/`.
+    temporary: PathBuf,
+    result: Result<(), LedgerError>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(dataset: &Dataset, entries: &'a [Entry]) -> Batch<'a> {
+        let one = |entry: &'a Entry| {
+            let chain = Chain::of(dataset, entry);
+            let name = names::staged(&chain.prefix, entry.sequence, "entry", &names::random(), "json");
+            One { entry, chain, temporary: dataset.disk().path(&name), result: Ok(()) }
+        };
+        Batch { all: entries.iter().map(one).collect() }
+    }
+
+    /// Takes every entry that is still in through one step.
+    fn step(&mut self, mut step: impl FnMut(&One) -> Result<(), LedgerError>) {
+        for one in self.all.iter_mut().filter(|one| one.result.is_ok()) {
+            one.result = step(one);
+        }
+    }
+
+    /// The paths of every entry that is still in, each once.
+    fn paths(&self, paths: impl Fn(&One) -> Vec<PathBuf>) -> BTreeSet<PathBuf> {
+        self.all.iter().filter(|one| one.result.is_ok()).flat_map(paths).collect()
+    }
+}
+
+impl One<'_> {
+    /// Its staged files, and itself.
+    fn staged_files(&self) -> Vec<PathBuf> {
+        let disk = self.chain.dataset.disk();
+        let files = self.entry.files.iter().map(|file| disk.path(&file.staged));
+        files.chain([self.temporary.clone()]).collect()
+    }
+
+    fn check_sizes(&self) -> Result<(), LedgerError> {
+        let disk = self.chain.dataset.disk();
+        self.entry.files.iter().try_for_each(|file| publish::check_size(self.entry, file, &disk.path(&file.staged)))
+    }
+
+    /// The commit point.
+    fn link(&self) -> Result<(), LedgerError> {
+        let path = self.chain.entry_path(self.entry.sequence);
+        match fs::hard_link(&self.temporary, &path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(self.fenced()?),
+            Err(error) => self.unless_fenced(Err(LedgerError::io("link", path)(error))),
+        }
+    }
+
+    /// A staged file that is gone was swept by an instance that found this sequence taken: that is fencing, not damage.
+    fn unless_fenced(&self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        match result {
+            Err(error) if error.is_not_found() && self.chain.entry_path(self.entry.sequence).exists() => {
+                Err(self.fenced()?)
+            }
+            result => result,
+        }
+    }
+
+    fn fenced(&self) -> Result<LedgerError, LedgerError> {
+        let sequence = self.entry.sequence;
+        let winner = self.chain.read(sequence)?.map_or("gone by now".to_owned(), |entry| entry.instance);
+        let path = self.chain.entry_path(sequence);
+        Ok(LedgerError::Fenced { chain: self.chain.to_string(), sequence, winner, path })
+    }
+}

@@ -1,0 +1,291 @@
+//! A dataset's folder: what is made once when a pipeline first writes there, and compared whenever one opens it again.
+//!
+//! `ledger/dataset.json` holds what every file of the dataset must agree on, `ledger/pipelines/` every definition that
+//! ever wrote here, and `ledger/<topic>/<topic id>/topic.json` how many partitions a topic had when it was first seen.
+//! All are made by create-if-absent, so of two processes that start at the same time one adopts what the other made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::chain::Chain;
+use super::disk::{self, Disk};
+use super::entry::{FORMAT, Side};
+use super::error::LedgerError;
+use super::names;
+
+/// What all files of a dataset agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The dataset's name: the pipeline's.
+    pub name: String,
+    /// The Kafka cluster that its offsets belong to.
+    pub cluster_id: String,
+    /// The columns in order; hive keys may be among them, though they are no columns of the files.
+    pub columns: Vec<ColumnIdentity>,
+    /// The hive keys, outermost first.
+    pub partition_by: Vec<String>,
+}
+
+/// A column's name and type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnIdentity {
+    /// The column's name.
+    pub name: String,
+    /// The type, by [`ColumnIdentity::of`].
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl ColumnIdentity {
+    /// The columns of an Arrow schema. The types' names are our own where a dataset can have them, because Arrow's change
+    /// from version to version.
+    pub fn of(schema: &Schema) -> Vec<ColumnIdentity> {
+        let column = |field: &Arc<arrow::datatypes::Field>| ColumnIdentity {
+            name: field.name().clone(),
+            kind: type_name(field.data_type()),
+        };
+        schema.fields().iter().map(column).collect()
+    }
+}
+
+fn type_name(kind: &DataType) -> String {
+    match kind {
+        DataType::Utf8 => "string".to_owned(),
+        DataType::Boolean => "bool".to_owned(),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if matches!(&**zone, "UTC" | "+00:00") => {
+            "timestamp[us, UTC]".to_owned()
+        }
+        DataType::Date32 => "date".to_owned(),
+        DataType::Binary => "binary".to_owned(),
+        number if number.is_numeric() => format!("{number:?}").to_lowercase(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A pipeline's definition as written, for `ledger/pipelines/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// SHA-256 of the text, hex.
+    pub hash: String,
+    /// The text, its variables not filled in.
+    pub text: String,
+}
+
+/// `ledger/dataset.json`.
+#[derive(Serialize, Deserialize)]
+struct DatasetFile {
+    format: u32,
+    /// Made anew with the dataset: tells it from one of the same name that was there before.
+    id: String,
+    #[serde(flatten)]
+    identity: Identity,
+}
+
+/// `ledger/<topic>/<topic id>/topic.json`: a topic when it was first seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// The topic's name.
+    pub topic: String,
+    /// Its id.
+    pub topic_id: String,
+    /// Partitions it had then. One with this number or a higher one appeared later, and starts at its beginning.
+    #[serde(rename = "partitions")]
+    pub partitions_at_start: i32,
+}
+
+/// A dataset's folder. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Disk,
+    id: String,
+    identity: Identity,
+    /// Hash of the definition that this process writes under; empty for a reader.
+    pipeline: String,
+}
+
+impl Dataset {
+    /// Opens a dataset to write to it, and makes it if it isn't there.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns or other hive keys.
+    pub fn open(folder: &Path, identity: &Identity, definition: Definition) -> Result<Dataset, LedgerError> {
+        let disk = Disk::new(absolute(folder)?);
+        disk.make_root()?;
+        for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
+            disk.make_dir(&disk.path(name))?;
+        }
+        let path = disk.path("ledger/dataset.json");
+        let content = DatasetFile { format: FORMAT, id: names::random(), identity: identity.clone() };
+        disk.create_if_absent(&temporary(&disk, "dataset"), &path, &json(&content))?;
+        let DatasetFile { id, identity: there, .. } = read_dataset_file(&path)?;
+        let differences = differences(&there, identity);
+        if !differences.is_empty() {
+            return Err(LedgerError::OtherDataset { folder: disk.root, differences });
+        }
+        let path = disk.path(&format!("ledger/pipelines/{}.toml", names::encode(&definition.hash)));
+        disk.create_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
+        Ok(Dataset { inner: Arc::new(Inner { disk, id, identity: there, pipeline: definition.hash }) })
+    }
+
+    /// Opens a dataset that is there, to read its ledger. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotADataset`] if it isn't there.
+    pub fn existing(folder: &Path) -> Result<Dataset, LedgerError> {
+        let disk = Disk::new(absolute(folder)?);
+        let DatasetFile { id, identity, .. } = match read_dataset_file(&disk.path("ledger/dataset.json")) {
+            Err(error) if error.is_not_found() => {
+                return Err(LedgerError::NotADataset { folder: disk.root });
+            }
+            read => read?,
+        };
+        Ok(Dataset { inner: Arc::new(Inner { disk, id, identity, pipeline: String::new() }) })
+    }
+
+    /// What a topic was like when this dataset first saw it; now, if it never did.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherTopic`] if the dataset holds records of another topic of that name.
+    pub fn topic(&self, topic: &str, topic_id: &str, partitions_now: i32) -> Result<Topic, LedgerError> {
+        let folder = self.disk().path("ledger").join(names::topic_folder(topic));
+        let own = names::encode(topic_id);
+        for other in disk::list(&folder)?.into_iter().filter(|name| *name != own) {
+            if has_chain(&folder.join(&other))? {
+                return Err(LedgerError::OtherTopic {
+                    topic: topic.to_owned(),
+                    expected: names::decode(&other).unwrap_or(other),
+                    found: topic_id.to_owned(),
+                    folder: self.folder().to_owned(),
+                });
+            }
+        }
+        let path = folder.join(own).join("topic.json");
+        self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
+        let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
+        self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
+        read_json(&path)
+    }
+
+    /// The chain of a partition. Nothing is read or made yet.
+    pub fn chain(&self, topic: &str, topic_id: &str, partition: i32) -> Chain {
+        Chain::new(self.clone(), topic, topic_id, partition)
+    }
+
+    /// The dataset's folder, absolute.
+    pub fn folder(&self) -> &Path {
+        &self.disk().root
+    }
+
+    /// What no other dataset shares with it, but its own copies.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// What all its files agree on.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.inner.disk
+    }
+
+    pub(super) fn pipeline(&self) -> &str {
+        &self.inner.pipeline
+    }
+
+    /// The columns that a side's files must have; none are fixed for rejects.
+    pub(super) fn columns(&self, side: Side) -> Option<Vec<ColumnIdentity>> {
+        let identity = self.identity();
+        let in_files = |column: &&ColumnIdentity| !identity.partition_by.contains(&column.name);
+        (side != Side::Rejects).then(|| identity.columns.iter().filter(in_files).cloned().collect())
+    }
+}
+
+fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {
+    std::path::absolute(folder).map_err(LedgerError::io("find", folder))
+}
+
+fn temporary(disk: &Disk, what: &str) -> PathBuf {
+    disk.path(names::STAGING).join(format!("{what}.{}.tmp", names::random()))
+}
+
+/// Whether any partition of a topic id's folder has an entry.
+fn has_chain(folder: &Path) -> Result<bool, LedgerError> {
+    if !folder.is_dir() {
+        return Ok(false);
+    }
+    for partition in disk::list(folder)? {
+        let partition = folder.join(partition);
+        if partition.is_dir() && disk::list(&partition)?.iter().any(|name| names::entry_sequence(name).is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn differences(there: &Identity, wanted: &Identity) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut compare = |what: &str, there: &str, wanted: &str| {
+        if there != wanted {
+            out.push(format!("{what} is {there} there and {wanted} in the pipeline"));
+        }
+    };
+    compare("its name", &there.name, &wanted.name);
+    compare("the Kafka cluster's id", &there.cluster_id, &wanted.cluster_id);
+    compare("partition_by", &format!("{:?}", there.partition_by), &format!("{:?}", wanted.partition_by));
+    column_differences(&there.columns, &wanted.columns, &mut compare);
+    out
+}
+
+fn column_differences(there: &[ColumnIdentity], wanted: &[ColumnIdentity], compare: &mut impl FnMut(&str, &str, &str)) {
+    let kind = |columns: &[ColumnIdentity], name: &str| {
+        columns.iter().find(|column| column.name == name).map_or("missing".to_owned(), |column| column.kind.clone())
+    };
+    let added = wanted.iter().filter(|column| !there.iter().any(|old| old.name == column.name));
+    let mut same_columns = true;
+    for column in there.iter().chain(added) {
+        let (old, new) = (kind(there, &column.name), kind(wanted, &column.name));
+        same_columns &= old == new;
+        compare(&format!("the column {}", column.name), &old, &new);
+    }
+    if same_columns {
+        let order =
+            |columns: &[ColumnIdentity]| columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ");
+        compare("the columns' order", &order(there), &order(wanted));
+    }
+}
+
+fn read_dataset_file(path: &Path) -> Result<DatasetFile, LedgerError> {
+    read_json(path)
+}
+
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut out = serde_json::to_vec_pretty(value).expect("the ledger's types have no map with keys other than text");
+    out.push(b'\n');
+    out
+}
+
+/// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, LedgerError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: Option<u32>,
+    }
+    let content = std::fs::read(path).map_err(LedgerError::io("read", path))?;
+    let unreadable =
+        |error: serde_json::Error| LedgerError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+    match serde_json::from_slice::<Version>(&content).map_err(unreadable)?.format {
+        Some(found) if found != FORMAT => Err(LedgerError::Format { path: path.to_owned(), found, known: FORMAT }),
+        _ => serde_json::from_slice(&content).map_err(unreadable),
+    }
+}

@@ -1,0 +1,169 @@
+//! A ledger entry: what one commit made durable, and the state from which its lane goes on.
+
+use std::ops::{Add, AddAssign};
+
+use serde::{Deserialize, Serialize};
+
+use crate::window::{WindowId, WindowState};
+
+/// The version of the ledger's format that this code writes.
+pub const FORMAT: u32 = 1;
+
+/// One link of a partition's chain. Its name is its sequence number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// The process that wrote it: host, process id and a random part, for people.
+    pub instance: String,
+    /// SHA-256 of the pipeline definition it was written under.
+    pub pipeline: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's id, by which a topic made again under the same name is told apart.
+    pub topic_id: String,
+    /// The partition.
+    pub partition: i32,
+    /// The entry's number in its chain, from 0.
+    pub sequence: u64,
+    /// First position covered.
+    pub from: i64,
+    /// The position after the last one covered.
+    pub to: i64,
+    /// Leader epoch of `to`, where known.
+    pub leader_epoch: Option<i32>,
+    /// Records by class.
+    pub counts: Counts,
+    /// The windows' state at `to`.
+    pub window: WindowState,
+    /// Why it was written.
+    pub reason: Reason,
+    /// When, in milliseconds since 1970; for people.
+    pub written_at_ms: i64,
+    /// The files that this entry makes part of the dataset.
+    pub files: Vec<FileEntry>,
+}
+
+/// Why an entry was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Entry 0: fixes where the chain starts.
+    Start,
+    /// A file had all its windows.
+    Windows,
+    /// A file had all its rows.
+    Rows,
+    /// A file had all its bytes.
+    Bytes,
+    /// The oldest uncommitted record was old enough.
+    Age,
+    /// The partition had nothing more to read.
+    Idle,
+    /// The lane was asked to end.
+    Drain,
+    /// Memory ran short and this lane held the most.
+    Memory,
+}
+
+/// Records by class; every record that read_committed shows is in exactly one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Rows in `data/`.
+    pub row: u64,
+    /// Rows in `rejects/`.
+    pub rejected: u64,
+    /// Rows that came after their window had closed.
+    pub late: u64,
+    /// Records that the pipeline leaves out.
+    pub filtered: u64,
+    /// Records without a value.
+    pub tombstone: u64,
+}
+
+impl Counts {
+    /// All records.
+    pub fn total(&self) -> u64 {
+        self.row + self.rejected + self.late + self.filtered + self.tombstone
+    }
+
+    /// The classes whose records are rows of files, and in which tree.
+    pub fn by_side(&self) -> [(Side, u64); 3] {
+        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late)]
+    }
+}
+
+impl Add for Counts {
+    type Output = Counts;
+    fn add(self, other: Counts) -> Counts {
+        Counts {
+            row: self.row + other.row,
+            rejected: self.rejected + other.rejected,
+            late: self.late + other.late,
+            filtered: self.filtered + other.filtered,
+            tombstone: self.tombstone + other.tombstone,
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        *self = *self + other;
+    }
+}
+
+/// Which of the dataset's trees a file is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// `data/`: good rows.
+    Data,
+    /// `rejects/`: the quarantine.
+    Rejects,
+    /// `late/`: rows that came after their window had closed.
+    Late,
+}
+
+impl Side {
+    /// The folder's name.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Side::Data => "data",
+            Side::Rejects => "rejects",
+            Side::Late => "late",
+        }
+    }
+}
+
+/// A finished file. Its two names are opaque to everything but the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The tree it belongs to.
+    pub side: Side,
+    /// Its name in the dataset, relative to the dataset's folder, with `/` between the parts.
+    pub path: String,
+    /// Its name before it is published, relative to the dataset's folder.
+    pub staged: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, hex.
+    pub sha256: String,
+    /// The first and last window whose rows it holds; none for rejects.
+    pub windows: Option<(WindowId, WindowId)>,
+    /// Smallest and largest event time, microseconds since 1970, where the pipeline has event time.
+    pub event_time: Option<(i64, i64)>,
+}
+
+/// The two names of a file that is being made, relative to the dataset's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedName {
+    /// Where it is written.
+    pub staged: String,
+    /// Where it will be published.
+    pub path: String,
+}

@@ -1,0 +1,106 @@
+//! What can go wrong with a ledger. Every message says what, where, which value, and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the one from which a lane
+/// goes on by itself, from the ledger.
+#[derive(Debug, Clone, Error)]
+#[allow(missing_docs)] // The messages say what each field is.
+pub enum LedgerError {
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: Arc<io::Error>,
+    },
+
+    #[error(
+        "an earlier fsync of {} failed, so what the disk holds of it is unknown. Check the disk, then start weir again",
+        path.display()
+    )]
+    NotDurable { path: PathBuf },
+
+    #[error(
+        "another writer ({winner}) has already written {}, entry {sequence} of {chain}: this one is fenced and goes on \
+         from the ledger. If it happens again and again, two weir processes with different consumer groups write the \
+         same dataset",
+        path.display()
+    )]
+    Fenced { chain: String, sequence: u64, winner: String, path: PathBuf },
+
+    #[error(
+        "the ledger of {chain} has a hole: {} is missing, but entry {last} is there. Entries are never deleted by weir; \
+         put the file back from a backup",
+        path.display()
+    )]
+    Hole { chain: String, path: PathBuf, last: u64 },
+
+    #[error(
+        "the ledger of {chain} is broken: {} starts at position {found}, but the entry before it ends at {expected}. \
+         weir does not go on, because records would be lost or doubled; put the ledger back from a backup",
+        path.display()
+    )]
+    Broken { chain: String, path: PathBuf, expected: i64, found: i64 },
+
+    #[error("{} is not readable as a part of the ledger: {reason}. Put it back from a backup", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+
+    #[error(
+        "{} has ledger format {found}, this weir knows {known}: it was written by a newer weir. Use that one",
+        path.display()
+    )]
+    Format { path: PathBuf, found: u32, known: u32 },
+
+    #[error(
+        "{} is named by entry {sequence} of {chain}, but neither it nor its staged file {} is there. Put one of them back \
+         from a backup; weir does not go on without it, because its rows would be lost",
+        path.display(), staged.display()
+    )]
+    FileLost { chain: String, sequence: u64, path: PathBuf, staged: PathBuf },
+
+    #[error(
+        "{} is not the file that entry {sequence} of {chain} names: expected {expected}, found {found}. weir never \
+         overwrites a file; move it away or put the right one back from a backup",
+        path.display()
+    )]
+    FileDiffers { chain: String, sequence: u64, path: PathBuf, expected: String, found: String },
+
+    #[error(
+        "the dataset {} was made differently: {}. Give the pipeline another name (a new dataset), or move the old \
+         dataset's folder away, or put the old definition back (ledger/pipelines/ holds every one that wrote here)",
+        folder.display(), differences.join("; ")
+    )]
+    OtherDataset { folder: PathBuf, differences: Vec<String> },
+
+    #[error(
+        "the topic {topic} was deleted and made again: its id is {found}, but the dataset {} holds records of {expected}. \
+         Offsets started again at 0, so the two can't be one chain. Give the pipeline another name (a new dataset), or \
+         move the old dataset's folder away",
+        folder.display()
+    )]
+    OtherTopic { topic: String, expected: String, found: String, folder: PathBuf },
+
+    #[error(
+        "{} is not a dataset: it has no ledger/dataset.json. It should be the folder <sink.path>/<pipeline's name>",
+        folder.display()
+    )]
+    NotADataset { folder: PathBuf },
+}
+
+impl LedgerError {
+    /// Wraps the cause of a failed `action` on `path`.
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LedgerError {
+        let path = path.into();
+        move |source| LedgerError::Io { action, path, source: Arc::new(source) }
+    }
+
+    /// Whether the cause is that something isn't there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, LedgerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}

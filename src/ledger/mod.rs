@@ -1,0 +1,52 @@
+//! The ledger: what is in the dataset, and up to where each partition was read. Blocking code, on the local filesystem.
+//!
+//! A partition has a chain of entries, `ledger/<topic>/<topic id>/<partition>/<sequence>.json`, each made by linking a
+//! finished file to a name that must be free; so of two writers one wins, and the other is fenced. An entry holds the range
+//! of positions it covers, the windows' state at its end, and the files whose rows it adds. Linking it is the commit. Its
+//! files are linked from `staging/` into the dataset only after it, and the next entry is made only after that, so that at
+//! most the newest entry of a chain has files that are still to be published: recovery does it.
+//!
+//! ```text
+//! Dataset ── chain ──► Chain ── recover, or start where there is nothing ──► Tip
+//!   Tip ── Chain::name, write staged files, Chain::entry ──► Entry ── Committer::commit ──► Tip ── …
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `entry.rs` | the entry, as it is written |
+//! | `dataset.rs` | the dataset's folder, and what must agree before anything is written |
+//! | `chain.rs` | one partition's chain: its start, names, next entry |
+//! | `recovery.rs` | how a lane starts: read, publish, sweep |
+//! | `commit.rs`, `committer.rs` | the commit of many lanes, and the thread it runs on |
+//! | `publish.rs` | staged files to their names; commit and recovery share it |
+//! | `verify.rs` | is everything there, and nothing else? |
+//! | `disk.rs`, `names.rs` | fsync, links and folders; names |
+//!
+//! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
+//! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
+//! there.
+//!
+//! Not there yet: checkpoints, into which old entries fold. Entries are never deleted by this code, and a reader doesn't
+//! look for a newer checkpoint; `commit.rs` says where a writer will. Other stores than the local filesystem.
+
+mod chain;
+mod commit;
+mod committer;
+mod dataset;
+mod disk;
+mod entry;
+mod error;
+mod names;
+mod publish;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use chain::{Chain, NextEntry, Tip};
+pub use committer::{Committer, Reply};
+pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
+pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
+pub use error::LedgerError;
+pub use names::{encode, hex};
+pub use verify::{Finding, Kind, Report, verify};

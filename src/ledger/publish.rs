@@ -1,0 +1,124 @@
+//! Publishing: a committed entry's files get their names in the dataset. The committer does it, and recovery does it again.
+//!
+//! It may be killed anywhere and raced by another instance: a file that is already there is done if it is the right one,
+//! and nothing is ever renamed over. Its folder is fsynced even then, because whoever linked it may not have got that far.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::dataset::Dataset;
+use super::disk::unlink;
+use super::entry::{Entry, FileEntry};
+use super::error::LedgerError;
+use super::names;
+use crate::failpoint;
+
+/// Publishes the files of committed entries, and says how each entry went. One entry's failure leaves the others alone.
+pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
+    let disk = dataset.disk();
+    let link_all = |entry: &&Entry| entry.files.iter().try_for_each(|file| link(dataset, entry, file));
+    let linked: Vec<Result<(), LedgerError>> = entries.iter().map(link_all).collect();
+    failpoint::hit("publish.before_sync");
+    let done = entries.iter().zip(&linked).filter(|(_, result)| result.is_ok());
+    let touched: BTreeSet<PathBuf> = done.flat_map(|(entry, _)| folders(dataset, entry)).collect();
+    let synced = disk.sync_many(touched);
+    failpoint::hit("publish.before_unlink");
+    let finish = |(entry, linked): (&&Entry, Result<(), LedgerError>)| {
+        linked?;
+        synced.all(folders(dataset, entry))?;
+        entry.files.iter().try_for_each(|file| {
+            unlink(&disk.path(&file.staged))?;
+            failpoint::hit("publish.after_unlink");
+            Ok(())
+        })
+    };
+    entries.iter().zip(linked).map(finish).collect()
+}
+
+/// Links a file to its name in the dataset.
+fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), LedgerError> {
+    let disk = dataset.disk();
+    let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
+    disk.make_dir(folder(&path))?;
+    match check_size(entry, file, &staged) {
+        Err(error) if !error.is_not_found() => return Err(error),
+        _ => {} // Gone is for the link to find out: another instance may remove the staged name at any time.
+    }
+    failpoint::hit("publish.before_link");
+    let linked = fs::hard_link(&staged, &path);
+    failpoint::hit("publish.after_link");
+    match linked {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_content(entry, file, &staged, &path),
+        // Another instance may have published it and removed the staged name since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !staged.exists() => match path.exists() {
+            true => check_content(entry, file, &staged, &path),
+            false => Err(LedgerError::FileLost { chain: chain(entry), sequence: entry.sequence, path, staged }),
+        },
+        Err(error) => Err(LedgerError::io("link", path)(error)),
+    }
+}
+
+/// Whether the file at `path` has the size that the entry says.
+pub(super) fn check_size(entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+    let bytes = fs::metadata(path).map_err(LedgerError::io("look at", path))?.len();
+    compare(entry, path, format!("{} bytes", file.bytes), format!("{bytes} bytes"))
+}
+
+/// Whether the published file is the one that the entry names: the staged one itself, or one of the same content.
+pub(super) fn check_content(entry: &Entry, file: &FileEntry, staged: &Path, path: &Path) -> Result<(), LedgerError> {
+    check_size(entry, file, path)?;
+    if same_inode(staged, path) {
+        return Ok(());
+    }
+    let found = sha256(path).map_err(LedgerError::io("read", path))?;
+    compare(entry, path, format!("SHA-256 {}", file.sha256), format!("SHA-256 {found}"))
+}
+
+fn compare(entry: &Entry, path: &Path, expected: String, found: String) -> Result<(), LedgerError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(LedgerError::FileDiffers {
+        chain: chain(entry),
+        sequence: entry.sequence,
+        path: path.to_owned(),
+        expected,
+        found,
+    })
+}
+
+fn same_inode(one: &Path, other: &Path) -> bool {
+    let inode = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    inode(one).is_some_and(|one| Some(one) == inode(other))
+}
+
+/// SHA-256 of a file's content, hex.
+pub(super) fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(names::hex(&hash.finalize())),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+/// The folders that an entry's files are published in.
+fn folders(dataset: &Dataset, entry: &Entry) -> Vec<PathBuf> {
+    entry.files.iter().map(|file| folder(&dataset.disk().path(&file.path)).to_owned()).collect()
+}
+
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().expect("a file's path has a folder")
+}
+
+fn chain(entry: &Entry) -> String {
+    format!("{}:{}", entry.topic, entry.partition)
+}

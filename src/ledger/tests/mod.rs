@@ -1,0 +1,116 @@
+//! Tests of the ledger as a whole, on a real file system: what each step leaves behind, and who finds it.
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod damage;
+mod protocol;
+mod refuse;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+use super::*;
+use crate::window::WindowState;
+
+const WINDOW: WindowState = WindowState::Count { window: 0, rows: 0 };
+
+fn identity() -> Identity {
+    let column = ColumnIdentity { name: "_kafka_offset".into(), kind: "int64".into() };
+    Identity { name: "test".into(), cluster_id: "cluster".into(), columns: vec![column], partition_by: vec![] }
+}
+
+fn open(folder: &Path) -> Dataset {
+    Dataset::open(folder, &identity(), Definition { hash: "abc".into(), text: "name = \"test\"\n".into() }).unwrap()
+}
+
+/// A new dataset, and the chain of its one partition, started at 0.
+fn started() -> (TempDir, Chain, Tip) {
+    let dir = TempDir::new().unwrap();
+    let chain = open(&dir.path().join("test")).chain("t", "id", 0);
+    let tip = chain.start(0, WINDOW).unwrap();
+    (dir, chain, tip)
+}
+
+/// Writes a staged Parquet file of these offsets.
+fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> FileEntry {
+    let name = chain.name(sequence, side, "", n);
+    let path = chain.dataset.folder().join(&name.staged);
+    let column: ArrayRef = Arc::new(Int64Array::from(offsets.to_vec()));
+    let batch = RecordBatch::try_from_iter([("_kafka_offset", column)]).unwrap();
+    let mut writer = ArrowWriter::try_new(File::create_new(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    FileEntry {
+        side,
+        path: name.path,
+        staged: name.staged,
+        rows: offsets.len() as u64,
+        bytes: fs::metadata(&path).unwrap().len(),
+        sha256: publish::sha256(&path).unwrap(),
+        windows: None,
+        event_time: None,
+    }
+}
+
+/// The next entry, up to `to`: offsets that five divides are rejects.
+fn entry_to(chain: &Chain, tip: &Tip, to: i64) -> Entry {
+    let (rejects, rows): (Vec<i64>, Vec<i64>) = (tip.to..to).partition(|offset| offset % 5 == 0);
+    let mut files = vec![];
+    for (side, offsets) in [(Side::Data, &rows), (Side::Rejects, &rejects)] {
+        if !offsets.is_empty() {
+            files.push(stage(chain, tip.sequence + 1, side, files.len() as u32, offsets));
+        }
+    }
+    let counts = Counts { row: rows.len() as u64, rejected: rejects.len() as u64, ..Counts::default() };
+    chain.entry(tip, NextEntry { to, leader_epoch: Some(3), counts, window: WINDOW, reason: Reason::Rows, files })
+}
+
+fn commit_one(chain: &Chain, entry: Entry) -> Reply {
+    commit::commit(&chain.dataset, &[entry]).pop().unwrap()
+}
+
+fn commit_to(chain: &Chain, tip: &Tip, to: i64) -> Tip {
+    commit_one(chain, entry_to(chain, tip, to)).unwrap()
+}
+
+/// Every offset in `data/` and `rejects/`, ascending, and as often as it is there.
+fn offsets(folder: &Path) -> Vec<i64> {
+    let mut out = vec![];
+    for side in ["data", "rejects"] {
+        for item in fs::read_dir(folder.join(side)).unwrap() {
+            let file = File::open(item.unwrap().path()).unwrap();
+            for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+                out.extend_from_slice(batch.unwrap().column(0).as_primitive::<Int64Type>().values());
+            }
+        }
+    }
+    out.sort_unstable();
+    out
+}
+
+fn staged_files(chain: &Chain) -> usize {
+    fs::read_dir(chain.dataset.folder().join("staging")).unwrap().count()
+}
+
+/// Nothing is wrong, and every offset below `to` is there once.
+fn assert_whole(folder: &Path, to: i64) {
+    let report = verify(folder).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.unpublished, [""; 0]);
+    assert_eq!(offsets(folder), (0..to).collect::<Vec<_>>());
+}
+
+/// An error's text with its causes, without what is new in every run.
+fn text(error: &LedgerError, folder: &Path) -> String {
+    let text = format!("{:#}", anyhow::Error::new(error.clone()));
+    let text = text.replace(&*folder.to_string_lossy(), "DIR");
+    let text = text.replace(names::instance(), "INSTANCE").replace(&names::without_dots(names::instance()), "INSTANCE");
+    regex::Regex::new(r"\b[0-9a-f]{16}\b").unwrap().replace_all(&text, "RANDOM").into_owned()
+}

@@ -1,0 +1,139 @@
+//! Two writers, several lanes, recoveries: the protocol with everything going well, or only fenced.
+
+use super::*;
+
+#[test]
+fn commits_follow_each_other_and_a_restart_goes_on() {
+    let (dir, chain, tip) = started();
+    assert_eq!((tip.sequence, tip.to), (0, 0));
+    let tip = commit_to(&chain, &tip, 7);
+    let tip = commit_to(&chain, &tip, 7);
+    let tip = commit_to(&chain, &tip, 20);
+    assert_eq!((tip.sequence, tip.to, tip.leader_epoch), (3, 20, Some(3)));
+    assert_whole(&dir.path().join("test"), 20);
+    assert_eq!(staged_files(&chain), 0);
+    let again = open(&dir.path().join("test")).chain("t", "id", 0);
+    assert_eq!(again.recover().unwrap(), Some(tip));
+}
+
+#[test]
+fn an_empty_chain_has_no_tip() {
+    let dir = TempDir::new().unwrap();
+    assert_eq!(open(dir.path()).chain("t", "id", 0).recover().unwrap(), None);
+}
+
+#[test]
+fn a_start_that_loses_the_race_adopts_the_other() {
+    let (dir, chain, tip) = started();
+    let tip = commit_to(&chain, &tip, 3);
+    let late = open(&dir.path().join("test")).chain("t", "id", 0);
+    assert_eq!(late.start(99, WINDOW).unwrap(), tip);
+}
+
+#[test]
+fn of_two_writers_one_is_fenced_and_nothing_is_lost() {
+    let (dir, one, tip) = started();
+    let other = open(&dir.path().join("test")).chain("t", "id", 0);
+    let (first, second) = (entry_to(&one, &tip, 10), entry_to(&other, &tip, 12));
+    let won = commit_one(&one, first).unwrap();
+    let fenced = commit_one(&other, second).unwrap_err();
+    insta::assert_snapshot!(text(&fenced, dir.path()), @"another writer (INSTANCE) has already written DIR/test/ledger/t/id/0/00000000000000000001.json, entry 1 of t:0: this one is fenced and goes on from the ledger. If it happens again and again, two weir processes with different consumer groups write the same dataset");
+    assert_eq!(staged_files(&other), 3, "a fenced writer deletes nothing");
+    assert_eq!(other.recover().unwrap(), Some(won.clone()));
+    assert_eq!(staged_files(&other), 0, "recovery sweeps what was fenced");
+    commit_to(&other, &won, 15);
+    assert_whole(&dir.path().join("test"), 15);
+}
+
+#[test]
+fn a_writer_whose_staged_files_were_swept_is_fenced() {
+    let (dir, one, tip) = started();
+    let other = open(&dir.path().join("test")).chain("t", "id", 0);
+    let paused = entry_to(&other, &tip, 12);
+    commit_to(&one, &tip, 10);
+    one.recover().unwrap();
+    assert_eq!(staged_files(&one), 0);
+    assert!(matches!(commit_one(&other, paused), Err(LedgerError::Fenced { sequence: 1, .. })));
+    assert_whole(&dir.path().join("test"), 10);
+}
+
+#[test]
+fn the_sweep_leaves_what_may_still_be_committed() {
+    let (_dir, chain, tip) = started();
+    let under_way = entry_to(&chain, &tip, 10);
+    let elsewhere = chain.dataset.chain("t", "id", 1);
+    let start = elsewhere.start(0, WINDOW).unwrap();
+    let of_other_chain = entry_to(&elsewhere, &start, 10);
+    chain.recover().unwrap();
+    commit_one(&chain, under_way).unwrap();
+    chain.recover().unwrap();
+    commit_one(&elsewhere, of_other_chain).unwrap();
+}
+
+#[test]
+fn one_lane_fails_and_the_others_commit() {
+    let dir = TempDir::new().unwrap();
+    let dataset = open(dir.path());
+    let chains: Vec<Chain> = (0..20).map(|partition| dataset.chain("t", "id", partition)).collect();
+    let tips: Vec<Tip> = chains.iter().map(|chain| chain.start(0, WINDOW).unwrap()).collect();
+    let entries: Vec<Entry> = chains.iter().zip(&tips).map(|(chain, tip)| entry_to(chain, tip, 6)).collect();
+    fs::remove_file(dir.path().join(&entries[7].files[0].staged)).unwrap();
+    let committer = Committer::start(dataset);
+    let replies: Vec<_> = entries.into_iter().map(|entry| committer.clone().commit(entry)).collect();
+    for (index, reply) in replies.into_iter().enumerate() {
+        let result = reply.blocking_recv().unwrap();
+        assert_eq!(result.is_ok(), index != 7, "{index}: {result:?}");
+    }
+    committer.join();
+    assert_eq!(chains[7].recover().unwrap(), Some(tips[7].clone()));
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.partitions, report.entries, report.files, report.rows), (20, 39, 38, 19 * 6));
+}
+
+#[test]
+fn a_failed_fsync_is_not_tried_again() {
+    let (dir, chain, tip) = started();
+    let staging = dir.path().join("test/staging");
+    chain.dataset.disk().fail(&staging);
+    let error = commit_one(&chain, entry_to(&chain, &tip, 3)).unwrap_err();
+    insta::assert_snapshot!(text(&error, dir.path()), @"an earlier fsync of DIR/test/staging failed, so what the disk holds of it is unknown. Check the disk, then start weir again");
+    assert_eq!(verify(&dir.path().join("test")).unwrap().entries, 1);
+}
+
+/// What a crash between two steps of publishing leaves: for each of the entry's two files, which names are there.
+#[test]
+fn recovery_finishes_what_was_left_half_published() {
+    let states = [(true, false), (true, true), (false, true)];
+    for first in states {
+        for second in states {
+            let (dir, chain, tip) = started();
+            let entry = entry_to(&chain, &tip, 10);
+            fs::write(chain.entry_path(1), dataset::json(&entry)).unwrap();
+            for (file, (staged, published)) in entry.files.iter().zip([first, second]) {
+                let folder = chain.dataset.folder();
+                if published {
+                    fs::hard_link(folder.join(&file.staged), folder.join(&file.path)).unwrap();
+                }
+                if !staged {
+                    fs::remove_file(folder.join(&file.staged)).unwrap();
+                }
+            }
+            let folder = dir.path().join("test");
+            assert_eq!(verify(&folder).unwrap().findings, []);
+            for _ in 0..2 {
+                assert_eq!(chain.recover().unwrap().unwrap().to, 10, "{first:?} {second:?}");
+                assert_whole(&folder, 10);
+                assert_eq!(staged_files(&chain), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_topic_keeps_the_partitions_it_had() {
+    let dir = TempDir::new().unwrap();
+    let dataset = open(dir.path());
+    assert_eq!(dataset.topic("t", "id", 3).unwrap().partitions_at_start, 3);
+    assert_eq!(open(dir.path()).topic("t", "id", 5).unwrap().partitions_at_start, 3);
+}

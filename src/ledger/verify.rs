@@ -1,0 +1,377 @@
+//! Is the dataset what its ledger says, and nothing else? Reads everything, changes nothing, needs no Kafka.
+//!
+//! Damage is a [`Finding`], never an error; an error is a disk that can't be read. One chain's entries are read at a time,
+//! and files in pieces; only the names of all files are held in memory. The trees are listed *before* the ledger is read:
+//! what a running pipeline publishes is named by the ledger first, so it never looks unknown.
+//!
+//! It doesn't read the rows themselves: that each offset is there once follows from the checksum of the file that the
+//! writer counted.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::dataset::{ColumnIdentity, Dataset};
+use super::disk;
+use super::entry::{Counts, Entry, FileEntry, Side};
+use super::error::LedgerError;
+use super::{names, publish};
+
+/// What a dataset holds, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The dataset's folder.
+    pub folder: PathBuf,
+    /// Partitions that have a chain.
+    pub partitions: u64,
+    /// Entries read.
+    pub entries: u64,
+    /// Files that they name.
+    pub files: u64,
+    /// Rows in those files.
+    pub rows: u64,
+    /// Bytes in those files.
+    pub bytes: u64,
+    /// Records by class.
+    pub counts: Counts,
+    /// Files of a newest entry that the next start will publish: they are safe in `staging/`.
+    pub unpublished: Vec<String>,
+    /// Other files in `staging/`: attempts under way, or left by a crash until a later start sweeps them.
+    pub staged: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// One difference between the ledger and the dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind of difference.
+    pub kind: Kind,
+    /// The file, relative to the dataset's folder.
+    pub path: String,
+    /// The entry that speaks of it, relative to the dataset's folder.
+    pub entry: Option<String>,
+    /// What the ledger says.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// Kinds of difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An entry is missing between two others.
+    MissingEntry,
+    /// An entry is not readable, or not where it says that it is.
+    UnreadableEntry,
+    /// An entry doesn't start where the one before it ends.
+    BrokenRange,
+    /// An entry's counts contradict its range or its files.
+    Counts,
+    /// A file is missing.
+    MissingFile,
+    /// A file has a name that the dataset can't have.
+    Path,
+    /// A file has another size.
+    Size,
+    /// A file has another content.
+    Checksum,
+    /// A file isn't Parquet.
+    Parquet,
+    /// A file has another number of rows.
+    Rows,
+    /// A file has other columns.
+    Schema,
+    /// A file that the ledger doesn't name, or a second time.
+    UnknownFile,
+}
+
+/// Verifies the dataset in a folder.
+///
+/// # Errors
+/// If the folder holds no dataset, or a file that is there can't be read.
+pub fn verify(folder: &Path) -> Result<Report, LedgerError> {
+    let dataset = Dataset::existing(folder)?;
+    let mut unknown = HashSet::new();
+    for side in [Side::Data, Side::Rejects, Side::Late] {
+        walk(&dataset, side.folder(), &mut unknown)?;
+    }
+    let staged = disk::list(&dataset.disk().path(names::STAGING))?.len() as u64;
+    let report = Report { folder: dataset.folder().to_owned(), staged, ..Report::default() };
+    let mut verifier = Verifier { report, unknown, named: HashSet::new(), rejects: None, dataset };
+    for chain in verifier.chains()? {
+        verifier.chain(&chain)?;
+    }
+    Ok(verifier.finish())
+}
+
+/// All files below a folder of the dataset; also what is neither file nor folder.
+fn walk(dataset: &Dataset, folder: &str, found: &mut HashSet<String>) -> Result<(), LedgerError> {
+    for name in disk::list(&dataset.disk().path(folder))? {
+        let name = format!("{folder}/{name}");
+        let path = dataset.disk().path(&name);
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => walk(dataset, &name, found)?,
+            Ok(_) => _ = found.insert(name),
+            Err(error) => return Err(LedgerError::io("look at", path)(error)),
+        }
+    }
+    Ok(())
+}
+
+struct Verifier {
+    dataset: Dataset,
+    report: Report,
+    /// Files in the trees that no entry has named so far.
+    unknown: HashSet<String>,
+    /// Files that an entry has named.
+    named: HashSet<String>,
+    /// The columns of the first rejects file: the others must have the same.
+    rejects: Option<Vec<ColumnIdentity>>,
+}
+
+impl Verifier {
+    /// Every chain that has a folder, in order.
+    fn chains(&mut self) -> Result<Vec<Chain>, LedgerError> {
+        let mut found = Vec::new();
+        for topic in folders(&self.dataset, "ledger")? {
+            let topic_folder = format!("ledger/{topic}");
+            for id in folders(&self.dataset, &topic_folder)? {
+                let id_folder = format!("{topic_folder}/{id}");
+                for partition in folders(&self.dataset, &id_folder)? {
+                    match (names::decode(&topic), names::decode(&id), partition.parse()) {
+                        (Some(topic), Some(id), Ok(partition)) => found.push((topic, id, partition)),
+                        _ => self.find(
+                            Kind::UnknownFile,
+                            format!("{id_folder}/{partition}"),
+                            None,
+                            "a partition's number",
+                            "this name",
+                        ),
+                    }
+                }
+            }
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(topic, id, partition)| self.dataset.chain(&topic, &id, partition)).collect())
+    }
+
+    fn chain(&mut self, chain: &Chain) -> Result<(), LedgerError> {
+        let mut sequences = Vec::new();
+        for name in disk::list(&chain.folder())? {
+            match names::entry_sequence(&name) {
+                Some(sequence) => sequences.push(sequence),
+                None => self.find(
+                    Kind::UnknownFile,
+                    self.relative(&chain.folder().join(name)),
+                    None,
+                    "entries only",
+                    "this file",
+                ),
+            }
+        }
+        sequences.sort_unstable();
+        let Some(&last) = sequences.last() else {
+            return Ok(());
+        };
+        self.report.partitions += 1;
+        let (mut next, mut end) = (0, None);
+        for sequence in sequences {
+            if sequence > next {
+                let missing = self.relative(&chain.entry_path(next));
+                self.find(
+                    Kind::MissingEntry,
+                    missing,
+                    None,
+                    "entries without a hole",
+                    &format!("entry {sequence} comes next"),
+                );
+                end = None;
+            }
+            next = sequence + 1;
+            end = self.entry(chain, sequence, end, sequence == last)?;
+        }
+        Ok(())
+    }
+
+    /// Checks an entry that should start at `from`, and says where the next one should.
+    fn entry(
+        &mut self,
+        chain: &Chain,
+        sequence: u64,
+        from: Option<i64>,
+        newest: bool,
+    ) -> Result<Option<i64>, LedgerError> {
+        let name = self.relative(&chain.entry_path(sequence));
+        self.report.entries += 1;
+        let entry = match chain.read(sequence) {
+            Ok(Some(entry)) => entry,
+            Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. })) => {
+                self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
+                return Ok(None);
+            }
+            Ok(None) => {
+                self.find(Kind::MissingEntry, name, None, "an entry that was just listed", "none");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(expected) = from.filter(|from| *from != entry.from) {
+            self.find(
+                Kind::BrokenRange,
+                name.clone(),
+                None,
+                &format!("from {expected}"),
+                &format!("from {}", entry.from),
+            );
+        }
+        self.counts(&entry, &name);
+        for file in &entry.files {
+            self.file(&entry, &name, file, newest)?;
+        }
+        Ok(Some(entry.to))
+    }
+
+    fn counts(&mut self, entry: &Entry, name: &str) {
+        self.report.counts += entry.counts;
+        for (side, counted) in entry.counts.by_side() {
+            let rows: u64 = entry.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
+            if rows != counted {
+                let (expected, found) =
+                    (format!("{counted} records counted"), format!("{rows} rows in its files of {}/", side.folder()));
+                self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
+            }
+        }
+        let (total, offsets) = (entry.counts.total(), entry.to.abs_diff(entry.from));
+        if total > offsets {
+            let expected = format!("at most {offsets} records from {} to {}", entry.from, entry.to);
+            self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));
+        }
+    }
+
+    fn file(&mut self, entry: &Entry, name: &str, file: &FileEntry, newest: bool) -> Result<(), LedgerError> {
+        self.report.files += 1;
+        self.report.rows += file.rows;
+        self.report.bytes += file.bytes;
+        self.unknown.remove(&file.path);
+        if !self.named.insert(file.path.clone()) {
+            self.find(Kind::UnknownFile, file.path.clone(), Some(name), "each file named once", "named a second time");
+        }
+        if let Some(expected) = wrong_place(&self.dataset, file) {
+            self.find(Kind::Path, file.path.clone(), Some(name), &expected, "this path");
+            return Ok(());
+        }
+        let disk = self.dataset.disk();
+        let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
+        // Looked for once more at the end, because a running pipeline may publish it meanwhile.
+        let at = [&path, &staged, &path].into_iter().find(|path| path.exists());
+        match at {
+            Some(at) if *at == path => self.content(entry, name, file, &path),
+            Some(_) if newest => {
+                self.report.unpublished.push(file.path.clone());
+                self.report.staged = self.report.staged.saturating_sub(1);
+                self.content(entry, name, file, &staged)
+            }
+            Some(_) => {
+                self.find(
+                    Kind::MissingFile,
+                    file.path.clone(),
+                    Some(name),
+                    "published, because a newer entry is there",
+                    "staged only",
+                );
+                Ok(())
+            }
+            None => {
+                self.find(Kind::MissingFile, file.path.clone(), Some(name), &format!("{} rows", file.rows), "no file");
+                Ok(())
+            }
+        }
+    }
+
+    /// Size, content, rows, columns: the first that differs explains those after it.
+    fn content(&mut self, entry: &Entry, name: &str, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+        let mut find =
+            |kind, expected: &str, found: &str| self.find(kind, file.path.clone(), Some(name), expected, found);
+        if let Err(LedgerError::FileDiffers { expected, found, .. }) = publish::check_size(entry, file, path) {
+            find(Kind::Size, &expected, &found);
+            return Ok(());
+        }
+        let found = publish::sha256(path).map_err(LedgerError::io("read", path))?;
+        if found != file.sha256 {
+            find(Kind::Checksum, &file.sha256, &found);
+            return Ok(());
+        }
+        let opened = File::open(path).map_err(LedgerError::io("open", path))?;
+        let parquet = match ParquetRecordBatchReaderBuilder::try_new(opened) {
+            Ok(parquet) => parquet,
+            Err(error) => {
+                find(Kind::Parquet, "a Parquet file", &error.to_string());
+                return Ok(());
+            }
+        };
+        let rows = parquet.metadata().file_metadata().num_rows();
+        if u64::try_from(rows) != Ok(file.rows) {
+            find(Kind::Rows, &format!("{} rows", file.rows), &format!("{rows} rows"));
+        }
+        self.schema(name, file, ColumnIdentity::of(parquet.schema()));
+        Ok(())
+    }
+
+    fn schema(&mut self, name: &str, file: &FileEntry, found: Vec<ColumnIdentity>) {
+        let fixed = self.dataset.columns(file.side);
+        let expected = fixed.unwrap_or_else(|| self.rejects.get_or_insert_with(|| found.clone()).clone());
+        if expected != found {
+            self.find(Kind::Schema, file.path.clone(), Some(name), &describe(&expected), &describe(&found));
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        let mut unknown: Vec<String> = self.unknown.drain().collect();
+        unknown.sort();
+        for path in unknown {
+            self.find(Kind::UnknownFile, path, None, "files that the ledger names", "a file that no entry names");
+        }
+        self.report
+    }
+
+    fn find(&mut self, kind: Kind, path: String, entry: Option<&str>, expected: &str, found: &str) {
+        let (entry, expected, found) = (entry.map(str::to_owned), expected.to_owned(), found.to_owned());
+        self.report.findings.push(Finding { kind, path, entry, expected, found });
+    }
+
+    fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy().into_owned()
+    }
+}
+
+/// The folders in a folder of the dataset.
+fn folders(dataset: &Dataset, folder: &str) -> Result<Vec<String>, LedgerError> {
+    let path = dataset.disk().path(folder);
+    Ok(disk::list(&path)?.into_iter().filter(|name| path.join(name).is_dir()).collect())
+}
+
+/// Where a file's path should be, if it isn't there: below its tree, under the dataset's hive keys.
+fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
+    let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    let parts: Vec<&str> = file.path.split('/').collect();
+    let [side, keys @ .., _] = parts.as_slice() else {
+        return Some("a path in a tree".to_owned());
+    };
+    if *side != file.side.folder() || !plain(&file.path) || !plain(&file.staged) {
+        return Some(format!("a path in {}/", file.side.folder()));
+    }
+    let keys = keys.iter().map(|part| part.split('=').next().unwrap_or(part));
+    let wanted = dataset.identity().partition_by.iter().map(|key| names::encode(key));
+    let same = file.side != Side::Data || keys.eq(wanted);
+    (!same).then(|| format!("folders by {:?}", dataset.identity().partition_by))
+}
+
+fn describe(columns: &[ColumnIdentity]) -> String {
+    columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,51 @@
+//! weir turns Kafka topics into Parquet datasets: exactly once, from one TOML file.
+//!
+//! ```text
+//!              one lane per assigned partition, lanes spread over arbiter threads
+//!  Kafka ──► Source ──► Validator ──► Windower ──► Sink ──► ledger ──► data/, rejects/
+//!  (read_     poll       bytes →       rows →       batches → staged      │
+//!  committed) thread     columns       windows      files                 │
+//!               ▲        + rules                                          │
+//!               └────────── Committed (position), byte credits ◄──────────┘
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`pipeline::messages`] | what the stages say to each other: read it first |
+//! | [`pipeline::topology`] | who talks to whom; how a pipeline starts: read it second |
+//! | [`source`] | which partitions are read, from where, and when reading pauses |
+//! | [`decode`], [`validate`] | which class a record is in, and its columns |
+//! | [`window`] | which window a row is in, and when a window is complete |
+//! | [`sink`] | which file a row goes to, when files end, and when a lane commits |
+//! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
+//! | [`settings`] | what people write: pipeline files, service settings |
+//! | [`cli`] | the commands |
+//! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
+//!
+//! # Invariants
+//!
+//! 1. Every offset once: a partition's ledger is one unbroken chain of half-open ranges; every record that
+//!    read_committed shows in a range is in exactly one class.
+//! 2. The ledger is the truth; Kafka's committed offset is advisory. A pipeline starts from its ledger, never by a
+//!    silent reset.
+//! 3. `data/` holds finished Parquet files that the ledger names, and nothing else, at every instant.
+//! 4. The partition is the unit of everything; nothing waits for another partition.
+//! 5. Bad data is a value, never an error; a bad environment is an error, which ends the lane, and the lane starts again
+//!    from the ledger.
+//! 6. Memory is bounded by one number.
+//! 7. Column types come from the pipeline file, never from the data.
+//! 8. Event time decides, the wall clock only hurries.
+
+pub mod cli;
+pub mod decode;
+pub mod failpoint;
+pub mod ledger;
+pub mod pipeline;
+pub mod readings;
+pub mod settings;
+pub mod sink;
+pub mod source;
+pub mod validate;
+pub mod window;

@@ -1,0 +1,8 @@
+//! How the stages are wired and kept alive.
+
+pub mod credits;
+pub mod lane;
+pub mod messages;
+pub mod progress;
+pub mod supervisor;
+pub mod topology;

@@ -1,0 +1,283 @@
+//! The wiring: the only place that knows which actor talks to which.
+//!
+//! ```text
+//!            one lane per assigned partition, lanes spread over arbiter threads
+//! Source ──► Validator ──► Windower ──► Sink ──► ledger
+//!    ▲           Committed, LaneEnded     │
+//!    └────────────────────────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{Actor as _, Addr, Arbiter, ArbiterHandle};
+use rdkafka::config::ClientConfig;
+use tokio::sync::oneshot;
+
+use crate::decode::schema::data_schema;
+use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, Tip};
+use crate::pipeline::credits::Credits;
+use crate::pipeline::lane::{End, Held, Lane, Watch};
+use crate::pipeline::messages::Partition;
+use crate::pipeline::progress::Progress;
+use crate::settings::Pipeline;
+use crate::settings::service::Restart;
+use crate::sink::{Sink, Work};
+use crate::source::{Broker, BrokerError, Finished, Source, Stop, client_config};
+use crate::validate::{Checker, Validator};
+use crate::window::{Windower, Windows};
+
+/// The limits of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of records and open files, whatever the number of pipelines, partitions and windows.
+    pub memory: usize,
+    /// How long lanes may take to commit what they have when they are to end.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// What librdkafka may fetch ahead, all consumers together.
+    fn fetch_bytes(&self) -> usize {
+        self.memory / 4
+    }
+
+    /// What half-full batches may hold, all partitions of a consumer together.
+    pub(crate) fn collecting_bytes(&self) -> usize {
+        self.memory / 16
+    }
+
+    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once.
+    pub(crate) fn lane_bytes(&self) -> usize {
+        self.memory / 8
+    }
+
+    /// What batches on their way and open files may hold.
+    fn credit_bytes(&self) -> usize {
+        self.memory / 2
+    }
+}
+
+/// What every part of a running pipeline knows.
+pub struct Run {
+    /// The definition.
+    pub pipeline: Pipeline,
+    /// The process's limits.
+    pub limits: Limits,
+    /// How lanes are restarted.
+    pub restarts: Restart,
+    /// Memory that may still be used.
+    pub credits: Credits,
+    /// How far the run is.
+    pub progress: Progress,
+    dataset: Dataset,
+    committer: Committer,
+    topics: HashMap<String, Topic>,
+    arbiters: Vec<ArbiterHandle>,
+    next_arbiter: AtomicUsize,
+}
+
+/// A topic as the run found it.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    /// The cluster's id for it.
+    pub id: String,
+    /// How many partitions it had when the dataset first saw it.
+    pub partitions_at_start: i32,
+    /// How many it has now.
+    partitions: i32,
+}
+
+impl Run {
+    /// What is known of a topic of this pipeline.
+    pub fn topic(&self, topic: &str) -> &Topic {
+        &self.topics[topic]
+    }
+
+    /// A partition's chain in the ledger.
+    pub fn chain(&self, partition: &Partition) -> Chain {
+        self.dataset.chain(&partition.topic, &self.topic(&partition.topic).id, partition.partition)
+    }
+
+    /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
+    pub fn dataset_id(&self) -> &str {
+        self.dataset.id()
+    }
+
+    /// The dataset's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.dataset.folder().to_owned()
+    }
+}
+
+/// Why a pipeline can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Kafka isn't there or refuses.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The dataset can't be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// No thread.
+    #[error("the operating system gives no more threads: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A pipeline that runs.
+pub struct Running {
+    /// What its parts share.
+    pub run: Arc<Run>,
+    sources: Vec<Addr<Source>>,
+    ends: Vec<oneshot::Receiver<Finished>>,
+}
+
+impl Running {
+    /// Asks every source to commit everything and to leave the group. [`Running::take_ends`] tells when that is done.
+    pub fn stop(&self) {
+        for source in &self.sources {
+            source.do_send(Stop);
+        }
+    }
+
+    /// Waits until every source has ended, and gives the reasons of those that were not asked to. To be called once.
+    pub fn take_ends(&mut self) -> impl Future<Output = Vec<String>> + 'static {
+        let ends = std::mem::take(&mut self.ends);
+        async move {
+            let mut reasons = Vec::new();
+            for end in ends {
+                match end.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(reason)) => reasons.push(reason),
+                    Err(_) => reasons.push("a source panicked; this is a bug in weir".into()),
+                }
+            }
+            reasons
+        }
+    }
+}
+
+/// Starts a pipeline on the current actix system.
+///
+/// With `until_end` it reads up to where each partition ends now, without joining the group, and then ends by itself.
+///
+/// # Errors
+/// When Kafka or the dataset can't be opened; nothing has been read then.
+pub async fn start(
+    pipeline: Pipeline,
+    limits: Limits,
+    restarts: Restart,
+    until_end: bool,
+) -> Result<Running, RunError> {
+    let sources = pipeline.source.consumers;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let arbiters = (0..threads).map(|_| Arbiter::new().handle()).collect();
+    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, arbiters));
+    let (run, brokers) = opened.await.expect("opening returns its errors; it panics only on a bug")?;
+    let run = Arc::new(run);
+    let shares = match until_end {
+        true => shares(&run, &brokers[0], sources).await?,
+        false => vec![None; sources],
+    };
+    let (mut addresses, mut ends) = (Vec::new(), Vec::new());
+    for (number, (broker, until)) in brokers.into_iter().zip(shares).enumerate() {
+        let (address, end) = Source::launch(&run, broker, number, until)?;
+        addresses.push(address);
+        ends.push(end);
+    }
+    Ok(Running { run, sources: addresses, ends })
+}
+
+/// What a source reads in a run until the end, and up to where.
+type Share = Option<BTreeMap<Partition, crate::source::Bounds>>;
+
+/// Deals the partitions of a run until the end to its sources.
+async fn shares(run: &Arc<Run>, broker: &Broker, sources: usize) -> Result<Vec<Share>, RunError> {
+    let partitions: Vec<Partition> = run
+        .topics
+        .iter()
+        .flat_map(|(topic, known)| {
+            (0..known.partitions).map(|partition| Partition { topic: topic.as_str().into(), partition })
+        })
+        .collect();
+    let broker = broker.clone();
+    let bounds = tokio::task::spawn_blocking(move || broker.bounds(&partitions));
+    let bounds = bounds.await.expect("asking returns its errors; it panics only on a bug")?;
+    let mut shares = vec![BTreeMap::new(); sources];
+    for (at, (partition, bounds)) in bounds.into_iter().enumerate() {
+        shares[at % sources].insert(partition, bounds);
+    }
+    Ok(shares.into_iter().map(Some).collect())
+}
+
+/// Blocking: asks the cluster who it is, and opens the dataset for it.
+fn open(
+    pipeline: Pipeline,
+    limits: Limits,
+    restarts: Restart,
+    arbiters: Vec<ArbiterHandle>,
+) -> Result<(Run, Vec<Broker>), RunError> {
+    let sources = pipeline.source.consumers;
+    let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / sources);
+    let brokers = (0..sources).map(|_| Broker::new(&config)).collect::<Result<Vec<_>, _>>()?;
+    let cluster_id = brokers[0].cluster_id()?;
+    let described: Vec<(String, String, i32)> = pipeline
+        .source
+        .topics
+        .iter()
+        .map(|topic| brokers[0].topic(topic).map(|(id, partitions)| (topic.clone(), id, partitions)))
+        .collect::<Result<_, _>>()?;
+    let identity = Identity {
+        name: pipeline.name.clone(),
+        cluster_id,
+        columns: ColumnIdentity::of(&data_schema(&pipeline)),
+        partition_by: pipeline.sink.partition_by.clone(),
+    };
+    let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+    let folder = pipeline.sink.path.join(&pipeline.name);
+    let dataset = Dataset::open(&folder, &identity, definition)?;
+    let mut topics = HashMap::new();
+    for (topic, id, partitions) in described {
+        let partitions_at_start = dataset.topic(&topic, &id, partitions)?.partitions_at_start;
+        topics.insert(topic, Topic { id, partitions_at_start, partitions });
+    }
+    let run = Run {
+        limits,
+        restarts,
+        credits: Credits::new(limits.credit_bytes()),
+        progress: Progress::default(),
+        committer: Committer::start(dataset.clone()),
+        dataset,
+        topics,
+        arbiters,
+        next_arbiter: AtomicUsize::new(0),
+        pipeline,
+    };
+    Ok((run, brokers))
+}
+
+/// Makes a lane on one of the arbiter threads, last stage first, starting at `tip`.
+pub fn lane(run: &Run, partition: &Partition, generation: u64, tip: Tip, source: &Addr<Source>) -> Lane {
+    let at = run.next_arbiter.fetch_add(1, Ordering::Relaxed) % run.arbiters.len();
+    let arbiter = &run.arbiters[at];
+    let watch = |stage| Watch::new(partition.clone(), generation, stage, source.clone().recipient());
+    let position = tip.to;
+    let held = Held::default();
+    let windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
+    let chain = run.chain(partition);
+    let (root, committer, memory) =
+        (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
+    let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, committer, memory);
+
+    let (committed, watched) = (source.clone().recipient(), watch("sink"));
+    let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, committed, watched));
+    let (next, watched) = (sink.clone(), watch("window"));
+    let windower = Windower::start_in_arbiter(arbiter, move |_| Windower::new(windows, position, next, watched));
+    let (checker, watched) = (Checker::new(&run.pipeline), watch("validate"));
+    let validator = Validator::start_in_arbiter(arbiter, move |_| Validator::new(checker, position, windower, watched));
+    let end = Arc::new(End(sink.clone()));
+    Lane { validator, sink, held, end }
+}

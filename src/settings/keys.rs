@@ -1,0 +1,69 @@
+//! Every key that a pipeline file may have: what the parser accepts, advice is chosen from, and the documentation and
+//! the editors' schema are tested against.
+
+/// Sections by their dotted path; the file's top level is `""`.
+pub(super) const SECTIONS: &[(&str, &[&str])] = &[
+    ("", &["name", "source", "columns", "validate", "window", "sink"]),
+    ("source", &["type", "brokers", "topics", "format", "start", "group", "consumers", "client"]),
+    ("validate", &["unknown_fields"]),
+    ("window", &["type", "rows"]),
+    ("sink", &["type", "path", "partition_by", "max_keys", "compression", "row_group_rows", "roll"]),
+    ("sink.roll", &["windows", "rows", "bytes", "age"]),
+];
+
+/// The keys of a section.
+pub(super) fn of(section: &str) -> &'static [&'static str] {
+    SECTIONS.iter().find(|(path, _)| *path == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// Kinds of column types, as bits: which options fit which.
+pub(super) mod family {
+    pub(crate) const STRING: u8 = 1;
+    pub(crate) const BOOL: u8 = 2;
+    pub(crate) const INT: u8 = 4;
+    pub(crate) const FLOAT: u8 = 8;
+    pub(crate) const TIMESTAMP: u8 = 16;
+    pub(crate) const DATE: u8 = 32;
+    pub(crate) const JSON: u8 = 64;
+    pub(crate) const ALL: u8 = 127;
+    pub(crate) const ORDERED: u8 = INT | FLOAT | TIMESTAMP | DATE;
+}
+use family::*;
+
+/// Column types and their families.
+pub(super) const TYPES: &[(&str, u8)] = &[
+    ("string", STRING),
+    ("bool", BOOL),
+    ("int8", INT),
+    ("int16", INT),
+    ("int32", INT),
+    ("int64", INT),
+    ("uint8", INT),
+    ("uint16", INT),
+    ("uint32", INT),
+    ("uint64", INT),
+    ("float32", FLOAT),
+    ("float64", FLOAT),
+    ("timestamp", TIMESTAMP),
+    ("date", DATE),
+    ("json", JSON),
+];
+
+/// A column's options, and the types that they fit.
+pub(super) const COLUMN: &[(&str, u8)] = &[
+    ("type", ALL),
+    ("from", ALL),
+    ("required", ALL),
+    ("default", ALL),
+    ("missing", STRING | ORDERED),
+    ("min", ORDERED),
+    ("max", ORDERED),
+    ("one_of", STRING | ORDERED),
+    ("pattern", STRING),
+    ("max_length", STRING),
+    ("coerce", INT | FLOAT),
+    ("format", TIMESTAMP | DATE),
+    ("time_zone", TIMESTAMP),
+    ("nonexistent", TIMESTAMP),
+    ("ambiguous", TIMESTAMP),
+];

@@ -1,0 +1,147 @@
+//! What is wrong with a pipeline file: every mistake, with its place and what to type instead.
+//!
+//! A message never holds the value of a variable in `[source.client]`: passwords stand there.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use miette::{
+    Diagnostic, LabeledSpan, MietteError, MietteHandlerOpts, MietteSpanContents, ReportHandler, SourceCode, SourceSpan,
+    SpanContents,
+};
+
+/// A pipeline file that can't be used: all its mistakes, in the file's order.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{} has {}", file.name, count(mistakes.len()))]
+pub struct Broken {
+    #[source_code]
+    file: File,
+    /// Each mistake; never empty.
+    #[related]
+    pub mistakes: Vec<Mistake>,
+}
+
+#[derive(Debug)]
+struct File {
+    name: String,
+    text: String,
+}
+
+/// One mistake in a pipeline file.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct Mistake {
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to type instead.
+    #[help]
+    pub help: Option<String>,
+    /// Where it stands, the place to change first; empty when the file as a whole is meant.
+    #[label(collection)]
+    labels: Vec<LabeledSpan>,
+}
+
+impl Broken {
+    pub(super) fn new(name_of_file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.labels.first().map(LabeledSpan::offset));
+        Broken { file: File { name: name_of_file.to_owned(), text: text.to_owned() }, mistakes }
+    }
+
+    /// The line and the column (in characters) of a mistake, both counted from 1.
+    pub fn position(&self, mistake: &Mistake) -> Option<(usize, usize)> {
+        let before = self.file.text.get(..mistake.labels.first()?.offset())?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+    }
+
+    /// Everything for a person to read: each mistake with its line.
+    pub fn report(&self) -> impl std::fmt::Display + '_ {
+        Report { broken: self, style: MietteHandlerOpts::new() }
+    }
+
+    /// [`Broken::report`] as it looks without a terminal: for snapshots.
+    #[cfg(test)]
+    pub(super) fn plain_report(&self) -> String {
+        let style = MietteHandlerOpts::new().color(false).unicode(true).width(120).terminal_links(false);
+        Report { broken: self, style }.to_string()
+    }
+}
+
+struct Report<'a> {
+    broken: &'a Broken,
+    style: MietteHandlerOpts,
+}
+
+impl std::fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.style.clone().context_lines(1).build().debug(self.broken, f)
+    }
+}
+
+impl SourceCode for File {
+    /// Where context is asked for, gives the span's own lines in full and none beside them: those may hold a password.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        _lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let mut span = *span;
+        if lines_before > 0 {
+            let bytes = self.text.as_bytes();
+            let end = (span.offset() + span.len()).min(bytes.len());
+            let start = bytes[..span.offset().min(end)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let end = bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
+            span = (start..end).into();
+        }
+        let contents = self.text.read_span(&span, 0, 0)?;
+        let (line, column, lines) = (contents.line(), contents.column(), contents.line_count());
+        let named =
+            MietteSpanContents::new_named(self.name.clone(), contents.data(), *contents.span(), line, column, lines);
+        Ok(Box::new(named))
+    }
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+impl Mistake {
+    pub(super) fn new(span: &Range<usize>, message: impl Into<String>) -> Self {
+        let labels = vec![LabeledSpan::new_primary_with_span(None, span.clone())];
+        Mistake { message: message.into(), help: None, labels }
+    }
+
+    pub(super) fn of_file(message: impl Into<String>) -> Self {
+        Mistake { message: message.into(), help: None, labels: Vec::new() }
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Marks a second place, and says what it has to do with the mistake.
+    pub(super) fn also(mut self, span: &Range<usize>, text: &str) -> Self {
+        self.labels.push(LabeledSpan::new_with_span(Some(text.to_owned()), span.clone()));
+        self
+    }
+}
+
+/// Collects mistakes while a file is read on.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+
+impl Mistakes {
+    pub(super) fn add(&self, mistake: Mistake) {
+        self.0.borrow_mut().push(mistake);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Mistake> {
+        self.0.into_inner()
+    }
+}

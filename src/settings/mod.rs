@@ -1,0 +1,31 @@
+//! What people write: pipeline files and service settings.
+//!
+//! A pipeline file becomes a [`Pipeline`] or a [`Broken`] that holds every mistake in it; the service settings become a
+//! [`Service`]. Nothing here opens a connection or makes a file: whether brokers answer and folders can be written is
+//! found out by those who use them.
+
+mod client;
+mod column;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod documentation;
+mod keys;
+mod mistake;
+mod parse;
+pub mod pipeline;
+mod section;
+pub mod service;
+mod sink;
+mod source;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod time;
+mod tree;
+mod units;
+mod value;
+mod variables;
+
+pub use mistake::{Broken, Mistake};
+pub use pipeline::Pipeline;
+pub use service::Service;

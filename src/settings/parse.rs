@@ -1,0 +1,124 @@
+//! A pipeline file's text to a [`Pipeline`], or to every mistake in it.
+//!
+//! All of the file is read before anything is reported: a section that can't be read leaves the others to be checked.
+//! Only broken TOML ends it at once. Nothing is opened or asked but the file itself and the environment.
+
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::column::columns;
+use super::mistake::{Broken, Mistake, Mistakes};
+use super::pipeline::{Pipeline, UnknownFields, Validate, Window, defaults};
+use super::section::{Section, choice, integer, refuse, text};
+use super::sink::sink;
+use super::source::source;
+use super::tree::{self, Node, Toml};
+
+/// A pipeline file is written by hand: what is longer than this was meant to be something else.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The name is a folder and part of the group's name.
+const NAME_LENGTH_MAX: usize = 100;
+
+const UNKNOWN_FIELDS: &[(&str, UnknownFields)] =
+    &[("ignore", UnknownFields::Ignore), ("reject", UnknownFields::Reject), ("keep", UnknownFields::Keep)];
+
+impl Pipeline {
+    /// Reads a pipeline file, variables filled in from the process's environment.
+    pub fn load(path: &Path) -> Result<Pipeline, Broken> {
+        let name_of_file = path.display().to_string();
+        let text = read(path).map_err(|error| {
+            Broken::new(&name_of_file, "", vec![Mistake::of_file(format!("can't be read: {error}"))])
+        })?;
+        Pipeline::parse(&name_of_file, &text, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads the text of a pipeline file; `name_of_file` is for messages, `environment` tells variables' values.
+    pub fn parse(
+        name_of_file: &str,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Pipeline, Broken> {
+        let mistakes = Mistakes::default();
+        let pipeline = tree::parse(text, environment, &mistakes).and_then(|root| pipeline(&root, text, &mistakes));
+        match pipeline {
+            Some(pipeline) if mistakes.is_empty() => Ok(pipeline),
+            _ => Err(Broken::new(name_of_file, text, mistakes.into_inner())),
+        }
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let bytes = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if bytes as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
+    let section = Section::open("", root, mistakes)?;
+    let name = section.must("name", "name = \"my-pipeline\", at the top").and_then(|node| name(node, mistakes));
+    let source = section
+        .must("source", "a section [source] with type, brokers, topics and format")
+        .and_then(|node| source(node, name, mistakes));
+    let columns = section
+        .must("columns", "a section [columns] with a line for each column: co = { type = \"float64\" }")
+        .and_then(|node| columns(node, mistakes));
+    let validate = section.node("validate").and_then(|node| validate(node, mistakes));
+    let window = section
+        .must("window", "a section [window] with type = \"count\" and rows = 100")
+        .and_then(|node| window(node, mistakes));
+    let sink = section
+        .must("sink", "a section [sink] with type = \"parquet\"")
+        .and_then(|node| sink(node, columns.as_deref(), mistakes));
+    Some(Pipeline {
+        name: name?.to_owned(),
+        source: source?,
+        columns: columns?,
+        validate: validate.unwrap_or(Validate { unknown_fields: defaults::UNKNOWN_FIELDS }),
+        window: window?,
+        sink: sink?,
+        hash: hash(text),
+        text: text.to_owned(),
+    })
+}
+
+fn name<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<&'a str> {
+    let name = text(node, mistakes)?;
+    let legal = |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '_';
+    if name.is_empty() || name.len() > NAME_LENGTH_MAX || !name.chars().all(legal) {
+        let help = "use 1 to 100 letters, digits, - and _: it names a folder";
+        return refuse(node, format!("{name:?} can't be a pipeline's name"), help, mistakes);
+    }
+    Some(name)
+}
+
+fn validate(node: &Node, mistakes: &Mistakes) -> Option<Validate> {
+    let section = Section::open("validate", node, mistakes)?;
+    let unknown_fields = section.node("unknown_fields").and_then(|node| choice(node, UNKNOWN_FIELDS, mistakes));
+    Some(Validate { unknown_fields: unknown_fields.unwrap_or(defaults::UNKNOWN_FIELDS) })
+}
+
+fn window(node: &Node, mistakes: &Mistakes) -> Option<Window> {
+    // Other types have keys of their own: the type is judged before the keys are.
+    if let Toml::Table(entries) = &node.toml
+        && let Some(kind) = entries.iter().find(|entry| entry.key == "type")
+        && let Toml::Text(word) = &kind.node.toml
+        && ["tumbling", "hopping", "sliding", "session"].contains(&word.text.as_str())
+    {
+        let message = format!("windows of type {:?} are not there yet", word.text);
+        return refuse(&kind.node, message, "weir has \"count\": so many rows of a partition", mistakes);
+    }
+    let section = Section::open("window", node, mistakes)?;
+    let kind = section.must("type", "type = \"count\"").and_then(|node| choice(node, &[("count", ())], mistakes));
+    let rows = section.must("rows", "rows = 100").and_then(|node| integer(node, 1..=1_000_000_000, mistakes));
+    kind?;
+    Some(Window::Count { rows: rows? })
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

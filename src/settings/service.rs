@@ -1,0 +1,354 @@
+//! Service settings: how weir runs, whatever its pipelines are.
+//!
+//! Later ones win: the defaults, `config/default.toml`, `config/<WEIR_ENV>.toml`, `WEIR__SECTION__KEY`. The defaults are
+//! the shipped `config/default.toml` itself, built in, so that they are written once. Every wrong value is reported with
+//! the file or variable that it comes from, and so is every setting that doesn't exist.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use config::{Config, Environment, File, FileFormat, ValueKind};
+
+use super::section::closest;
+use super::units::{DURATION, SIZE, duration, show_duration, show_size, size};
+
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+const MEMORY: RangeInclusive<u64> = 64 << 20..=1 << 50;
+const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const BACKOFF: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// Service settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// What a process may use.
+    pub limits: Limits,
+    /// How failed lanes start again.
+    pub restart: Restart,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// What a process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that records may take in this process, from the fetch to the file.
+    pub memory: usize,
+    /// Deadline of an orderly stop.
+    pub drain: Duration,
+}
+
+/// How failed lanes start again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    /// The pause after the first failure; it doubles with each further one.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// Failures in a row at the same position after which a lane parks.
+    pub failures_until_parked: u32,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Directives of `tracing`'s filter: a level, also for parts of weir.
+    pub level: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; with colours on a terminal.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One object a line.
+    Json,
+}
+
+/// Settings that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// `WEIR_ENV` names no file, or can't be part of one's name.
+    #[error("WEIR_ENV is {name:?}, but there is no {file}: create it, or unset the variable")]
+    NoSuchEnvironment {
+        /// The variable's value.
+        name: String,
+        /// The file looked for.
+        file: String,
+    },
+    /// A file is not TOML.
+    #[error("the settings can't be read")]
+    Unreadable(#[source] config::ConfigError),
+    /// Every setting that is wrong, each with its source.
+    #[error("the settings have mistakes:\n  {}", .0.join("\n  "))]
+    Wrong(Vec<String>),
+}
+
+impl Service {
+    /// The settings of this process: files below `config/` in the working directory, and its environment.
+    pub fn load() -> Result<Service, ServiceError> {
+        // A variable that isn't Unicode is none of weir's.
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Service::read(Path::new("config"), variables.collect())
+    }
+
+    /// The settings in a folder, overridden by these variables.
+    pub fn read(folder: &Path, variables: HashMap<String, String>) -> Result<Service, ServiceError> {
+        let mut builder = Config::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .add_source(toml_file(&folder.join("default.toml"), false));
+        if let Some(name) = variables.get("WEIR_ENV").filter(|name| !name.is_empty()) {
+            builder = builder.add_source(toml_file(&environment_file(folder, name)?, true));
+        }
+        let overrides = Environment::with_prefix("WEIR").separator("__").source(Some(variables));
+        let settings = builder.add_source(overrides).build().map_err(ServiceError::Unreadable)?;
+        Reader { origins: origins(&settings), settings, mistakes: Vec::new() }.read()
+    }
+}
+
+fn toml_file(path: &Path, required: bool) -> File<config::FileSourceFile, FileFormat> {
+    File::from(path).format(FileFormat::Toml).required(required)
+}
+
+/// A misspelt WEIR_ENV must not run production on the defaults.
+fn environment_file(folder: &Path, name: &str) -> Result<std::path::PathBuf, ServiceError> {
+    let file = folder.join(format!("{name}.toml"));
+    let legal = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    if name.chars().all(legal) && file.is_file() {
+        return Ok(file);
+    }
+    Err(ServiceError::NoSuchEnvironment { name: name.to_owned(), file: file.display().to_string() })
+}
+
+/// Reads settings one by one and keeps what is wrong with them.
+struct Reader {
+    settings: Config,
+    origins: Origins,
+    mistakes: Vec<String>,
+}
+
+impl Reader {
+    fn read(mut self) -> Result<Service, ServiceError> {
+        self.refuse_unknown();
+        let service = self.service();
+        match service {
+            Some(service) if self.mistakes.is_empty() => Ok(service),
+            _ => Err(ServiceError::Wrong(self.mistakes)),
+        }
+    }
+
+    fn service(&mut self) -> Option<Service> {
+        let memory = self.within("limits.memory", SIZE, size, MEMORY, show_size);
+        let drain = self.within("limits.drain", DURATION, duration, DRAIN, show_duration);
+        let backoff_min = self.within("restart.backoff_min", DURATION, duration, BACKOFF, show_duration);
+        let backoff_max = self.within("restart.backoff_max", DURATION, duration, BACKOFF, show_duration);
+        let failures = self.get("restart.failures_until_parked", "a whole number from 1", |text| {
+            text.parse().ok().filter(|failures| *failures > 0)
+        });
+        let level = self.get("log.level", "a level such as \"info\" or \"info,weir::sink=debug\"", log_level);
+        let format = self.get("log.format", "\"auto\", \"pretty\" or \"json\"", |text| match text {
+            "auto" => Some(LogFormat::Auto),
+            "pretty" => Some(LogFormat::Pretty),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        });
+        let restart =
+            Restart { backoff_min: backoff_min?, backoff_max: backoff_max?, failures_until_parked: failures? };
+        if restart.backoff_min > restart.backoff_max {
+            let origin = self.origin("restart.backoff_min");
+            self.mistakes.push(format!("restart.backoff_min is above restart.backoff_max (from {origin})"));
+        }
+        let limits = Limits { memory: usize::try_from(memory?).ok()?, drain: drain? };
+        Some(Service { limits, restart, log: Log { level: level?, format: format? } })
+    }
+
+    fn get<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let written = self.settings.get_string(key);
+        let value = written.as_deref().ok().and_then(read);
+        if value.is_none() {
+            let found = written.map_or_else(|_| "something else".to_owned(), |text| format!("{text:?}"));
+            let origin = self.origin(key);
+            self.mistakes.push(format!("{key} must be {expected}, not {found} (from {origin})"));
+        }
+        value
+    }
+
+    fn within<T: PartialOrd + Copy>(
+        &mut self,
+        key: &str,
+        what: &str,
+        read: fn(&str) -> Option<T>,
+        range: RangeInclusive<T>,
+        show: fn(T) -> String,
+    ) -> Option<T> {
+        let value = self.get(key, what, read)?;
+        if !range.contains(&value) {
+            let (least, most, origin) = (show(*range.start()), show(*range.end()), self.origin(key));
+            self.mistakes.push(format!("{key} must be from {least} to {most}, not {} (from {origin})", show(value)));
+        }
+        Some(value)
+    }
+
+    fn refuse_unknown(&mut self) {
+        let built_in = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).build();
+        let known = origins(&built_in.unwrap_or_default());
+        for key in self.origins.keys().filter(|key| !known.contains_key(*key)) {
+            let advice = match closest(key, known.keys().map(String::as_str)) {
+                Some(close) => format!("did you mean {close}?"),
+                None => format!("there are {}", known.keys().cloned().collect::<Vec<_>>().join(", ")),
+            };
+            self.mistakes.push(format!("there is no setting {key} (from {}): {advice}", self.origin(key)));
+        }
+    }
+
+    /// The file or variable that a value comes from.
+    fn origin(&self, key: &str) -> String {
+        match self.origins.get(key).and_then(Option::as_deref) {
+            Some("the environment") => format!("WEIR__{}", key.to_uppercase().replace('.', "__")),
+            Some(file) => file.to_owned(),
+            None => "the defaults".to_owned(),
+        }
+    }
+}
+
+/// Directives of which each ends in a level: the filter itself takes a misspelt level for the name of a target.
+fn log_level(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let ends_in_level = |directive: &str| LEVELS.contains(&directive.rsplit('=').next().unwrap_or_default());
+    let good = text.split(',').all(ends_in_level) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+    good.then(|| text.to_owned())
+}
+
+/// The dotted names of all settings, with the files that they come from.
+type Origins = BTreeMap<String, Option<String>>;
+
+fn origins(settings: &Config) -> Origins {
+    let mut found = Origins::new();
+    collect("", &settings.cache, &mut found);
+    found
+}
+
+fn collect(path: &str, value: &config::Value, found: &mut Origins) {
+    let ValueKind::Table(table) = &value.kind else {
+        found.insert(path.to_owned(), value.origin().map(str::to_owned));
+        return;
+    };
+    for (name, inner) in table {
+        let dotted = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        collect(&dotted, inner, found);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Service, ServiceError> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Service::read(folder.path(), variables.collect())
+    }
+
+    #[track_caller]
+    fn mistakes(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Vec<String> {
+        match read(files, variables) {
+            Err(ServiceError::Wrong(mistakes)) => {
+                // Files are in a folder of their own in each run.
+                mistakes.iter().map(|mistake| mask_folder(mistake)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mask_folder(mistake: &str) -> String {
+        let words = mistake.split(' ').map(|word| word.rsplit('/').next().unwrap_or(word));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn without_files_the_shipped_file_holds() {
+        let expected = Service {
+            limits: Limits { memory: 512 << 20, drain: Duration::from_secs(30) },
+            restart: Restart {
+                backoff_min: Duration::from_millis(500),
+                backoff_max: Duration::from_secs(30),
+                failures_until_parked: 5,
+            },
+            log: Log { level: "info".to_owned(), format: LogFormat::Auto },
+        };
+        assert_eq!(read(&[], &[]).unwrap(), expected);
+        assert_eq!(read(&[("default.toml", DEFAULTS)], &[]).unwrap(), expected);
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let files = [
+            ("default.toml", "limits.memory = \"1GiB\"\nlimits.drain = \"1s\"\nlog.level = \"warn\""),
+            ("production.toml", "limits.drain = \"2s\"\nlog.level = \"error\""),
+        ];
+        let variables =
+            [("WEIR_ENV", "production"), ("WEIR__LOG__LEVEL", "debug"), ("WEIR__RESTART__FAILURES_UNTIL_PARKED", "7")];
+        let service = read(&files, &variables).unwrap();
+        assert_eq!(service.limits.memory, 1 << 30);
+        assert_eq!(service.limits.drain, Duration::from_secs(2));
+        assert_eq!(service.log.level, "debug");
+        assert_eq!(service.restart.failures_until_parked, 7);
+    }
+
+    #[test]
+    fn every_mistake_names_its_source() {
+        let files =
+            [("default.toml", "limits.memory = 512\nlimits.drain = \"9h\"\nlog.colour = true\nlog.levle = \"info\"")];
+        let variables =
+            [("WEIR__LOG__FORMAT", "xml"), ("WEIR__RESTART__FAILURES_UNTIL_PARKED", "0"), ("WEIR__LIMIT__X", "1")];
+        assert_eq!(
+            mistakes(&files, &variables),
+            [
+                "there is no setting limit.x (from WEIR__LIMIT__X): there are limits.drain, limits.memory, log.format, \
+                 log.level, restart.backoff_max, restart.backoff_min, restart.failures_until_parked",
+                "there is no setting log.colour (from default.toml): there are limits.drain, limits.memory, log.format, \
+                 log.level, restart.backoff_max, restart.backoff_min, restart.failures_until_parked",
+                "there is no setting log.levle (from default.toml): did you mean log.level?",
+                "limits.memory must be a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB), \
+                 not \"512\" (from default.toml)",
+                "limits.drain must be from 1s to 1h, not 9h (from default.toml)",
+                "restart.failures_until_parked must be a whole number from 1, not \"0\" \
+                 (from WEIR__RESTART__FAILURES_UNTIL_PARKED)",
+                "log.format must be \"auto\", \"pretty\" or \"json\", not \"xml\" (from WEIR__LOG__FORMAT)",
+            ]
+        );
+        assert_eq!(
+            mistakes(&[], &[("WEIR__RESTART__BACKOFF_MIN", "1m")]),
+            ["restart.backoff_min is above restart.backoff_max (from WEIR__RESTART__BACKOFF_MIN)"]
+        );
+    }
+
+    #[test]
+    fn log_levels() {
+        for text in ["info", "off", "info,weir::sink=debug", "weir[lane]=trace"] {
+            assert_eq!(log_level(text).as_deref(), Some(text));
+        }
+        for text in ["", "inof", "info,", "weir::sink", "weir=inof", "weir[=info"] {
+            assert_eq!(log_level(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_environment_is_refused() {
+        for name in ["prodution", "../default"] {
+            let error = read(&[("default.toml", "")], &[("WEIR_ENV", name)]).unwrap_err();
+            assert!(matches!(error, ServiceError::NoSuchEnvironment { .. }), "{error}");
+        }
+    }
+}

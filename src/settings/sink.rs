@@ -1,0 +1,157 @@
+//! `[sink]`.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+
+use super::mistake::Mistakes;
+use super::pipeline::{Column, ColumnType, Roll, Sink, defaults};
+use super::section::{Section, array, choice, closest, filled_text, integer, refuse, text, wrong};
+use super::tree::Node;
+use super::units::{self, duration, show_duration, show_size, size};
+use crate::sink::{KEYS_MAX, hive};
+
+const KEYS: RangeInclusive<usize> = 1..=100_000;
+const ROW_GROUP_ROWS: RangeInclusive<usize> = 1..=16_777_216;
+const COUNT: RangeInclusive<u64> = 1..=1_000_000_000_000;
+const BYTES: RangeInclusive<u64> = 1 << 10..=64 << 30;
+const AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
+
+/// Reads the section; `columns` are the file's, as far as they could be read.
+pub(super) fn sink(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Option<Sink> {
+    let section = Section::open("sink", node, mistakes)?;
+    let kind = section.must("type", "type = \"parquet\"").and_then(|node| choice(node, &[("parquet", ())], mistakes));
+    let path = section.node("path").and_then(|node| filled_text(node, mistakes));
+    let partition_by = section.node("partition_by").map(|node| partition_by(node, columns, mistakes));
+    let max_keys = section.node("max_keys").and_then(|node| integer(node, KEYS, mistakes));
+    let compression = section.node("compression").and_then(|node| compression_at(node, mistakes));
+    let row_group_rows = section.node("row_group_rows").and_then(|node| integer(node, ROW_GROUP_ROWS, mistakes));
+    let roll = section.node("roll").and_then(|node| roll(node, mistakes));
+    kind?;
+    Some(Sink {
+        path: PathBuf::from(path.unwrap_or(defaults::SINK_PATH)),
+        partition_by: partition_by.unwrap_or_default(),
+        max_keys: max_keys.unwrap_or(defaults::MAX_KEYS),
+        compression: compression.or_else(|| compression_of(defaults::COMPRESSION))?,
+        row_group_rows: row_group_rows.unwrap_or(defaults::ROW_GROUP_ROWS),
+        roll: roll.unwrap_or(defaults::ROLL),
+    })
+}
+
+fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
+    let section = Section::open("sink.roll", node, mistakes)?;
+    let count = |key| section.node(key).and_then(|node| integer(node, COUNT, mistakes));
+    let bytes = section.node("bytes").and_then(|node| amount(node, size, BYTES, show_size, units::SIZE, mistakes));
+    let age =
+        section.node("age").and_then(|node| amount(node, duration, AGE, show_duration, units::DURATION, mistakes));
+    Some(Roll {
+        windows: count("windows").unwrap_or(defaults::ROLL.windows),
+        rows: count("rows").or(defaults::ROLL.rows),
+        bytes: bytes.unwrap_or(defaults::ROLL.bytes),
+        age: age.unwrap_or(defaults::ROLL.age),
+    })
+}
+
+/// A number with a unit, within limits.
+fn amount<T: PartialOrd + Copy + Debug>(
+    node: &Node,
+    read: fn(&str) -> Option<T>,
+    range: RangeInclusive<T>,
+    show: fn(T) -> String,
+    what: &str,
+    mistakes: &Mistakes,
+) -> Option<T> {
+    let written = match &node.toml {
+        super::tree::Toml::Text(filled) => read(&filled.text),
+        _ => None,
+    };
+    match written {
+        Some(amount) if range.contains(&amount) => Some(amount),
+        Some(_) => {
+            let message = format!("this must be from {} to {}", show(*range.start()), show(*range.end()));
+            wrong(node, &message, "choose a value in between", mistakes)
+        }
+        None => wrong(node, "this must be a number with its unit", format!("write {what}"), mistakes),
+    }
+}
+
+fn partition_by(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Vec<String> {
+    let mut keys = BTreeSet::new();
+    let items = array(node, mistakes).unwrap_or_default();
+    let names: Vec<&str> = items.iter().filter_map(|item| text(item, mistakes)).collect();
+    for (item, name) in items.iter().zip(&names) {
+        if !keys.insert(*name) {
+            refuse::<()>(item, format!("`{name}` is listed twice"), "list each column once", mistakes);
+        }
+        // When a column could not be read, nothing is known of its type: its own mistake comes first.
+        if let Some(columns) = columns {
+            check_key(item, name, columns, mistakes);
+        }
+    }
+    if keys.len() > KEYS_MAX {
+        let help = format!("keep at most {KEYS_MAX}: a path has a limit, and every key multiplies the files");
+        refuse::<()>(node, format!("{} keys are too many", keys.len()), help, mistakes);
+    }
+    if columns.is_some_and(|columns| columns.len() == keys.len()) {
+        let help = "leave out one of them: its values must stand in the files";
+        refuse::<()>(node, "a file would have no column left", help, mistakes);
+    }
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn check_key(item: &Node, name: &str, columns: &[Column], mistakes: &Mistakes) {
+    let Some(column) = columns.iter().find(|column| column.name == name) else {
+        let help = match closest(name, columns.iter().map(|column| column.name.as_str())) {
+            Some(close) => format!("did you mean \"{close}\"?"),
+            None => "list names of [columns]".to_owned(),
+        };
+        refuse::<()>(item, format!("there is no column `{name}`"), help, mistakes);
+        return;
+    };
+    if matches!(column.kind, ColumnType::Float(_) | ColumnType::Timestamp(_) | ColumnType::Json) {
+        let help = "a key's values name folders: use a column of string, bool, date or an integer type";
+        refuse::<()>(item, format!("`{name}` is of a type that can't be a key"), help, mistakes);
+        return;
+    }
+    if !hive::is_name(name) {
+        let help =
+            "readers find a key only under a plain name: letters, digits, _, - and ., the first a letter or digit";
+        refuse::<()>(item, format!("`{name}` can't name a folder"), help, mistakes);
+    }
+    // pandas refuses a dataset in which one folder stands for null and another one for a value.
+    if !column.required && column.default.is_none() {
+        let help =
+            format!("add `required = true` or a `default` to columns.{name}: a folder can't be named after no value");
+        refuse::<()>(item, format!("`{name}` may have no value, so it can't be a key"), help, mistakes);
+    }
+}
+
+fn compression_at(node: &Node, mistakes: &Mistakes) -> Option<Compression> {
+    let written = text(node, mistakes)?;
+    let help = "write \"none\", \"snappy\", \"lz4\", \"gzip(1)\" to \"gzip(9)\", or \"zstd(1)\" to \"zstd(22)\"";
+    compression_of(written).or_else(|| wrong(node, "this must be a codec, with a level that it has", help, mistakes))
+}
+
+fn compression_of(written: &str) -> Option<Compression> {
+    let (codec, level) = match written.split_once('(') {
+        Some((codec, level)) => (codec, Some(level.strip_suffix(')')?.parse::<u8>().ok()?)),
+        None => (written, None),
+    };
+    match (codec, level) {
+        ("none", None) => Some(Compression::UNCOMPRESSED),
+        ("snappy", None) => Some(Compression::SNAPPY),
+        // Parquet's older LZ4 has a framing that its readers don't agree on.
+        ("lz4", None) => Some(Compression::LZ4_RAW),
+        ("gzip", level @ (None | Some(1..=9))) => {
+            Some(Compression::GZIP(GzipLevel::try_new(level.unwrap_or(defaults::GZIP_LEVEL).into()).ok()?))
+        }
+        ("zstd", level @ (None | Some(1..=22))) => {
+            Some(Compression::ZSTD(ZstdLevel::try_new(level.unwrap_or(defaults::ZSTD_LEVEL).into()).ok()?))
+        }
+        _ => None,
+    }
+}

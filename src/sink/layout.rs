@@ -1,0 +1,236 @@
+//! Which folder each row goes to, and what is left of it in the file.
+//!
+//! Rows keep their order within a folder. Columns that are hive keys are not columns of the files: some readers refuse a
+//! column that stands in both places.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::row::{Row, RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::sink::{SinkError, hive};
+
+/// Hive keys of a dataset at the most: together their folders' names leave half of a path's 4096 bytes.
+pub const KEYS_MAX: usize = 8;
+
+/// How rows are laid out in folders.
+#[derive(Debug)]
+pub struct Layout {
+    keys: Vec<Key>,
+    /// Indices of the columns that stay in the file.
+    kept: Vec<usize>,
+    schema: SchemaRef,
+    /// Gives rows of keys one comparable form.
+    converter: RowConverter,
+}
+
+#[derive(Debug)]
+struct Key {
+    index: usize,
+    name: String,
+}
+
+impl Layout {
+    /// The layout of rows of this schema, in folders by these columns.
+    pub fn new(rows: &SchemaRef, partition_by: &[String]) -> Result<Self, SinkError> {
+        if partition_by.len() > KEYS_MAX {
+            return Err(SinkError::TooManyKeys { count: partition_by.len(), max: KEYS_MAX });
+        }
+        let keys = partition_by.iter().map(|name| key(rows, name)).collect::<Result<Vec<_>, _>>()?;
+        let fields = keys.iter().map(|key| SortField::new(rows.field(key.index).data_type().clone())).collect();
+        let converter = RowConverter::new(fields).map_err(|source| SinkError::Split { source })?;
+        let kept: Vec<_> =
+            (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index != *index)).collect();
+        let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, rows.metadata().clone()));
+        Ok(Layout { keys, kept, schema, converter })
+    }
+
+    /// The schema of the files.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows by folder (`key=value/key2=value2`, empty without keys), in the order of each folder's first row.
+    ///
+    /// Nothing is copied when all rows belong to one folder.
+    pub fn split(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, SinkError> {
+        self.split_by_key(rows).map_err(|source| SinkError::Split { source })
+    }
+
+    fn split_by_key(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, ArrowError> {
+        let file_rows = rows.project(&self.kept)?;
+        if rows.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        if self.keys.is_empty() {
+            return Ok(vec![(String::new(), file_rows)]);
+        }
+        let columns: Vec<_> = self.keys.iter().map(|key| rows.column(key.index).clone()).collect();
+        let groups = self.group(&columns)?;
+        if let [_] = groups[..] {
+            return Ok(vec![(self.path(&columns, 0)?, file_rows)]);
+        }
+        let split = groups.into_iter().map(|indices| {
+            let path = self.path(&columns, indices[0] as usize)?;
+            Ok((path, take_record_batch(&file_rows, &UInt32Array::from(indices))?))
+        });
+        split.collect()
+    }
+
+    /// The indices of each key's rows.
+    fn group(&self, columns: &[ArrayRef]) -> Result<Vec<Vec<u32>>, ArrowError> {
+        let keys = self.converter.convert_columns(columns)?;
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        let mut group_of: HashMap<Row<'_>, usize> = HashMap::new();
+        let mut last = None;
+        for (index, key) in (0u32..).zip(keys.iter()) {
+            // Runs of one key are common: they need no look-up.
+            let group = match last {
+                Some((last_key, group)) if last_key == key => group,
+                _ => *group_of.entry(key).or_insert_with(|| {
+                    groups.push(Vec::new());
+                    groups.len() - 1
+                }),
+            };
+            groups[group].push(index);
+            last = Some((key, group));
+        }
+        Ok(groups)
+    }
+
+    /// The folder of one row.
+    fn path(&self, columns: &[ArrayRef], row: usize) -> Result<String, ArrowError> {
+        let mut path = String::new();
+        for (key, column) in self.keys.iter().zip(columns) {
+            if !path.is_empty() {
+                path.push('/');
+            }
+            let text = ArrayFormatter::try_new(column, &FormatOptions::new())?.value(row).to_string();
+            path.push_str(&hive::segment(&key.name, column.is_valid(row).then_some(text.as_str())));
+        }
+        Ok(path)
+    }
+}
+
+fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
+    let index = rows.index_of(name).map_err(|_| SinkError::NoSuchKey { name: name.to_owned() })?;
+    let kind = rows.field(index).data_type();
+    if !(kind.is_integer() || matches!(kind, DataType::Utf8 | DataType::Boolean | DataType::Date32)) {
+        return Err(SinkError::KeyType { name: name.to_owned(), kind: kind.clone() });
+    }
+    if !hive::is_name(name) {
+        return Err(SinkError::KeyName { name: name.to_owned(), max: hive::NAME_BYTES_MAX });
+    }
+    Ok(Key { index, name: name.to_owned() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use arrow::array::{AsArray, BooleanArray, Date32Array, Int8Array, UInt64Array};
+    use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sink::testing::rows;
+
+    fn layout(batch: &RecordBatch, keys: &[&str]) -> Result<Layout, SinkError> {
+        Layout::new(&batch.schema(), &keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
+    }
+
+    /// Each folder and the offsets of its rows.
+    fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
+        let layout = layout(batch, keys).unwrap();
+        let folders = layout.split(batch).unwrap().into_iter().map(|(path, rows)| {
+            assert_eq!(rows.schema_ref(), layout.schema());
+            (path, rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
+        });
+        folders.collect()
+    }
+
+    #[track_caller]
+    fn check(keys: &[Option<&str>], expected: &[(&str, &[i64])]) {
+        let found = split(&rows(0, keys), &["k"]);
+        let found: Vec<_> = found.iter().map(|(path, offsets)| (path.as_str(), offsets.as_slice())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn rows_go_to_their_folders_in_order() {
+        check(&[], &[]);
+        check(&[Some("a"), Some("a")], &[("k=a", &[0, 1])]);
+        check(&[Some("b"), Some("a"), Some("b"), Some("b")], &[("k=b", &[0, 2, 3]), ("k=a", &[1])]);
+        check(
+            &[None, Some(""), Some("__HIVE_DEFAULT_PARTITION__"), None],
+            &[
+                ("k=__HIVE_DEFAULT_PARTITION__", &[0, 3]),
+                ("k=", &[1]),
+                ("k=__HIVE_DEFAULT_PARTITION__~8ec3cd044a1b2ac4a73503dcafed3827", &[2]),
+            ],
+        );
+    }
+
+    #[test]
+    fn one_key_copies_nothing() {
+        let batch = rows(0, &[Some("a"); 3]);
+        let split = layout(&batch, &["k"]).unwrap().split(&batch).unwrap();
+        assert_eq!(
+            split[0].1.column(0).to_data().buffers()[0].as_ptr(),
+            batch.column(1).to_data().buffers()[0].as_ptr()
+        );
+        assert_eq!(self::split(&batch, &[]), [(String::new(), vec![0, 1, 2])]);
+    }
+
+    #[test]
+    fn every_key_type_has_its_text() {
+        let columns: [(&str, ArrayRef); 5] = [
+            ("day", Arc::new(Date32Array::from(vec![0, 20_000]))),
+            ("ok", Arc::new(BooleanArray::from(vec![true, false]))),
+            ("small", Arc::new(Int8Array::from(vec![-128, 7]))),
+            ("big", Arc::new(UInt64Array::from(vec![u64::MAX, 0]))),
+            ("_kafka_offset", Arc::new(arrow::array::Int64Array::from(vec![0, 1]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let paths: Vec<_> = split(&batch, &["small", "day", "ok", "big"]).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(
+            paths,
+            ["small=-128/day=1970-01-01/ok=true/big=18446744073709551615", "small=7/day=2024-10-04/ok=false/big=0"]
+        );
+    }
+
+    #[test]
+    fn keys_that_cannot_be_are_refused() {
+        let batch = rows(0, &[]);
+        let refused = |keys: &[&str]| layout(&batch, keys).unwrap_err().to_string();
+        assert_eq!(refused(&["nope"]), "sink.partition_by names `nope`, which is no column");
+        assert_eq!(
+            refused(&["value"]),
+            "sink.partition_by names `value`, a Float64: a key is a string, an integer, a bool or a date"
+        );
+        assert!(refused(&["_kafka_offset"]).starts_with("sink.partition_by names `_kafka_offset`, which some readers"));
+        assert_eq!(refused(&["k"; 9]), "sink.partition_by names 9 columns: 8 at the most");
+    }
+
+    proptest! {
+        #[test]
+        fn each_row_is_in_one_folder_in_order(keys in prop::collection::vec(prop::option::of("[ab=/]{0,2}"), 0..40)) {
+            let keys: Vec<_> = keys.iter().map(Option::as_deref).collect();
+            let found = split(&rows(0, &keys), &["k"]);
+            let mut expected: Vec<(String, Vec<i64>)> = Vec::new();
+            for (offset, key) in (0..).zip(&keys) {
+                let path = hive::segment("k", *key);
+                match expected.iter_mut().find(|(known, _)| *known == path) {
+                    Some((_, offsets)) => offsets.push(offset),
+                    None => expected.push((path, vec![offset])),
+                }
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

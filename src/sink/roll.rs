@@ -1,0 +1,310 @@
+//! When files end, and where a commit cuts a batch: pure decisions, and the sums that a commit reports.
+//!
+//! - `roll.windows` and `roll.rows` are known before anything is written, so a batch gets a plan ([`Roller::plan`]). Files
+//!   end with the window that is the `windows`-th one, or at whose end there are `rows` rows or more (over all hive keys):
+//!   neither ever divides a window. A batch may end files many times; one commit, at the last of these ends, takes
+//!   all of them, and the batch's tail goes on in new files.
+//! - `roll.bytes` is known only when rows are encoded: [`LaneWriter`](crate::sink::LaneWriter) ends the file that has them, after
+//!   the parts that it is given together. That, age, drain and memory are for the end of a batch ([`Roller::due`]) or between
+//!   batches: the commit covers everything read, and a window's rows may go on in the next file.
+
+use std::ops;
+use std::time::{Duration, Instant};
+
+use crate::ledger::{Counts, FileEntry, Reason, Side};
+use crate::pipeline::messages::{Range, WindowedPart};
+use crate::settings::pipeline::Roll;
+use crate::window::WindowState;
+
+/// One thing to do with a batch; in order, they write all its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write these parts of the batch, by index.
+    Write(ops::Range<usize>),
+    /// End the data files; a commit later in the same plan takes them.
+    EndFiles,
+    /// Commit everything written so far.
+    Commit(Reason),
+}
+
+/// Decides when files end.
+#[derive(Debug)]
+pub struct Roller {
+    roll: Roll,
+    /// Windows that closed in the open files.
+    windows: u64,
+    /// Rows in the open files.
+    rows: u64,
+}
+
+impl Roller {
+    /// With no file open.
+    pub fn new(roll: Roll) -> Self {
+        Roller { roll, windows: 0, rows: 0 }
+    }
+
+    /// What to do with a batch of these parts, all of which will be done.
+    pub fn plan(&mut self, parts: &[WindowedPart]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let (mut written, mut commit) = (0, None);
+        for (index, part) in parts.iter().enumerate() {
+            if let Some(reason) = self.ends_with(part) {
+                steps.extend([Step::Write(written..index + 1), Step::EndFiles]);
+                (written, commit) = (index + 1, Some(reason));
+            }
+        }
+        if let Some(reason) = commit {
+            // A commit ends the files itself, so that it takes the last end's place.
+            steps.pop();
+            steps.push(Step::Commit(reason));
+        }
+        if written < parts.len() {
+            steps.push(Step::Write(written..parts.len()));
+        }
+        steps
+    }
+
+    /// Why to commit at the end of a batch, or between batches: `full` when a file has all its bytes, `age` of the oldest
+    /// position not committed.
+    pub fn due(&self, full: bool, age: Duration) -> Option<Reason> {
+        if full {
+            return Some(Reason::Bytes);
+        }
+        (age >= self.roll.age).then_some(Reason::Age)
+    }
+
+    /// A commit that no plan asked for has ended the files.
+    pub fn restart(&mut self) {
+        (self.windows, self.rows) = (0, 0);
+    }
+
+    /// Counts a part; why the files end with it, if they do.
+    fn ends_with(&mut self, part: &WindowedPart) -> Option<Reason> {
+        self.windows += u64::from(part.closes);
+        self.rows += part.records.rows.num_rows() as u64;
+        let reason = if !part.closes {
+            return None;
+        } else if self.windows >= self.roll.windows {
+            Reason::Windows
+        } else if self.roll.rows.is_some_and(|rows| self.rows >= rows) {
+            Reason::Rows
+        } else {
+            return None;
+        };
+        self.restart();
+        Some(reason)
+    }
+}
+
+/// What was written since the last commit: what the next entry will say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// The positions.
+    pub range: Range,
+    /// Records by class.
+    pub counts: Counts,
+    /// The windows' state at the end of `range`.
+    pub window: WindowState,
+    /// The leader epoch of the newest batch that has one; a commit inside that batch keeps it too.
+    pub leader_epoch: Option<i32>,
+    /// When the oldest of the positions came.
+    since: Option<Instant>,
+}
+
+impl Pending {
+    /// Nothing, after `position`.
+    pub fn new(position: i64, window: WindowState, leader_epoch: Option<i32>) -> Self {
+        let range = Range { from: position, to: position };
+        Pending { range, counts: Counts::default(), window, leader_epoch, since: None }
+    }
+
+    /// Adds a part that is written.
+    pub fn add(&mut self, part: &WindowedPart, leader_epoch: Option<i32>, now: Instant) {
+        self.range.to = self.range.follow(part.range).to;
+        self.counts += Counts {
+            row: part.records.rows.num_rows() as u64,
+            rejected: part.records.rejects.num_rows() as u64,
+            tombstone: part.records.tombstones.len() as u64,
+            ..Counts::default()
+        };
+        self.window = part.state.clone();
+        self.leader_epoch = leader_epoch.or(self.leader_epoch);
+        if !self.is_empty() {
+            self.since.get_or_insert(now);
+        }
+    }
+
+    /// What a commit covers; this goes on after it.
+    pub fn take(&mut self) -> Pending {
+        let next = Pending::new(self.range.to, self.window.clone(), self.leader_epoch);
+        std::mem::replace(self, next)
+    }
+
+    /// Whether there is no position to commit.
+    pub fn is_empty(&self) -> bool {
+        self.range.from == self.range.to
+    }
+
+    /// How long the oldest position has been waiting.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// **Invariant:** the files of a commit hold each row and each reject that it counts.
+    pub fn assert_files(&self, files: &[FileEntry]) {
+        let rows = |side| files.iter().filter(|file| file.side == side).map(|file| file.rows).sum::<u64>();
+        let found = (rows(Side::Data), rows(Side::Rejects));
+        assert!(
+            found == (self.counts.row, self.counts.rejected),
+            "files hold {found:?} rows and rejects, {:?} has {:?}",
+            self.range,
+            self.counts
+        );
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::settings::pipeline::defaults;
+    use crate::sink::testing::{parts, windower};
+    use crate::window::WindowId;
+
+    fn roll(windows: u64, rows: Option<u64>) -> Roll {
+        Roll { windows, rows, ..defaults::ROLL }
+    }
+
+    /// Plans of batches of so many rows, in windows of 10; every batch ends with two rejects.
+    #[track_caller]
+    fn check(roll: Roll, batches: &[usize], expected: &[&str]) {
+        let (mut windower, mut roller, mut position) = (windower(10), Roller::new(roll), 0);
+        let plans = batches.iter().map(|rows| {
+            let parts = parts(&mut windower, position, &vec![Some("a"); *rows], 2);
+            position = parts.last().unwrap().range.to;
+            roller.plan(&parts).iter().map(text).collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(plans.collect::<Vec<_>>(), expected);
+    }
+
+    fn text(step: &Step) -> String {
+        match step {
+            Step::Write(parts) => format!("{parts:?}"),
+            Step::EndFiles => "end".to_owned(),
+            Step::Commit(reason) => format!("{reason:?}"),
+        }
+    }
+
+    #[test]
+    fn files_end_with_windows() {
+        check(roll(2, None), &[5, 5, 9, 1], &["0..1", "0..2", "0..1", "0..1 Windows 1..2"]);
+        check(roll(1, None), &[35], &["0..1 end 1..2 end 2..3 Windows 3..4"]);
+        check(roll(2, None), &[35, 35], &["0..2 Windows 2..4", "0..1 end 1..3 Windows 3..5"]);
+        check(roll(100, None), &[0, 50], &["0..1", "0..6"]);
+    }
+
+    #[test]
+    fn files_end_with_rows_at_a_window() {
+        check(roll(100, Some(15)), &[12, 12], &["0..2", "0..1 Rows 1..2"]);
+        check(roll(100, Some(1)), &[9, 1], &["0..1", "0..1 Rows 1..2"]);
+        check(roll(2, Some(20)), &[20], &["0..2 Windows 2..3"]);
+    }
+
+    #[test]
+    fn restarting_counts_from_nothing() {
+        let (mut windower, mut roller) = (windower(10), Roller::new(roll(2, None)));
+        roller.plan(&parts(&mut windower, 0, &[Some("a"); 10], 0));
+        roller.restart();
+        assert_eq!(roller.plan(&parts(&mut windower, 10, &[Some("a"); 10], 0)), [Step::Write(0..1)]);
+    }
+
+    #[test]
+    fn bytes_and_age_are_due() {
+        let roller = Roller::new(roll(2, None));
+        assert_eq!(roller.due(false, Duration::from_secs(59)), None);
+        assert_eq!(roller.due(false, Duration::from_secs(60)), Some(Reason::Age));
+        assert_eq!(roller.due(true, Duration::ZERO), Some(Reason::Bytes));
+    }
+
+    #[test]
+    fn pending_sums_what_a_commit_covers() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(5);
+        let batch = parts(&mut windower(2), 0, &[Some("a"); 3], 1);
+        let mut pending = Pending::new(0, WindowState::Count { window: 0, rows: 0 }, Some(1));
+        assert!(pending.is_empty());
+        assert_eq!(pending.age(later), Duration::ZERO);
+
+        pending.add(&batch[0], None, now);
+        pending.add(&batch[1], Some(7), later);
+        assert_eq!(pending.age(later), Duration::from_secs(5));
+        let taken = pending.take();
+        assert_eq!(taken.range, Range { from: 0, to: 4 });
+        assert_eq!(taken.counts, Counts { row: 3, rejected: 1, ..Counts::default() });
+        assert_eq!(taken.window, WindowState::Count { window: 1, rows: 1 });
+        assert_eq!(taken.leader_epoch, Some(7));
+        assert_eq!(pending, Pending::new(4, taken.window.clone(), Some(7)));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not follow")]
+    fn a_hole_is_a_bug() {
+        let part = &parts(&mut windower(2), 1, &[Some("a")], 0)[0];
+        Pending::new(0, part.state.clone(), None).add(part, None, Instant::now());
+    }
+
+    #[test]
+    #[should_panic(expected = "files hold")]
+    fn a_row_in_no_file_is_a_bug() {
+        let part = &parts(&mut windower(2), 0, &[Some("a")], 0)[0];
+        let mut pending = Pending::new(0, part.state.clone(), None);
+        pending.add(part, None, Instant::now());
+        pending.assert_files(&[]);
+    }
+
+    proptest! {
+        /// Carrying plans out gives files of whole runs of windows, whatever the batches; only a last one may be open.
+        #[test]
+        fn files_do_not_depend_on_batches(
+            windows in 1u64..5,
+            rows in prop::option::of(1u64..40),
+            sizes in prop::collection::vec(0usize..60, 1..8),
+        ) {
+            let (mut windower, mut roller) = (windower(10), Roller::new(roll(windows, rows)));
+            let (mut position, mut files, mut open) = (0, Vec::new(), Vec::new());
+            for size in sizes {
+                let parts = parts(&mut windower, position, &vec![Some("a"); size], 0);
+                position = parts.last().unwrap().range.to;
+                let steps = roller.plan(&parts);
+                let mut next = 0;
+                for step in &steps {
+                    match step {
+                        Step::Write(range) => {
+                            prop_assert_eq!(range.start, next);
+                            next = range.end;
+                            for part in &parts[range.clone()] {
+                                let WindowId::Count(window) = part.window;
+                                open.extend(vec![window; part.records.rows.num_rows()]);
+                            }
+                        }
+                        Step::EndFiles | Step::Commit(_) => files.push(std::mem::take(&mut open)),
+                    }
+                }
+                prop_assert_eq!(next, parts.len());
+                let commits = steps.iter().filter(|step| matches!(step, Step::Commit(_))).count();
+                prop_assert!(commits <= 1);
+                let end = steps.iter().rposition(|step| !matches!(step, Step::Write(_)));
+                prop_assert!(end.is_none_or(|end| steps[end] != Step::EndFiles), "no commit takes a file: {:?}", steps);
+            }
+            let run = windows.min(rows.map_or(windows, |rows| rows.div_ceil(10)));
+            for (index, file) in files.iter().enumerate() {
+                let first = index as u64 * run;
+                let expected: Vec<_> = (first..first + run).flat_map(|window| [window; 10]).collect();
+                prop_assert_eq!(file, &expected);
+            }
+            prop_assert!((open.len() as u64) < run * 10);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a lane's jobs do, on a blocking thread: write batches, and make what was written one entry of the ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::{LaneWriter, Pending, Roller, Step};
+use crate::decode::schema::{data_schema, rejects_schema};
+use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
+use crate::pipeline::credits::Credit;
+use crate::pipeline::lane::{Held, LaneError};
+use crate::pipeline::messages::{Committed, Partition, WindowedBatch};
+use crate::settings::Pipeline;
+
+/// A lane's open files, what they hold, and the chain that they will be part of.
+pub struct Work {
+    partition: Partition,
+    generation: u64,
+    writer: LaneWriter,
+    roller: Roller,
+    pending: Pending,
+    chain: Chain,
+    tip: Tip,
+    /// The number of the entry that comes next: part of its files' names.
+    sequence: Arc<AtomicU64>,
+    committer: Committer,
+    /// What the open files hold, taken from the pipeline's budget and shown to the source.
+    credit: Credit,
+    held: Held,
+}
+
+impl Work {
+    /// A lane that goes on from `tip` in the dataset at `root`.
+    pub fn new(
+        pipeline: &Pipeline,
+        (partition, generation): (&Partition, u64),
+        root: &Path,
+        chain: Chain,
+        tip: Tip,
+        committer: Committer,
+        (credit, held, bytes_max): (Credit, Held, usize),
+    ) -> Self {
+        let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
+        let (named, next, mut files) = (chain.clone(), sequence.clone(), 0);
+        let names = Box::new(move |side, hive_path: &str| {
+            files += 1;
+            named.name(next.load(Ordering::Relaxed), side, hive_path, files)
+        });
+        let (rows, rejects) = (data_schema(pipeline), rejects_schema());
+        let writer = LaneWriter::new(pipeline, partition, &rows, &rejects, root, names)
+            .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
+            .within(bytes_max);
+        Work {
+            partition: partition.clone(),
+            generation,
+            writer,
+            roller: Roller::new(pipeline.sink.roll),
+            pending: Pending::new(tip.to, tip.window.clone(), tip.leader_epoch),
+            chain,
+            tip,
+            sequence,
+            committer,
+            credit,
+            held,
+        }
+    }
+
+    /// Writes a batch, and commits where the roll rules say.
+    ///
+    /// # Errors
+    /// When a file can't be written or the ledger refuses; the lane can't go on then.
+    pub fn write(&mut self, batch: WindowedBatch) -> Result<Vec<Committed>, LaneError> {
+        let mut committed = Vec::new();
+        for step in self.roller.plan(&batch.parts) {
+            match step {
+                Step::Write(parts) => {
+                    let parts = &batch.parts[parts];
+                    self.writer.write(parts)?;
+                    let now = Instant::now();
+                    parts.iter().for_each(|part| self.pending.add(part, batch.leader_epoch, now));
+                }
+                Step::EndFiles => self.writer.end_files()?,
+                Step::Commit(reason) => committed.extend(self.entry(reason)?),
+            }
+        }
+        if let Some(reason) = self.due() {
+            committed.extend(self.commit(reason)?);
+        }
+        self.measure();
+        Ok(committed)
+    }
+
+    /// Why to commit now, if there is a reason.
+    pub fn due(&self) -> Option<Reason> {
+        self.roller.due(self.writer.is_full(), self.pending.age(Instant::now()))
+    }
+
+    /// Commits everything written; nothing where there is nothing.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn commit(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
+        self.roller.restart();
+        let committed = self.entry(reason)?;
+        self.measure();
+        Ok(committed)
+    }
+
+    /// Makes everything written the chain's next entry, and waits until it is durable and its files are published.
+    fn entry(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let files = self.writer.finish()?;
+        let pending = self.pending.take();
+        pending.assert_files(&files);
+        // **Invariant:** an entry starts where the one before it ended.
+        assert_eq!(pending.range.from, self.tip.to, "{}: what was written does not follow the ledger", self.partition);
+        let (count, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
+        let next = NextEntry {
+            to: pending.range.to,
+            leader_epoch: pending.leader_epoch,
+            counts: pending.counts,
+            window: pending.window,
+            reason,
+            files,
+        };
+        let reply = self.committer.commit(self.chain.entry(&self.tip, next));
+        self.tip = reply.blocking_recv().map_err(|_| LaneError::Panicked("ledger"))??;
+        self.sequence.store(self.tip.sequence + 1, Ordering::Relaxed);
+        Ok(Some(Committed {
+            partition: self.partition.clone(),
+            generation: self.generation,
+            to: self.tip.to,
+            counts: pending.counts,
+            files: count,
+            bytes,
+        }))
+    }
+
+    /// Takes what the open files hold from the budget.
+    fn measure(&mut self) {
+        let bytes = self.writer.memory();
+        self.credit.resize(bytes);
+        self.held.set(bytes);
+    }
+}

@@ -1,0 +1,608 @@
+//! The first stage: owns the poll thread, makes a lane for each partition it is given, and keeps the lanes alive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseFuture,
+    StreamHandler, WrapFuture as _,
+};
+use futures_util::Stream;
+use futures_util::stream::poll_fn;
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::client::{Bounds, Broker, Rebalance};
+use super::poll_thread::{Command, Event, PollThread, StartAt};
+use super::start::{StartError, check_partition, read_ledger, same_topic, transient};
+use crate::ledger::{Reason, Tip};
+use crate::pipeline::lane::{Lane, LaneEnded, answer};
+use crate::pipeline::messages::{Committed, Drain, Partition, RawBatch};
+use crate::pipeline::supervisor::{Decision, Failures};
+use crate::pipeline::topology::{self, Run};
+
+/// How often Kafka is told how far the ledger is.
+const TELL_KAFKA: Duration = Duration::from_secs(1);
+/// How long the answer to an assignment may wait for ledgers; lanes that are later start one by one.
+const ANSWER_GROUP_WITHIN: Duration = Duration::from_secs(5);
+/// How long the consumer may take to leave its group.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is made sure that a topic wasn't deleted and made again: the client reads on in the new one.
+const CHECK_TOPICS: Duration = Duration::from_secs(5);
+
+/// Reads partitions of a pipeline with one consumer.
+pub struct Source {
+    run: Arc<Run>,
+    /// Taken when the source ends.
+    broker: Option<Broker>,
+    number: usize,
+    /// For a run until the end: what this source reads, and up to where. None: what the group assigns, without end.
+    until: Option<BTreeMap<Partition, Bounds>>,
+    commands: Sender<Command>,
+    lanes: HashMap<Partition, Slot>,
+    generations: u64,
+    /// Positions that Kafka hasn't been told yet.
+    untold: HashMap<Partition, i64>,
+    checking: bool,
+    stopping: bool,
+    finished: Option<oneshot::Sender<Finished>>,
+    failure: Option<String>,
+}
+
+/// A partition of this source.
+#[derive(Debug)]
+struct Slot {
+    generation: u64,
+    state: State,
+    failures: Failures,
+    /// Whether the lane was asked to commit because memory is short, and hasn't yet.
+    relieving: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Its ledger is being read, now or after a wait.
+    Starting,
+    Running(Lane),
+    /// It commits what is left; nothing more reaches it.
+    Draining,
+    /// Everything that this run wants of it is committed.
+    Done,
+    /// It was given up.
+    Parked,
+}
+
+/// How a source ended: the reason, where it wasn't asked to.
+pub type Finished = Result<(), String>;
+
+/// Ask a source to commit everything, leave the group and end; answered when that is done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// A lane that has committed everything it was given.
+struct Drained {
+    partition: Partition,
+    generation: u64,
+    /// Keeps it from ending.
+    _lane: Lane,
+}
+
+/// A partition whose ledger is being read.
+struct Reading {
+    partition: Partition,
+    generation: u64,
+    read: JoinHandle<Result<Tip, StartError>>,
+}
+
+/// A partition whose ledger was read.
+type Started = (Partition, u64, Result<Tip, StartError>);
+
+impl Reading {
+    fn started(self, tip: Result<Result<Tip, StartError>, JoinError>) -> Started {
+        let tip = tip.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())));
+        (self.partition, self.generation, tip)
+    }
+}
+
+/// Lanes are to start (again).
+struct Ready {
+    started: Vec<Started>,
+    /// Whether the group waits for an answer to its assignment.
+    answers: bool,
+}
+
+impl Source {
+    /// Starts a source on the current arbiter: one consumer, one poll thread. The receiver gets the end of it.
+    ///
+    /// # Errors
+    /// When its thread can't be made.
+    pub fn launch(
+        run: &Arc<Run>,
+        broker: Broker,
+        number: usize,
+        until: Option<BTreeMap<Partition, Bounds>>,
+    ) -> std::io::Result<(actix::Addr<Source>, oneshot::Receiver<Finished>)> {
+        let (commands, told) = std::sync::mpsc::channel();
+        let (tell, events) = mpsc::unbounded_channel();
+        let name = format!("{}-{number}", run.pipeline.name);
+        let collecting = run.limits.collecting_bytes();
+        let (credits, mark) = (run.credits.clone(), run.dataset_id().to_owned());
+        PollThread::spawn(&name, broker.consumer(), told, tell, credits, mark, collecting)?;
+        let (finished, end) = oneshot::channel();
+        let source = Source {
+            run: run.clone(),
+            broker: Some(broker),
+            number,
+            until,
+            commands,
+            lanes: HashMap::new(),
+            generations: 0,
+            untold: HashMap::new(),
+            checking: false,
+            stopping: false,
+            finished: Some(finished),
+            failure: None,
+        };
+        let address = Source::create(|ctx| {
+            ctx.add_stream(stream(events));
+            source
+        });
+        Ok((address, end))
+    }
+
+    fn command(&self, command: Command) {
+        // The thread ends only after it was told to close; what is told after that has no one to act on it.
+        let _ = self.commands.send(command);
+    }
+
+    fn broker(&self) -> Broker {
+        self.broker.clone().expect("it is taken only when the source has ended, and then nobody asks it")
+    }
+
+    fn end_of(&self, partition: &Partition) -> Option<i64> {
+        self.until.as_ref().and_then(|until| until.get(partition)).map(|bounds| bounds.end)
+    }
+
+    /// Reads the ledgers of some partitions, all at once, and then starts their lanes together.
+    fn start(&mut self, partitions: Vec<Partition>, answers: bool, ctx: &mut Context<Self>) {
+        let mut reading = Vec::new();
+        for partition in partitions {
+            self.generations += 1;
+            let generation = self.generations;
+            let failures = self.lanes.get(&partition).map(|slot| slot.failures).unwrap_or_default();
+            let slot = Slot { generation, state: State::Starting, failures, relieving: false };
+            self.lanes.insert(partition.clone(), slot);
+            let (run, broker, of) = (self.run.clone(), self.broker(), partition.clone());
+            let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of));
+            reading.push(Reading { partition, generation, read });
+        }
+        let all = async move {
+            // While the group waits for its answer nothing is fetched: a partition without a leader must not hold the others.
+            let give_up_at = tokio::time::Instant::now() + ANSWER_GROUP_WITHIN;
+            let (mut started, mut late) = (Vec::new(), Vec::new());
+            for mut reading in reading {
+                match tokio::time::timeout_at(give_up_at, &mut reading.read).await {
+                    Ok(tip) => started.push(reading.started(tip)),
+                    Err(_) => late.push(reading),
+                }
+            }
+            (Ready { started, answers }, late)
+        };
+        ctx.spawn(all.into_actor(self).map(|(ready, late), source, ctx| {
+            Self::ready(ready, source, ctx);
+            for mut reading in late {
+                let one = async move {
+                    let tip = (&mut reading.read).await;
+                    Ready { started: vec![reading.started(tip)], answers: false }
+                };
+                ctx.spawn(one.into_actor(source).map(Self::ready));
+            }
+        }));
+    }
+
+    fn ready(ready: Ready, source: &mut Self, ctx: &mut Context<Self>) {
+        let mut starts = Vec::new();
+        for (partition, generation, tip) in ready.started {
+            let current = source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation);
+            if !current || source.stopping {
+                continue; // Revoked in the meantime.
+            }
+            match tip {
+                Ok(tip) => {
+                    let end = source.end_of(&partition).map(|end| end.max(tip.to));
+                    source.run.progress.starts(&partition, tip.to, end);
+                    tracing::info!(%partition, position = tip.to, sequence = tip.sequence, "lane starts");
+                    starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
+                    let lane = topology::lane(&source.run, &partition, generation, tip, &ctx.address());
+                    if let Some(slot) = source.lanes.get_mut(&partition) {
+                        slot.state = State::Running(lane);
+                    }
+                }
+                Err(error) if transient(&error) => source.failed(&partition, &error.to_string(), ctx),
+                Err(error) => source.park(&partition, &error.to_string()),
+            }
+        }
+        match (ready.answers, starts.pop()) {
+            (false, Some(start)) => source.command(Command::Restart(start)),
+            (false, None) => {}
+            (true, last) => {
+                starts.extend(last);
+                source.command(Command::Start(starts));
+            }
+        }
+        source.finish_if_done();
+    }
+
+    /// A lane ended though it shouldn't have.
+    fn failed(&mut self, partition: &Partition, reason: &str, ctx: &mut Context<Self>) {
+        let Some(slot) = self.lanes.get_mut(partition) else { return };
+        slot.state = State::Starting;
+        self.generations += 1;
+        slot.generation = self.generations;
+        match slot.failures.failed(&self.run.restarts) {
+            Decision::Restart(after) => {
+                tracing::warn!(%partition, reason, restart_ms = after.as_millis(), "lane ended, it starts again from its ledger");
+                self.run.progress.restarts();
+                let (partition, generation) = (partition.clone(), slot.generation);
+                ctx.run_later(after, move |source, ctx| {
+                    if source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation)
+                        && !source.stopping
+                    {
+                        source.start(vec![partition], false, ctx);
+                    }
+                });
+            }
+            Decision::Park => {
+                let times = self.run.restarts.failures_until_parked;
+                self.park(
+                    partition,
+                    &format!("it failed {times} times in a row without a commit, the last time because: {reason}"),
+                );
+            }
+        }
+    }
+
+    fn park(&mut self, partition: &Partition, reason: &str) {
+        tracing::error!(%partition, reason, "lane is parked; the others run on");
+        self.run.progress.parks(partition, reason);
+        if let Some(slot) = self.lanes.get_mut(partition) {
+            slot.state = State::Parked;
+        }
+        self.command(Command::Park(partition.clone()));
+        self.finish_if_done();
+    }
+
+    fn batch(&mut self, partition: &Partition, generation: u64, batch: RawBatch) {
+        if let Some(Slot { generation: current, state: State::Running(lane), .. }) = self.lanes.get(partition)
+            && *current == generation
+        {
+            self.run.progress.reads(batch.records.len());
+            // Bounded by the credit that the batch carries, not by the mailbox; an error comes as LaneEnded.
+            lane.validator.do_send(batch);
+        }
+    }
+
+    /// Asks lanes to commit everything they have; the future ends when each has answered or is gone, and gives those that
+    /// have committed. They are kept until then: a lane whose addresses are dropped ends, and reports that it did.
+    fn drain(&mut self, partitions: &[Partition]) -> impl Future<Output = Vec<Drained>> + 'static {
+        let mut draining = Vec::new();
+        for partition in partitions {
+            if let Some(slot) = self.lanes.get_mut(partition)
+                && let State::Running(lane) = std::mem::replace(&mut slot.state, State::Draining)
+            {
+                let reply = lane.validator.send(Drain { reason: Reason::Drain });
+                draining
+                    .push((reply, Drained { partition: partition.clone(), generation: slot.generation, _lane: lane }));
+            }
+        }
+        async move {
+            let mut drained = Vec::new();
+            for (reply, lane) in draining {
+                // One that failed has said so itself, as any lane that ends does.
+                if answer(reply.await).is_ok() {
+                    drained.push(lane);
+                }
+            }
+            drained
+        }
+    }
+
+    /// Lanes have committed everything: from here on their end is none that needs a restart.
+    fn drained(&mut self, drained: Vec<Drained>) {
+        for lane in &drained {
+            if let Some(slot) = self.lanes.get_mut(&lane.partition)
+                && slot.generation == lane.generation
+            {
+                slot.state = State::Done;
+            }
+        }
+    }
+
+    fn rebalance(&mut self, rebalance: Rebalance, ctx: &mut Context<Self>) {
+        match rebalance {
+            Rebalance::Assigned(partitions) => {
+                tracing::info!(partitions = partitions.len(), source = self.number, "partitions assigned");
+                self.start(partitions, true, ctx);
+            }
+            Rebalance::Revoked(partitions, true) => {
+                tracing::warn!(
+                    partitions = partitions.len(),
+                    source = self.number,
+                    "partitions lost, their lanes are dropped"
+                );
+                self.release(&partitions);
+            }
+            Rebalance::Revoked(partitions, false) => {
+                tracing::info!(
+                    partitions = partitions.len(),
+                    source = self.number,
+                    "partitions revoked, their lanes drain"
+                );
+                let drained = self.drain(&partitions);
+                let deadline = self.run.limits.drain;
+                let drained = async move { tokio::time::timeout(deadline, drained).await.unwrap_or_default() };
+                ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
+                    source.drained(drained);
+                    source.release(&partitions);
+                }));
+            }
+        }
+    }
+
+    /// Gives partitions back.
+    fn release(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.lanes.remove(partition);
+            self.run.progress.leaves(partition);
+        }
+        self.tell_kafka();
+        self.command(Command::Stop(partitions.to_vec()));
+    }
+
+    /// A partition's end is reached: its lane commits and is done.
+    fn end(&mut self, partition: Partition, generation: u64, ctx: &mut Context<Self>) {
+        if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
+            return;
+        }
+        let drained = self.drain(std::slice::from_ref(&partition));
+        ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
+            source.drained(drained);
+            source.finish_if_done();
+        }));
+    }
+
+    /// Memory is used up: the lane that holds the most commits.
+    fn relieve(&mut self) {
+        let running = self.lanes.values_mut().filter_map(|slot| match &slot.state {
+            State::Running(lane) => Some((lane.held.get(), lane.clone(), &mut slot.relieving)),
+            _ => None,
+        });
+        if let Some((bytes, lane, relieving)) = running.max_by_key(|(held, _, _)| *held)
+            && bytes > 0
+            && !*relieving
+        {
+            *relieving = true;
+            lane.sink.do_send(Drain { reason: Reason::Memory });
+        }
+    }
+
+    /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
+    fn suspect(&mut self, error: &rdkafka::error::KafkaError, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.checking, true) {
+            return;
+        }
+        tracing::warn!(%error, "Kafka refuses a position or a topic, checking all of them");
+        let lost_its_place = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+        );
+        let running: Vec<(Partition, u64)> = self
+            .lanes
+            .iter()
+            .filter(|(_, slot)| matches!(slot.state, State::Running(_)))
+            .map(|(partition, slot)| (partition.clone(), slot.generation))
+            .collect();
+        let positions = self.run.progress.snapshot().positions;
+        let (run, broker) = (self.run.clone(), self.broker());
+        let checked = tokio::task::spawn_blocking(move || {
+            let check = |(partition, generation): (Partition, u64)| {
+                let position = positions.get(&partition).map_or(0, |(to, _)| *to);
+                let verdict = check_partition(&run, &broker, &partition, position);
+                (partition, generation, verdict)
+            };
+            running.into_iter().map(check).collect::<Vec<_>>()
+        });
+        ctx.spawn(checked.into_actor(self).map(move |found, source, ctx| {
+            for (partition, generation, verdict) in found.unwrap_or_default() {
+                if source.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
+                    continue;
+                }
+                match verdict {
+                    Err(error) if !transient(&error) => source.park(&partition, &error.to_string()),
+                    Err(error) => source.failed(&partition, &error.to_string(), ctx),
+                    // The client has stopped reading the partition, and doesn't say which one it is.
+                    Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
+                    Ok(()) => {}
+                }
+            }
+            // Not at once again: the client repeats its error for each partition and each attempt.
+            ctx.run_later(Duration::from_secs(1), |source, _| source.checking = false);
+        }));
+    }
+
+    /// Parks the lanes of a topic that is another one now.
+    fn check_topics(&mut self, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
+        let mut topics: Vec<Partition> = self.lanes.keys().cloned().collect();
+        topics.sort();
+        topics.dedup_by(|a, b| a.topic == b.topic);
+        let (run, broker) = (self.run.clone(), self.broker());
+        let checked = tokio::task::spawn_blocking(move || {
+            let replaced = |partition: &Partition| {
+                let error = same_topic(&run, &broker, partition).err()?;
+                (!transient(&error)).then(|| (partition.topic.clone(), error.to_string()))
+            };
+            topics.iter().filter_map(replaced).collect::<Vec<_>>()
+        });
+        ctx.spawn(checked.into_actor(self).map(|replaced, source, _| {
+            for (topic, reason) in replaced.unwrap_or_default() {
+                let lanes: Vec<_> = source.lanes.keys().filter(|lane| lane.topic == topic).cloned().collect();
+                let running = |lane: &Partition| !matches!(source.lanes[lane].state, State::Parked);
+                let lanes: Vec<_> = lanes.into_iter().filter(running).collect();
+                lanes.iter().for_each(|partition| source.park(partition, &reason));
+            }
+        }));
+    }
+
+    fn tell_kafka(&mut self) {
+        if !self.untold.is_empty() {
+            let told = self.untold.drain().collect();
+            self.command(Command::Commit(told));
+        }
+    }
+
+    fn finish_if_done(&mut self) {
+        let over = |slot: &Slot| matches!(slot.state, State::Done | State::Parked);
+        if self.until.is_some() && !self.stopping && self.lanes.values().all(over) {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.stopping = true;
+        let told = self.untold.drain().collect();
+        self.command(Command::Close(told));
+    }
+}
+
+/// The events of a poll thread as a stream.
+fn stream(mut events: mpsc::UnboundedReceiver<Event>) -> impl Stream<Item = Event> {
+    poll_fn(move |ctx| events.poll_recv(ctx))
+}
+
+impl Actor for Source {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(TELL_KAFKA, |source, _| source.tell_kafka());
+        ctx.run_interval(CHECK_TOPICS, Self::check_topics);
+        match &self.until {
+            Some(until) => self.start(until.keys().cloned().collect(), true, ctx),
+            None => self.command(Command::Subscribe(self.run.pipeline.source.topics.clone())),
+        }
+    }
+}
+
+impl StreamHandler<Event> for Source {
+    fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
+        match event {
+            Event::Batch { partition, generation, batch } => self.batch(&partition, generation, batch),
+            Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
+            Event::End { partition, generation } => self.end(partition, generation, ctx),
+            Event::Full => self.relieve(),
+            Event::Suspect(error) => self.suspect(&error, ctx),
+            Event::Broken { partition, generation, reason } => {
+                if self.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
+                    self.failed(&partition, &reason, ctx);
+                }
+            }
+            Event::Fatal(error) => {
+                tracing::error!(pipeline = %self.run.pipeline.name, %error, "the Kafka client can't go on");
+                self.failure.get_or_insert_with(|| format!("the Kafka client can't go on: {error}"));
+                self.close();
+            }
+        }
+    }
+
+    /// The poll thread has ended.
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        if !self.stopping {
+            tracing::error!(pipeline = %self.run.pipeline.name, "the poll thread ended by itself");
+            self.failure.get_or_insert_with(|| "the poll thread ended by itself; this is a bug in weir".into());
+        }
+        // Closing leaves the group, and waits for brokers that may be gone: neither the other pipelines nor the process do.
+        let broker = self.broker.take();
+        let (closed, close) = oneshot::channel();
+        std::thread::spawn(move || {
+            drop(broker);
+            let _ = closed.send(());
+        });
+        let close = async move { drop(tokio::time::timeout(CLOSE_WITHIN, close).await) };
+        ctx.spawn(close.into_actor(self).map(|(), source, ctx| {
+            if let Some(finished) = source.finished.take() {
+                let _ = finished.send(source.failure.take().map_or(Ok(()), Err));
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+impl Handler<LaneEnded> for Source {
+    type Result = ();
+
+    fn handle(&mut self, ended: LaneEnded, ctx: &mut Context<Self>) {
+        let Some(slot) = self.lanes.get(&ended.partition) else { return };
+        if slot.generation != ended.generation || matches!(slot.state, State::Done | State::Parked) {
+            return; // Another stage of the same lane has said so before, or it was done.
+        }
+        let reason = ended.error.to_string();
+        if self.stopping {
+            tracing::error!(partition = %ended.partition, reason, "lane did not commit what it had; it is read again at the next start");
+            self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
+            return;
+        }
+        self.failed(&ended.partition, &reason, ctx);
+    }
+}
+
+impl Handler<Committed> for Source {
+    type Result = ();
+
+    fn handle(&mut self, committed: Committed, _: &mut Context<Self>) {
+        self.run.progress.commits(&committed);
+        if let Some(slot) = self.lanes.get_mut(&committed.partition)
+            && slot.generation == committed.generation
+        {
+            slot.failures.committed();
+            slot.relieving = false;
+            self.untold.insert(committed.partition, committed.to);
+        }
+    }
+}
+
+impl Handler<Stop> for Source {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+        self.stopping = true;
+        let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
+        let drained = self.drain(&partitions);
+        let (tell, told) = oneshot::channel();
+        ctx.spawn(drained.into_actor(self).map(|drained, source, ctx| {
+            source.drained(drained);
+            // After the lanes' last Committed, which are in the mailbox by now.
+            ctx.notify(Close(tell));
+        }));
+        Box::pin(async move { drop(told.await) })
+    }
+}
+
+/// The lanes have drained: close the consumer.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Close(oneshot::Sender<()>);
+
+impl Handler<Close> for Source {
+    type Result = ();
+
+    fn handle(&mut self, close: Close, _: &mut Context<Self>) {
+        self.close();
+        drop(close.0);
+    }
+}

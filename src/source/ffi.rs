@@ -1,0 +1,94 @@
+//! What rust-rdkafka doesn't offer: a topic's id and a record's leader epoch. The only module with `unsafe` code.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::message::BorrowedMessage;
+
+/// The leader epoch under which the broker stored the record; none from brokers that don't tell it.
+pub(super) fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
+    // SAFETY: the pointer is valid for as long as the borrowed message lives, and the call only reads it.
+    let epoch = unsafe { rd::rd_kafka_message_leader_epoch(message.ptr()) };
+    (epoch >= 0).then_some(epoch)
+}
+
+/// Frees a librdkafka object when it goes out of scope.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from the matching constructor, is not null, and is freed only here.
+        unsafe { (self.1)(self.0) }
+    }
+}
+
+/// The id that the cluster gave to `topic` when it was made, as base64 text.
+///
+/// Any broker knows it. Without naming one, librdkafka waits for the cluster's controller, which a mock cluster hasn't.
+///
+/// # Errors
+/// The broker's words when it doesn't know the topic or doesn't answer in time.
+pub(super) fn topic_id(
+    client: *mut rd::rd_kafka_t,
+    broker: Option<i32>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<String, String> {
+    let name = CString::new(topic).map_err(|_| "a topic's name has no NUL".to_string())?;
+    let mut names: [*const c_char; 1] = [name.as_ptr()];
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: every object is freed by its guard after its last use, and what is read from an event or a description
+    // is copied out before its owner's guard runs. `client` outlives the call: the caller borrows it from its consumer.
+    unsafe {
+        let topics = Owned(
+            rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1),
+            rd::rd_kafka_TopicCollection_destroy,
+        );
+        let options = Owned(
+            rd::rd_kafka_AdminOptions_new(client, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
+            rd::rd_kafka_AdminOptions_destroy,
+        );
+        rd::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
+        if let Some(broker) = broker {
+            rd::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
+        }
+        let queue = Owned(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
+        rd::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
+        let event = rd::rd_kafka_queue_poll(queue.0, timeout_ms);
+        if event.is_null() {
+            return Err("no answer in time".into());
+        }
+        let event = Owned(event, rd::rd_kafka_event_destroy);
+        if rd::rd_kafka_event_error(event.0) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(text(rd::rd_kafka_event_error_string(event.0)));
+        }
+        let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
+        let mut count = 0;
+        let descriptions = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if count != 1 {
+            return Err(format!("{count} descriptions of one topic"));
+        }
+        let description = *descriptions;
+        let error = rd::rd_kafka_TopicDescription_error(description);
+        if !error.is_null() && rd::rd_kafka_error_code(error) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(text(rd::rd_kafka_error_string(error)));
+        }
+        Ok(text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description))))
+    }
+}
+
+/// Copies a C string.
+///
+/// # Safety
+/// `pointer` is null or points to a NUL-terminated string.
+unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: as this function's own contract says.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}

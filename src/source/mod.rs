@@ -1,0 +1,18 @@
+//! Kafka to batches.
+//!
+//! A [`Source`] owns one consumer of the pipeline's group. Its poll thread never stops polling: what it reads it hands on
+//! as one batch a partition, and what it is told (start here, stop there, pause) it does between two polls. The actor
+//! makes a lane for each partition that it is given, starts it from its ledger, and ends it when the partition goes.
+//!
+//! **Promise:** records reach a lane in offset order, each range starting where the one before it ended; only what
+//! read_committed shows is in them.
+
+mod actor;
+mod batch;
+mod client;
+mod ffi;
+mod poll_thread;
+mod start;
+
+pub use actor::{Finished, Source, Stop};
+pub use client::{Bounds, Broker, BrokerError, client_config};

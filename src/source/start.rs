@@ -1,0 +1,224 @@
+//! Where a lane starts: from its ledger, or, where that is empty, from where the pipeline file says. Never a guess.
+
+use crate::ledger::{Chain, LedgerError, Tip};
+use crate::pipeline::messages::Partition;
+use crate::pipeline::topology::Run;
+use crate::settings::pipeline::Start;
+use crate::window::WindowState;
+
+use super::client::{Bounds, Broker, BrokerError};
+
+/// Why a lane can't start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A bug.
+    #[error("starting the lane panicked ({0}); this is a bug in weir, please report it with the log lines above")]
+    Panicked(String),
+    /// The brokers didn't answer.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// Kafka no longer has the next record.
+    #[error(
+        "{partition}: the ledger ends at position {position}, but the log now starts at {start}: {} record(s) may have been \
+         deleted before weir read them (retention, or delete-records); nothing is skipped silently. To go on, write a new \
+         dataset (another `name`, or another `sink.path`), and give the topic a longer retention",
+        .start - .position
+    )]
+    Deleted {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// Where the log starts.
+        start: i64,
+    },
+    /// Kafka has less than the ledger.
+    #[error(
+        "{partition}: the ledger ends at position {position}, but the log ends at {end}: the log was cut or is not the one \
+         this dataset was read from. Wait if the cluster is recovering; otherwise write a new dataset (another `name`)"
+    )]
+    PastEnd {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// Where the log ends for read_committed.
+        end: i64,
+    },
+    /// The ledger is older than what was committed.
+    #[error(
+        "{partition}: the ledger ends at position {position}, but group {group:?} has committed {committed}: this looks like a \
+         restored backup or a copy of the dataset. Reading on would repeat records that a newer copy already holds. If this \
+         copy is the one to keep, give the pipeline another `source.group`"
+    )]
+    Behind {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// The group.
+        group: String,
+        /// The group's committed offset.
+        committed: i64,
+    },
+    /// `start = "committed"` without a committed offset.
+    #[error(
+        "{partition}: start = \"committed\", but group {group:?} has no committed offset for it; name the group to take over \
+         in source.group, or choose another start"
+    )]
+    NothingCommitted {
+        /// The partition.
+        partition: Partition,
+        /// The group.
+        group: String,
+    },
+    /// The topic isn't the one that the dataset was read from.
+    #[error(
+        "{topic}: the topic was deleted and made again while it was read (its id was {before}, and is {now} now). Its records \
+         are another stream: write a new dataset (another `name`)"
+    )]
+    TopicReplaced {
+        /// The topic.
+        topic: String,
+        /// The id at the start.
+        before: String,
+        /// The id now.
+        now: String,
+    },
+}
+
+/// Blocking: everything between being given a partition and knowing where to read on.
+pub(super) fn read_ledger(run: &Run, broker: &Broker, partition: &Partition) -> Result<Tip, StartError> {
+    same_topic(run, broker, partition)?;
+    let topic = run.topic(&partition.topic);
+    let question = Question {
+        partition,
+        broker,
+        start: run.pipeline.source.start,
+        group: &run.pipeline.source.group,
+        dataset_id: run.dataset_id(),
+        partitions_at_start: topic.partitions_at_start,
+        first_window: crate::window::initial_state(&run.pipeline.window),
+    };
+    resolve(&run.chain(partition), &question)
+}
+
+/// Whether the topic is still the one that this run began with.
+pub(super) fn same_topic(run: &Run, broker: &Broker, partition: &Partition) -> Result<(), StartError> {
+    let (now, _) = broker.topic(&partition.topic)?;
+    let before = run.topic(&partition.topic).id.clone();
+    if now != before {
+        return Err(StartError::TopicReplaced { topic: partition.topic.to_string(), before, now });
+    }
+    Ok(())
+}
+
+pub(super) fn check_partition(
+    run: &Run,
+    broker: &Broker,
+    partition: &Partition,
+    position: i64,
+) -> Result<(), StartError> {
+    same_topic(run, broker, partition)?;
+    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition])
+}
+
+/// Whether trying again may help.
+pub(super) fn transient(error: &StartError) -> bool {
+    match error {
+        StartError::Ledger(error) => {
+            matches!(error, LedgerError::Io { .. } | LedgerError::NotDurable { .. } | LedgerError::Fenced { .. })
+        }
+        StartError::Broker(_) => true,
+        _ => false,
+    }
+}
+
+/// What a start needs to know.
+struct Question<'a> {
+    partition: &'a Partition,
+    broker: &'a Broker,
+    start: Start,
+    group: &'a str,
+    /// Marks offsets that were committed for this dataset.
+    dataset_id: &'a str,
+    /// How many partitions the topic had when the dataset first saw it; later ones start at their beginning.
+    partitions_at_start: i32,
+    first_window: WindowState,
+}
+
+/// The chain's end, from which the lane goes on; blocking.
+///
+/// The group's offset is read before the chain: read after it, another instance's newer commit would look like a
+/// restored backup.
+fn resolve(chain: &Chain, question: &Question<'_>) -> Result<Tip, StartError> {
+    let partition = question.partition;
+    let one = std::slice::from_ref(partition);
+    let committed = question.broker.committed(partition)?;
+    let tip = match chain.recover()? {
+        Some(tip) => {
+            // What the group committed for another dataset, or by another program, says nothing about this one.
+            let ours = committed.filter(|(_, mark)| mark == question.dataset_id);
+            if let Some((committed, _)) = ours.filter(|(committed, _)| *committed > tip.to) {
+                let group = question.group.to_owned();
+                return Err(StartError::Behind { partition: partition.clone(), position: tip.to, group, committed });
+            }
+            tip
+        }
+        None => {
+            let committed = committed.map(|(offset, _)| offset);
+            chain.start(first_position(question, committed)?, question.first_window.clone())?
+        }
+    };
+    check(partition, tip.to, question.broker.bounds(one)?[partition])?;
+    Ok(tip)
+}
+
+/// Whether Kafka still has everything from `position` on.
+fn check(partition: &Partition, position: i64, bounds: Bounds) -> Result<(), StartError> {
+    let partition = partition.clone();
+    if position < bounds.start {
+        return Err(StartError::Deleted { partition, position, start: bounds.start });
+    }
+    if position > bounds.end {
+        return Err(StartError::PastEnd { partition, position, end: bounds.end });
+    }
+    Ok(())
+}
+
+fn first_position(question: &Question<'_>, committed: Option<i64>) -> Result<i64, StartError> {
+    let partition = question.partition;
+    let bounds = || Ok::<_, BrokerError>(question.broker.bounds(std::slice::from_ref(partition))?[partition]);
+    if partition.partition >= question.partitions_at_start {
+        return Ok(bounds()?.start);
+    }
+    Ok(match question.start {
+        Start::Earliest => bounds()?.start,
+        Start::Latest => bounds()?.end,
+        Start::Timestamp(timestamp_ms) => question.broker.at_timestamp(partition, timestamp_ms)?,
+        Start::Committed => committed.ok_or_else(|| StartError::NothingCommitted {
+            partition: partition.clone(),
+            group: question.group.to_owned(),
+        })?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_at(position: i64) -> Result<(), StartError> {
+        let partition = Partition { topic: "t".into(), partition: 0 };
+        check(&partition, position, Bounds { start: 10, end: 20 })
+    }
+
+    #[test]
+    fn a_position_must_be_within_the_log() {
+        assert!(check_at(10).is_ok() && check_at(20).is_ok());
+        assert!(matches!(check_at(9), Err(StartError::Deleted { start: 10, .. })));
+        assert!(matches!(check_at(21), Err(StartError::PastEnd { end: 20, .. })));
+    }
+}

@@ -1,0 +1,302 @@
+//! A column while a batch is read: it takes a value a row, can give up its last rows, and becomes an Arrow array in the end.
+//!
+//! The values stand in a plain vector that the array takes over without copying (booleans are packed into bits).
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, NullBufferBuilder, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+
+use crate::decode::{Bool, Date, Float, Instant, Integer, Kind, Problem, Rule, TextKind, Token, shorten};
+use crate::settings::pipeline::{Column, ColumnType, Value};
+use crate::validate::rules::{Rules, Verdict};
+
+/// Why a record has no value for a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// The field is not there.
+    Absent,
+    /// The field is null.
+    Null,
+    /// The value is one of the column's `missing`.
+    Missing,
+}
+
+/// A column that takes one value a row.
+pub(crate) trait Cells: Send {
+    /// Adds what a token stands for, if it is of the column's type and breaks no rule; null is no value. After an `Err`
+    /// the column must be truncated.
+    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem>;
+    /// Adds what stands for no value: the default or null, unless one is required.
+    fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem>;
+    /// How many rows there are.
+    fn rows(&self) -> usize;
+    /// Gives up all but the first rows.
+    fn truncate(&mut self, rows: usize);
+    /// Makes room for a batch.
+    fn reserve(&mut self, rows: usize);
+    /// The rows as an array; none are left.
+    fn finish(&mut self) -> ArrayRef;
+}
+
+/// The cells of a column.
+pub(crate) fn cells(column: &Column) -> Box<dyn Cells> {
+    let coerce = column.coerce;
+    match &column.kind {
+        ColumnType::String => Box::new(Texts::new(column, TextKind::String { coerce })),
+        ColumnType::Json => Box::new(Texts::new(column, TextKind::Json)),
+        ColumnType::Bool => fixed(column, Bool { coerce }),
+        ColumnType::Int(8) => fixed(column, Integer::<Int8Type>::new(coerce)),
+        ColumnType::Int(16) => fixed(column, Integer::<Int16Type>::new(coerce)),
+        ColumnType::Int(32) => fixed(column, Integer::<Int32Type>::new(coerce)),
+        ColumnType::Int(_) => fixed(column, Integer::<Int64Type>::new(coerce)),
+        ColumnType::Uint(8) => fixed(column, Integer::<UInt8Type>::new(coerce)),
+        ColumnType::Uint(16) => fixed(column, Integer::<UInt16Type>::new(coerce)),
+        ColumnType::Uint(32) => fixed(column, Integer::<UInt32Type>::new(coerce)),
+        ColumnType::Uint(_) => fixed(column, Integer::<UInt64Type>::new(coerce)),
+        ColumnType::Float(32) => fixed(column, Float::<Float32Type>::new(coerce)),
+        ColumnType::Float(_) => fixed(column, Float::<Float64Type>::new(coerce)),
+        ColumnType::Timestamp(format) => fixed(column, Instant { format: format.clone(), coerce }),
+        ColumnType::Date(format) => fixed(column, Date { format: format.clone() }),
+    }
+}
+
+/// The cells of a column of JSON text without rules.
+pub(crate) fn plain_text() -> Box<dyn Cells> {
+    Box::new(Texts::optional(TextKind::Json))
+}
+
+/// Values of a fixed width.
+struct Fixed<K: Kind> {
+    kind: K,
+    rules: Rules<K::Wide>,
+    default: Option<K::Native>,
+    required: bool,
+    values: Vec<K::Native>,
+    nulls: NullBufferBuilder,
+}
+
+fn fixed<K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn Cells> {
+    let default = column.default.as_ref().map(|value| {
+        let native = K::constant(value).and_then(K::narrow);
+        native.unwrap_or_else(|| panic!("column {}: the default {value:?} is no {:?}", column.name, column.kind))
+    });
+    Box::new(Fixed {
+        kind,
+        rules: Rules::new(column, K::constant),
+        default,
+        required: column.required,
+        values: Vec::new(),
+        nulls: NullBufferBuilder::new(0),
+    })
+}
+
+impl<K: Kind> Cells for Fixed<K> {
+    #[inline]
+    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem> {
+        if token.is_null() {
+            return self.write_nothing(Nothing::Null);
+        }
+        let value = self.kind.read(token)?;
+        match self.rules.check(&K::widen(value), K::show)? {
+            Verdict::Missing => self.write_nothing(Nothing::Missing),
+            Verdict::Value => {
+                self.values.push(value);
+                self.nulls.append_non_null();
+                Ok(())
+            }
+        }
+    }
+
+    fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem> {
+        if self.default.is_none() && self.required {
+            return Err(required(why));
+        }
+        self.values.push(self.default.unwrap_or_default());
+        self.nulls.append(self.default.is_some());
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.values.len()
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.values.truncate(rows);
+        self.nulls.truncate(rows);
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        self.values.reserve_exact(rows);
+        self.nulls = NullBufferBuilder::new(rows);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        K::array(std::mem::take(&mut self.values), self.nulls.finish())
+    }
+}
+
+/// Text, end to end in one buffer.
+struct Texts {
+    kind: TextKind,
+    rules: Rules<String>,
+    pattern: Option<regex::Regex>,
+    length_max: Option<usize>,
+    default: Option<String>,
+    required: bool,
+    text: Vec<u8>,
+    /// Where each row's text starts, and where the last one ends.
+    offsets: Vec<i32>,
+    nulls: NullBufferBuilder,
+    /// Bytes of the last batch: what to make room for.
+    bytes_last: usize,
+}
+
+impl Texts {
+    fn new(column: &Column, kind: TextKind) -> Self {
+        let text = |value: &Value| {
+            if let Value::Text(text) = value { Some(text.clone()) } else { None }
+        };
+        let default = column.default.as_ref().map(|value| {
+            text(value).unwrap_or_else(|| panic!("column {}: the default {value:?} is no text", column.name))
+        });
+        Texts {
+            rules: Rules::new(column, text),
+            pattern: column.pattern.clone(),
+            length_max: column.max_length,
+            default,
+            required: column.required,
+            ..Texts::optional(kind)
+        }
+    }
+
+    /// Text without rules.
+    fn optional(kind: TextKind) -> Self {
+        Texts {
+            kind,
+            rules: Rules::none(),
+            pattern: None,
+            length_max: None,
+            default: None,
+            required: false,
+            text: Vec::new(),
+            offsets: vec![0],
+            nulls: NullBufferBuilder::new(0),
+            bytes_last: 0,
+        }
+    }
+
+    /// Ends a row's text, which stands at the end of the buffer.
+    fn end_row(&mut self, present: bool) {
+        // A batch's payloads are at most a fraction of `limits.memory`, and its texts no longer than they are.
+        let end = i32::try_from(self.text.len()).expect("a batch has less than 2 GiB of text");
+        self.offsets.push(end);
+        self.nulls.append(present);
+    }
+
+    /// What the rules say of the text that begins at `start`.
+    #[inline]
+    fn check(&self, start: usize) -> Result<Verdict, Problem> {
+        if self.rules.is_empty() && self.pattern.is_none() && self.length_max.is_none() {
+            return Ok(Verdict::Value);
+        }
+        let text = std::str::from_utf8(&self.text[start..]).expect("a token's text is UTF-8");
+        let verdict = self.rules.check(text, quoted)?;
+        if verdict == Verdict::Value {
+            self.check_text(text)?;
+        }
+        Ok(verdict)
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), Problem> {
+        if let Some(limit) = self.length_max
+            && text.len() > limit
+        {
+            let length = text.chars().count();
+            if length > limit {
+                let expected = format!("at most {limit} characters");
+                let found = format!("{length}: {}", quoted(text));
+                return Err(Problem::expected(Rule::MaxLength, &expected, &found));
+            }
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(text) => {
+                let expected = format!("a text that matches {pattern}");
+                Err(Problem::expected(Rule::Pattern, &expected, &quoted(text)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cells for Texts {
+    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem> {
+        if token.is_null() {
+            return self.write_nothing(Nothing::Null);
+        }
+        let start = self.text.len();
+        self.kind.read(token, &mut self.text)?;
+        match self.check(start) {
+            Ok(Verdict::Value) => {
+                self.end_row(true);
+                Ok(())
+            }
+            Ok(Verdict::Missing) => {
+                self.text.truncate(start);
+                self.write_nothing(Nothing::Missing)
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem> {
+        if self.default.is_none() && self.required {
+            return Err(required(why));
+        }
+        self.text.extend_from_slice(self.default.as_deref().unwrap_or_default().as_bytes());
+        self.end_row(self.default.is_some());
+        Ok(())
+    }
+
+    fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        // Also a text that was read and then broke a rule: it has no row yet.
+        let end = self.offsets.last().copied().unwrap_or(0);
+        self.text.truncate(usize::try_from(end).unwrap_or(0));
+        self.nulls.truncate(rows);
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        self.offsets.reserve_exact(rows);
+        self.text.reserve(self.bytes_last);
+        self.nulls = NullBufferBuilder::new(rows);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        self.bytes_last = self.text.len();
+        let text = Buffer::from_vec(std::mem::take(&mut self.text));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
+        Arc::new(StringArray::new(offsets, text, self.nulls.finish()))
+    }
+}
+
+#[cold]
+fn required(why: Nothing) -> Problem {
+    let found = match why {
+        Nothing::Absent => "no such field",
+        Nothing::Null => "null",
+        Nothing::Missing => "a value that stands for none",
+    };
+    Problem::expected(Rule::Required, "a value", found)
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", shorten(text))
+}

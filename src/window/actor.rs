@@ -1,0 +1,55 @@
+//! The third stage of a lane: checked batches in, batches by window out.
+
+use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, WrapFuture as _};
+
+use super::Windows;
+use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
+use crate::pipeline::messages::{CheckedBatch, Drain, Range, WindowedBatch};
+use crate::sink::Sink;
+
+/// Gives each row of one partition its window.
+pub struct Windower {
+    windows: Windows,
+    /// The range of the batch before; the next one follows it.
+    range: Range,
+    sink: Addr<Sink>,
+    /// Reports the end of this stage when it is dropped.
+    _watch: Watch,
+}
+
+impl Windower {
+    /// A windower of a lane that starts at `position` with the windows as they were there.
+    pub fn new(windows: Windows, position: i64, sink: Addr<Sink>, watch: Watch) -> Self {
+        Windower { windows, range: Range { from: position, to: position }, sink, _watch: watch }
+    }
+}
+
+impl Actor for Windower {
+    type Context = Context<Self>;
+}
+
+impl Handler<CheckedBatch> for Windower {
+    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+
+    fn handle(&mut self, checked: CheckedBatch, _: &mut Context<Self>) -> Self::Result {
+        self.range = self.range.follow(checked.range);
+        let parts = self.windows.assign(checked.range, checked.records);
+        let batch =
+            WindowedBatch { range: checked.range, leader_epoch: checked.leader_epoch, parts, credit: checked.credit };
+        let sent = self.sink.send(batch);
+        AtomicResponse::new(Box::pin(
+            async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
+        ))
+    }
+}
+
+impl Handler<Drain> for Windower {
+    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+
+    fn handle(&mut self, drain: Drain, _: &mut Context<Self>) -> Self::Result {
+        let sent = self.sink.send(drain);
+        AtomicResponse::new(Box::pin(
+            async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
+        ))
+    }
+}

@@ -1,0 +1,206 @@
+//! Count windows: every so many rows of a partition, in offset order.
+//!
+//! Rejects and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
+//! row, so that rejects behind it belong to the next window's range.
+
+use crate::pipeline::messages::{CheckedRecords, Range, WindowedPart};
+use crate::window::{WindowId, WindowState};
+
+/// Counts rows into windows.
+#[derive(Debug)]
+pub struct CountWindower {
+    /// Rows of a full window.
+    rows: u64,
+    /// The open window's number.
+    window: u64,
+    /// Rows of the open window so far; always fewer than `rows`.
+    filled: u64,
+}
+
+impl CountWindower {
+    /// Windows of `rows` rows, going on from `state`.
+    ///
+    /// A definition may have been changed to smaller windows: an open window that has that many rows already is over.
+    pub fn new(rows: u64, state: WindowState) -> Self {
+        assert!(rows > 0, "a count window has at least one row");
+        let WindowState::Count { window, rows: filled } = state;
+        let over = filled >= rows;
+        CountWindower { rows, window: window + u64::from(over), filled: if over { 0 } else { filled } }
+    }
+
+    /// Cuts a checked batch into consecutive parts, each of one window. A range without rows is one part.
+    pub fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
+        records.assert_within(range);
+        let mut parts = Vec::new();
+        let (mut rest, mut from) = (records, range.from);
+        while let Some(to) = self.end(&rest) {
+            let (full, after) = rest.cut(to);
+            parts.push(self.part(Range { from, to }, full));
+            (rest, from) = (after, to);
+        }
+        if parts.is_empty() || from < range.to {
+            parts.push(self.part(Range { from, to: range.to }, rest));
+        }
+        parts
+    }
+
+    /// Where the open window ends, when its last row is among `records`.
+    fn end(&self, records: &CheckedRecords) -> Option<i64> {
+        let last = usize::try_from(self.rows - self.filled - 1).ok()?;
+        Some(records.row_offsets().get(last)? + 1)
+    }
+
+    fn part(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
+        let window = WindowId::Count(self.window);
+        self.filled += records.rows.num_rows() as u64;
+        let closes = self.filled == self.rows;
+        if closes {
+            self.window += 1;
+            self.filled = 0;
+        }
+        let state = WindowState::Count { window: self.window, rows: self.filled };
+        WindowedPart { range, window, records, closes, state }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a record turned out to be.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Class {
+        Row,
+        Reject,
+        Tombstone,
+        /// An offset without a record.
+        Gap,
+    }
+    use Class::*;
+
+    fn records(first: i64, classes: &[Class]) -> (Range, CheckedRecords) {
+        let of = |class| -> Vec<i64> {
+            let all = (first..).zip(classes);
+            all.filter(|(_, found)| **found == class).map(|(offset, _)| offset).collect()
+        };
+        let batch = |class| {
+            let offsets: ArrayRef = Arc::new(Int64Array::from(of(class)));
+            RecordBatch::try_from_iter([("_kafka_offset", offsets)]).unwrap()
+        };
+        let range = Range { from: first, to: first + classes.len() as i64 };
+        (range, CheckedRecords { rows: batch(Row), rejects: batch(Reject), tombstones: of(Tombstone) })
+    }
+
+    /// A part as one comparable value: range, window, rows, rejects, tombstones, closes, state.
+    type Seen = (i64, i64, u64, usize, usize, usize, bool, (u64, u64));
+
+    fn seen(part: &WindowedPart) -> Seen {
+        let WindowId::Count(window) = part.window;
+        let WindowState::Count { window: next, rows } = part.state;
+        let CheckedRecords { rows: good, rejects, tombstones } = &part.records;
+        let sizes = (good.num_rows(), rejects.num_rows(), tombstones.len());
+        (part.range.from, part.range.to, window, sizes.0, sizes.1, sizes.2, part.closes, (next, rows))
+    }
+
+    fn check(rows: u64, state: (u64, u64), classes: &[Class], expected: &[Seen]) {
+        let state = WindowState::Count { window: state.0, rows: state.1 };
+        let (range, records) = records(10, classes);
+        let parts = CountWindower::new(rows, state).assign(range, records);
+        assert_eq!(parts.iter().map(seen).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn parts_end_with_their_window() {
+        check(2, (0, 0), &[], &[(10, 10, 0, 0, 0, 0, false, (0, 0))]);
+        check(2, (0, 0), &[Gap, Reject], &[(10, 12, 0, 0, 1, 0, false, (0, 0))]);
+        check(2, (0, 0), &[Row], &[(10, 11, 0, 1, 0, 0, false, (0, 1))]);
+        check(2, (0, 0), &[Row, Row], &[(10, 12, 0, 2, 0, 0, true, (1, 0))]);
+        check(2, (3, 1), &[Row, Row], &[(10, 11, 3, 1, 0, 0, true, (4, 0)), (11, 12, 4, 1, 0, 0, false, (4, 1))]);
+        check(
+            2,
+            (0, 0),
+            &[Row, Reject, Row, Tombstone, Gap],
+            &[(10, 13, 0, 2, 1, 0, true, (1, 0)), (13, 15, 1, 0, 0, 1, false, (1, 0))],
+        );
+    }
+
+    #[test]
+    fn smaller_windows_end_the_open_one() {
+        check(2, (5, 2), &[Row], &[(10, 11, 6, 1, 0, 0, false, (6, 1))]);
+        check(2, (5, 7), &[], &[(10, 10, 6, 0, 0, 0, false, (6, 0))]);
+    }
+
+    #[test]
+    #[should_panic(expected = "are not within")]
+    fn a_record_outside_the_range_is_a_bug() {
+        let (_, records) = records(10, &[Row, Row]);
+        let state = WindowState::Count { window: 0, rows: 0 };
+        CountWindower::new(2, state).assign(Range { from: 10, to: 11 }, records);
+    }
+
+    /// Runs the records from `position` on in batches of these sizes.
+    fn run(rows: u64, state: WindowState, position: i64, classes: &[Class], sizes: &[usize]) -> Vec<WindowedPart> {
+        let mut windower = CountWindower::new(rows, state);
+        let (mut parts, mut at) = (Vec::new(), position as usize);
+        for size in sizes.iter().cycle() {
+            let end = classes.len().min(at + size);
+            let (range, records) = records(at as i64, &classes[at..end]);
+            parts.extend(windower.assign(range, records));
+            at = end;
+            if at == classes.len() {
+                break;
+            }
+        }
+        parts
+    }
+
+    /// The window of each row, by offset.
+    fn windows(parts: &[WindowedPart]) -> Vec<(i64, WindowId)> {
+        let rows = parts.iter().map(|part| (part.records.row_offsets(), part.window));
+        rows.flat_map(|(offsets, window)| offsets.iter().map(move |offset| (*offset, window))).collect()
+    }
+
+    fn class() -> impl Strategy<Value = Class> {
+        prop_oneof![5 => Just(Row), 1 => Just(Reject), 1 => Just(Tombstone), 1 => Just(Gap)]
+    }
+
+    proptest! {
+        #[test]
+        fn windows_depend_on_the_rows_alone(
+            rows in 1u64..7,
+            classes in prop::collection::vec(class(), 1..60),
+            sizes in prop::collection::vec(1usize..20, 1..6),
+            restart_after: prop::sample::Index,
+        ) {
+            let first = WindowState::Count { window: 0, rows: 0 };
+            let mut parts = run(rows, first, 0, &classes, &sizes);
+            parts.truncate(restart_after.index(parts.len()) + 1);
+            let (state, position) = (parts[parts.len() - 1].state.clone(), parts[parts.len() - 1].range.to);
+            parts.extend(run(rows, state, position, &classes, &sizes));
+
+            let start = Range { from: 0, to: 0 };
+            let end = parts.iter().fold(start, |range, part| range.follow(part.range));
+            prop_assert_eq!(end.to, classes.len() as i64);
+            parts.iter().for_each(|part| part.records.assert_within(part.range));
+
+            let (_, all) = records(0, &classes);
+            let expected: Vec<_> = all.row_offsets().iter().enumerate()
+                .map(|(index, offset)| (*offset, WindowId::Count(index as u64 / rows))).collect();
+            prop_assert_eq!(windows(&parts), expected);
+
+            let rejects: usize = parts.iter().map(|part| part.records.rejects.num_rows()).sum();
+            prop_assert_eq!(rejects, all.rejects.num_rows());
+            let tombstones: Vec<_> = parts.iter().flat_map(|part| part.records.tombstones.clone()).collect();
+            prop_assert_eq!(&tombstones, &all.tombstones);
+
+            let closed = parts.iter().filter(|part| part.closes).count();
+            prop_assert_eq!(closed as u64, all.row_offsets().len() as u64 / rows);
+        }
+    }
+}

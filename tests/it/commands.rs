@@ -1,0 +1,353 @@
+//! What people do with weir and read from it: the demo, starts of every kind, several topics and consumers, and refusals,
+//! each of which names what is wrong and leaves everything as it was.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::producer::Producer;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::harness::broker::Broker;
+use crate::harness::case::{Case, PATIENCE, to};
+use crate::harness::oracle::{Record, committed};
+use crate::harness::pipeline::Pipeline;
+use crate::harness::produce::{Load, produce, send, settle, transactional};
+use crate::harness::topics::{delete_records, delete_topic, end, make_topic, topic};
+use crate::harness::until;
+use crate::harness::weir::Workspace;
+use crate::readers;
+
+/// The columns whose means are compared, and their names in the published file.
+const COLUMNS: [(&str, &str); 3] = [("co", "CO(GT)"), ("temperature", "T"), ("humidity", "RH")];
+
+fn case(name: &str) -> Case<'static> {
+    Case::new(Broker::shared(), name, 3)
+}
+
+fn send_readings(case: &Case, seed: u64) {
+    let load = Load { records: 3_000, aborted: 50, broken: 5, tombstones: 2, stations: 2, seed, ..Load::default() };
+    produce(case.broker, &case.pipeline.topic, 3, &load);
+}
+
+// The demo.
+
+/// The dataset of a demo has all readings and nothing else, for weir and for four notebook libraries.
+fn assert_is_the_demo(workspace: &Workspace) {
+    let dataset = workspace.path().join("processed_data/air-quality");
+    let args = ["verify", "--dataset", dataset.to_str().unwrap(), "--format", "json"];
+    let report = workspace.run(args, PATIENCE).expect_code(0);
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!([&report["counts"]["row"], &report["counts"]["rejected"]], [9_357, 10], "{report}");
+    let found = readers::read(&dataset, &COLUMNS.map(|(column, _)| column));
+    assert_eq!([&found["data"]["rows"], &found["rejects"]["rows"]], [9_357, 10]);
+    readers::assert_means(&found, &readers::published(&COLUMNS.map(|(_, original)| original)), &COLUMNS);
+}
+
+#[test]
+fn the_demo_in_an_empty_folder() {
+    let workspace = Workspace::new();
+    let first = workspace.run(["demo"], PATIENCE).expect_code(0);
+    for words in ["9,357 real readings", "10 records broken on purpose", "mock cluster", "9,357 rows + 10 rejected"] {
+        assert!(first.stdout.contains(words), "no {words:?} in:\n{}", first.stdout);
+    }
+    for library in ["pandas", "polars", "duckdb"] {
+        assert!(first.stdout.to_lowercase().contains(library), "no {library} in:\n{}", first.stdout);
+    }
+    assert_is_the_demo(&workspace);
+    let second = workspace.run(["demo"], PATIENCE).expect_code(0);
+    assert!(second.stdout.contains("already there"), "{}", second.stdout);
+    assert_is_the_demo(&workspace);
+    workspace.run(["demo", "--again"], PATIENCE).expect_code(0);
+    assert_is_the_demo(&workspace);
+}
+
+#[test]
+fn the_demo_on_a_real_broker() {
+    let workspace = Workspace::new();
+    let address = Broker::shared().address();
+    workspace.run(["demo", "--brokers", &address], PATIENCE).expect_code(0);
+    assert_is_the_demo(&workspace);
+    let second = workspace.run(["demo", "--brokers", &address], PATIENCE).expect_code(0);
+    assert!(second.stdout.contains("nothing is sent again"), "{}", second.stdout);
+    assert_is_the_demo(&workspace);
+}
+
+// Refusals.
+
+/// A run up to the end ends with `code` and says each of `words`; no file of the dataset was made, changed or removed.
+#[track_caller]
+fn refused(case: &Case, code: i32, words: &[&str]) {
+    let before = case.inventory();
+    let finished = case.to_end().wait(PATIENCE).expect_code(code);
+    let said = finished.stdout + &finished.stderr;
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in:\n{said}");
+    }
+    assert_eq!(case.inventory(), before, "a refused run must change nothing");
+}
+
+/// A dataset that holds everything its topic has.
+fn filled(name: &str) -> Case<'static> {
+    let case = case(name);
+    send_readings(&case, 1);
+    case.finish();
+    case
+}
+
+#[test]
+fn no_broker_there() {
+    let case = case("nobody").with(|pipeline| pipeline.brokers = "localhost:1".into());
+    refused(&case, 3, &["localhost:1", "no broker answered"]);
+    assert!(!case.dataset().exists());
+}
+
+#[test]
+fn no_such_topic() {
+    let case = Case::of(Broker::shared(), Pipeline::new(Broker::shared(), "never-made"));
+    refused(&case, 3, &["\"never-made\"", "does not exist", &case.broker.address()]);
+    assert!(!case.dataset().exists());
+}
+
+#[test]
+fn a_broken_pipeline_file() {
+    let case = case("broken").with(|pipeline| pipeline.roll = "windws = 3".into());
+    refused(&case, 1, &["windws", "windows"]);
+    assert!(!case.dataset().exists());
+}
+
+#[test]
+fn records_that_retention_took() {
+    let case = filled("retention");
+    send_readings(&case, 2);
+    let position = case.positions()[&1];
+    delete_records(case.broker, &case.pipeline.topic, 1, position + 7);
+    let words = [format!("position {position}"), (position + 7).to_string()];
+    // The other partitions go on, so only this one's chain stays as it is.
+    let finished = case.to_end().wait(PATIENCE).expect_code(3);
+    let said = finished.stdout + &finished.stderr;
+    for word in words.iter().map(String::as_str).chain(["deleted", "retention", ":1"]) {
+        assert!(said.contains(word), "no {word:?} in:\n{said}");
+    }
+    assert_eq!(case.positions()[&1], position);
+    assert!(case.positions()[&0] > 0 && case.positions()[&0] == end(case.broker, &case.pipeline.topic, 0));
+    case.verify();
+}
+
+#[test]
+fn a_topic_deleted_and_made_again() {
+    let case = filled("remade");
+    delete_topic(case.broker, &case.pipeline.topic);
+    make_topic(case.broker, &case.pipeline.topic, 3, &[]);
+    send_readings(&case, 2);
+    refused(&case, 3, &["deleted and made again", &case.pipeline.topic]);
+}
+
+#[test]
+fn a_topic_deleted_and_made_again_while_it_is_read() {
+    let case = case("remade-live").with(|pipeline| pipeline.roll = r#"age = "200ms""#.into());
+    send_readings(&case, 1);
+    let run = case.endless();
+    let ends: Vec<i64> = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).collect();
+    until("everything is committed", PATIENCE, || case.positions().into_values().eq(ends.iter().copied()));
+    let before = case.inventory();
+    delete_topic(case.broker, &case.pipeline.topic);
+    make_topic(case.broker, &case.pipeline.topic, 3, &[]);
+    send_readings(&case, 2);
+    until("it says so", PATIENCE, || run.stderr().matches("deleted and made again").count() >= 3);
+    run.signal("TERM");
+    run.wait(PATIENCE).expect_code(3);
+    assert_eq!(case.inventory(), before, "no record of the new topic may be in the dataset");
+}
+
+#[test]
+fn a_dataset_of_another_cluster() {
+    let case = filled("cluster");
+    let path = case.dataset().join("ledger/dataset.json");
+    let mut identity: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let id = identity["cluster_id"].as_str().expect("the identity has the cluster's id").to_owned();
+    identity["cluster_id"] = "another".into();
+    fs::write(&path, identity.to_string()).unwrap();
+    refused(&case, 3, &["cluster", &id, "another"]);
+}
+
+#[test]
+fn a_restored_backup() {
+    let case = filled("backup");
+    let backup = case.workspace.path().join("backup");
+    copy(&case.dataset(), &backup);
+    send_readings(&case, 2);
+    case.finish();
+    assert_eq!(case.committed_offsets(), case.positions());
+    fs::remove_dir_all(case.dataset()).unwrap();
+    copy(&backup, &case.dataset());
+    refused(&case, 3, &["restored backup", "source.group", &format!("weir-{}", case.pipeline.name)]);
+    // The way out that the message names.
+    let case = case.with(|pipeline| pipeline.source = r#"group = "another""#.into());
+    case.finish();
+    case.judge();
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+}
+
+// Starts, ends and gaps.
+
+/// The committed records that a partition's position comes before, or is.
+fn records_from(case: &Case, from: impl Fn(&Record) -> bool) -> Vec<Record> {
+    let all = committed(case.broker, &[&case.pipeline.topic]);
+    let count = all.len();
+    let left: Vec<Record> = all.into_iter().filter(from).collect();
+    assert!((1..count).contains(&left.len()), "{} of {count} records are no test", left.len());
+    left
+}
+
+#[test]
+fn a_tail_of_aborted_records() {
+    let case = case("aborted-tail");
+    send_readings(&case, 1);
+    let producer = transactional(case.broker, "aborted-tail");
+    for record in 0..300 {
+        send(&producer, &case.pipeline.topic, record % 3, Some(b"never"));
+    }
+    settle(&producer);
+    producer.abort_transaction(PATIENCE).unwrap();
+    case.finish();
+    for (partition, position) in case.positions() {
+        assert_eq!(position, end(case.broker, &case.pipeline.topic, partition as i32), "partition {partition}");
+    }
+    case.judge();
+}
+
+#[test]
+fn an_open_transaction_holds_the_end_back() {
+    let case = case("open");
+    send_readings(&case, 1);
+    let stable: Vec<i64> = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).collect();
+    let producer = transactional(case.broker, "open");
+    for record in 0..30 {
+        send(&producer, &case.pipeline.topic, record % 3, Some(b"not yet"));
+    }
+    settle(&producer);
+    case.finish();
+    assert!(case.positions().into_values().eq(stable));
+    case.judge();
+    producer.commit_transaction(PATIENCE).unwrap();
+    case.finish();
+    case.judge();
+}
+
+#[test]
+fn an_empty_topic() {
+    let case = case("empty");
+    case.finish();
+    assert!(case.positions().into_values().eq([0, 0, 0]));
+    send_readings(&case, 1);
+    case.finish();
+    case.judge();
+}
+
+#[test]
+fn from_the_latest_record_on() {
+    let case = case("latest").with(|pipeline| pipeline.start = "latest");
+    send_readings(&case, 1);
+    case.finish();
+    let starts = case.positions();
+    assert!(case.chains().values().all(|chain| chain.len() == 1), "nothing was there to be read");
+    send_readings(&case, 2);
+    case.finish();
+    case.judge_records(&records_from(&case, |record| record.offset >= starts[&record.partition.into()]));
+}
+
+#[test]
+fn from_a_moment_on() {
+    let case = case("moment");
+    send_readings(&case, 1);
+    let mut times: Vec<i64> =
+        committed(case.broker, &[&case.pipeline.topic]).iter().map(|record| record.timestamp).collect();
+    times.sort_unstable();
+    let moment = times[times.len() / 2];
+    let text = format!("@{}.{:03}", moment / 1_000, moment % 1_000);
+    let text = Command::new("date").args(["-u", "-d", &text, "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output().unwrap().stdout;
+    let start: &'static str = String::from_utf8(text).unwrap().trim().to_owned().leak();
+    let case = case.with(|pipeline| pipeline.start = start);
+    case.finish();
+    let starts: std::collections::BTreeMap<i64, i64> =
+        case.chains().into_iter().map(|((_, partition), chain)| (partition, to(&chain[0]))).collect();
+    let all = committed(case.broker, &[&case.pipeline.topic]);
+    // Where a partition starts is its first record of that moment or later; transactions of two producers mix, so that
+    // a later offset may have an earlier time.
+    for (partition, start) in &starts {
+        let first = all.iter().find(|record| i64::from(record.partition) == *partition && record.timestamp >= moment);
+        assert!(*start <= first.unwrap().offset, "partition {partition} starts at {start}, after {first:?}");
+        let skipped = all.iter().filter(|record| i64::from(record.partition) == *partition && record.offset < *start);
+        assert!(skipped.into_iter().all(|record| record.timestamp < moment));
+    }
+    case.judge_records(&records_from(&case, |record| record.offset >= starts[&record.partition.into()]));
+}
+
+#[test]
+fn where_another_group_is() {
+    let case = case("takeover").with(|pipeline| {
+        pipeline.start = "committed";
+        pipeline.source = r#"group = "the-old-consumer""#.into();
+    });
+    send_readings(&case, 1);
+    let refused = case.to_end().wait(PATIENCE).expect_code(3);
+    for words in ["start = \"committed\"", "\"the-old-consumer\"", "no committed offset"] {
+        assert!(refused.stdout.contains(words), "no {words:?} in:\n{}", refused.stdout);
+    }
+    assert_eq!(case.entries(), 0, "nothing may be fixed before it is known where to start");
+    let old: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", case.broker.address())
+        .set("group.id", "the-old-consumer")
+        .create()
+        .unwrap();
+    let mut offsets = TopicPartitionList::new();
+    for partition in 0..3 {
+        offsets.add_partition_offset(&case.pipeline.topic, partition, Offset::Offset(100)).unwrap();
+    }
+    old.commit(&offsets, CommitMode::Sync).unwrap();
+    case.finish();
+    case.judge_records(&records_from(&case, |record| record.offset >= 100));
+}
+
+// Several of everything.
+
+#[test]
+fn several_topics_in_one_dataset() {
+    let case = case("first");
+    let second = topic(case.broker, "second", 2);
+    let only = format!("topics = [{:?}]", case.pipeline.topic);
+    let both = format!("topics = [{:?}, {second:?}]", case.pipeline.topic);
+    fs::write(case.workspace.path().join(case.file()), case.pipeline.toml().replace(&only, &both)).unwrap();
+    send_readings(&case, 1);
+    produce(case.broker, &second, 2, &Load { broken: 10, ..Load::default() });
+    case.finish();
+    let records = committed(case.broker, &[&case.pipeline.topic, &second]);
+    assert!(records.iter().any(|record| record.topic == second));
+    case.judge_records(&records);
+    assert_eq!(case.chains().len(), 5);
+}
+
+#[test]
+fn two_consumers_in_one_process() {
+    let case = case("consumers").with(|pipeline| {
+        pipeline.source = "consumers = 2".into();
+        pipeline.roll = r#"age = "200ms""#.into();
+    });
+    send_readings(&case, 1);
+    case.finish();
+    case.judge();
+    send_readings(&case, 2);
+    let run = case.endless();
+    let ends: Vec<i64> = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).collect();
+    until("everything is committed", PATIENCE, || case.positions().into_values().eq(ends.iter().copied()));
+    run.signal("TERM");
+    run.wait(PATIENCE).expect_code(0);
+    case.judge();
+    assert_eq!(case.committed_offsets(), case.positions());
+}

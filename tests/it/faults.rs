@@ -1,0 +1,375 @@
+//! What happens to a run: killed, crashed at every named point, stopped, fenced, its broker gone. Whatever happens, the
+//! dataset is in the end exactly what the topic's committed records must become.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::failpoint;
+
+use crate::harness::broker::Broker;
+use crate::harness::case::{Case, PATIENCE, chains, to};
+use crate::harness::oracle::{Record, committed};
+use crate::harness::pipeline::Pipeline;
+use crate::harness::produce::{Load, produce, random};
+use crate::harness::topics::end;
+use crate::harness::until;
+use crate::harness::weir::Run;
+
+const SIGABRT: i32 = 6;
+/// A member that says nothing for so long is out of the group.
+const SESSION: Duration = Duration::from_secs(6);
+
+/// Produces small transactions, some of them aborted, until `body` has ended. The seed tells loads of one topic apart.
+fn while_producing<T>(case: &Case, seed: u64, body: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let seed = seed * 1_000_000 + round;
+                let load =
+                    Load { records: 2_000, transaction: 40, aborted: 50, broken: 5, tombstones: 2, stations: 3, seed };
+                produce(case.broker, &case.pipeline.topic, 3, &load);
+            }
+        });
+        let _over = Over(&over);
+        body()
+    })
+}
+
+/// Sets the flag however the test ends, so that a failing one ends at all.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Commits all the time, with several files each, and a group that notices a dead member soon.
+fn restless(pipeline: &mut Pipeline, session: Duration) {
+    pipeline.rows_per_window = 20;
+    pipeline.roll = r#"windows = 5, age = "200ms""#.into();
+    pipeline.source = format!(
+        "[source.client]\n\"session.timeout.ms\" = {}\n\"heartbeat.interval.ms\" = {}",
+        session.as_millis(),
+        session.as_millis() / 6
+    );
+}
+
+fn restless_case<'a>(broker: &'a Broker, name: &str) -> Case<'a> {
+    Case::new(broker, name, 3).with(|pipeline| restless(pipeline, SESSION))
+}
+
+/// Waits until this run has committed records of `partitions` partitions since `before`.
+fn until_committing(case: &Case, run: &Run, partitions: usize, before: &BTreeMap<i64, i64>) {
+    let what = format!("{} has committed records of {partitions} partitions", run.pid());
+    until(&what, PATIENCE, || case.written_by(run.pid(), before).len() >= partitions);
+}
+
+/// A last run, a judgement, and one more run that sweeps what the last one was in no place to.
+#[track_caller]
+fn close(case: &Case) {
+    case.finish();
+    println!("{:?}", case.judge());
+    let before = case.inventory();
+    case.finish();
+    assert_eq!(case.inventory(), before, "one more run must add nothing");
+    case.assert_swept();
+}
+
+#[test]
+fn killed_at_twenty_random_moments() {
+    const SEED: u64 = 20_040_310;
+    let case =
+        Case::new(Broker::shared(), "killed", 3).with(|pipeline| restless(pipeline, Duration::from_millis(1_500)));
+    println!("seed {SEED}");
+    while_producing(&case, 1, || {
+        let mut kills = 0;
+        for moment in 0.. {
+            if kills == 20 {
+                break;
+            }
+            let mut run = if moment % 2 == 0 { case.to_end() } else { case.endless() };
+            // Most moments are among the commits, some before the first one.
+            let entries = case.entries();
+            if moment % 5 > 0 {
+                until("a commit", PATIENCE, || case.entries() > entries || !run.is_running());
+            }
+            let wait = Duration::from_millis(random(SEED, "wait", moment) % 400);
+            thread::sleep(wait);
+            if !run.is_running() {
+                continue; // It came to the topic's end before.
+            }
+            run.kill();
+            kills += 1;
+            let report = case.verify();
+            println!(
+                "kill {kills} after {wait:?}: {} entries, {} files unpublished, {} staged",
+                case.entries() - entries,
+                report["unpublished"].as_array().unwrap().len(),
+                report["staged"]
+            );
+        }
+    });
+    close(&case);
+}
+
+#[test]
+fn crashed_at_every_named_point() {
+    let broker = Broker::shared();
+    let first = Case::new(broker, "crashed", 3);
+    let topic = first.pipeline.topic.clone();
+    let load = Load { records: 9_000, transaction: 90, aborted: 50, broken: 5, stations: 2, ..Load::default() };
+    produce(broker, &topic, 3, &load);
+    let truth = committed(broker, &[&topic]);
+    // A dataset for each point and each time that it is reached; all of them of one topic.
+    let points = failpoint::NAMES.iter().flat_map(|name| times(name).map(move |time| format!("{name}:{time}")));
+    let points: Vec<String> = points.collect();
+    for (number, point) in points.iter().enumerate() {
+        let case = Case::of(broker, Pipeline { name: format!("crashed-at-{number}"), ..first.pipeline.clone() })
+            .with(|pipeline| restless(pipeline, SESSION));
+        before(point).iter().for_each(|crash| crash_at(&case, crash));
+        crash_at(&case, point);
+        case.verify_if_there();
+        // Recovery crashes too, at a different place each time; not every one is on the way then.
+        let again =
+            ["recover.before_sweep:1", "publish.after_link:1", "recover.after_sync_ledger:2", "publish.after_unlink:1"];
+        let again = again[number % again.len()];
+        let crashed = case.to_end_with(&[("WEIR_FAILPOINT", again)]).wait(PATIENCE).status.signal() == Some(SIGABRT);
+        case.finish();
+        let verdict = case.judge_records(&truth);
+        case.finish();
+        case.assert_swept();
+        println!("{point}, {again} ({}): {verdict:?}", if crashed { "crashed" } else { "not reached" });
+    }
+}
+
+/// At which of the times that a run reaches a point it crashes there.
+fn times(name: &str) -> [u64; 2] {
+    match name {
+        // Entries 0 are the first three times.
+        _ if name.starts_with("commit") => [1, 4],
+        _ if name.starts_with("recover") => [1, 3],
+        _ => [1, 2],
+    }
+}
+
+/// The crashes that make a point reachable: recovery needs entries, and sweeping an attempt that another one replaced.
+fn before(point: &str) -> &'static [&'static str] {
+    match point.split('.').next() {
+        Some("recover") => &["publish.before_link:1"],
+        Some("sweep") => &["commit.before_link:4", TO_THE_END],
+        _ => &[],
+    }
+}
+
+/// No crash: how many commits a run has depends on how many lanes share each.
+const TO_THE_END: &str = "";
+
+#[track_caller]
+fn crash_at(case: &Case, point: &str) {
+    if point == TO_THE_END {
+        case.finish();
+        return;
+    }
+    let finished = case.to_end_with(&[("WEIR_FAILPOINT", point)]).wait(PATIENCE);
+    assert_eq!(finished.status.signal(), Some(SIGABRT), "{point}: {}\n{}", finished.status, finished.stderr);
+}
+
+#[test]
+fn instances_come_and_go() {
+    let case = restless_case(Broker::shared(), "group");
+    while_producing(&case, 2, || {
+        let (one, two) = (case.endless(), case.endless());
+        until_committing(&case, &one, 1, &BTreeMap::new());
+        until_committing(&case, &two, 1, &BTreeMap::new());
+        one.kill();
+        let three = case.endless();
+        let killed_at = case.positions();
+        until_committing(&case, &three, 1, &killed_at);
+        until("every partition goes on", PATIENCE, || {
+            case.positions().iter().all(|(partition, position)| position > &killed_at[partition])
+        });
+        for run in [&two, &three] {
+            run.signal("TERM");
+        }
+        two.wait(PATIENCE).expect_code(0);
+        three.wait(PATIENCE).expect_code(0);
+    });
+    close(&case);
+}
+
+#[test]
+fn a_frozen_instance_wakes_up() {
+    let case = restless_case(Broker::shared(), "frozen");
+    while_producing(&case, 3, || {
+        let sleeper = case.endless();
+        until_committing(&case, &sleeper, 3, &BTreeMap::new());
+        sleeper.signal("STOP");
+        let frozen_at = case.positions();
+        // It joins while the other one is still a member, and gets the partitions when that one is thrown out.
+        let heir = case.endless();
+        until_committing(&case, &heir, 3, &frozen_at);
+        let woken_at = case.positions();
+        sleeper.signal("CONT");
+        until_committing(&case, &sleeper, 1, &woken_at);
+        println!("{}", sleeper.stderr());
+        for run in [sleeper, heir] {
+            run.signal("TERM");
+            run.wait(PATIENCE).expect_code(0);
+        }
+    });
+    close(&case);
+}
+
+/// What must be in a dataset that starts where its ledger says: the committed records from there on.
+fn from_the_start_on(case: &Case) -> Vec<Record> {
+    let starts: BTreeMap<i32, i64> =
+        case.chains().into_iter().map(|((_, partition), chain)| (partition as i32, to(&chain[0]))).collect();
+    assert_eq!(starts.len(), 3);
+    let all = committed(case.broker, &[&case.pipeline.topic]);
+    let left_out = all.iter().filter(|record| record.offset < starts[&record.partition]).count();
+    println!("{left_out} of {} records came before the start", all.len());
+    assert!(left_out > 0, "a start at the latest position has records before it");
+    all.into_iter().filter(|record| record.offset >= starts[&record.partition]).collect()
+}
+
+fn latest(case: Case) -> Case {
+    produce(case.broker, &case.pipeline.topic, 3, &Load { seed: 99, ..Load::default() });
+    case.with(|pipeline| pipeline.start = "latest")
+}
+
+#[test]
+fn two_of_a_group_race_on_an_empty_ledger() {
+    for round in 0..3 {
+        let case = latest(restless_case(Broker::shared(), "race"));
+        while_producing(&case, 4 + round, || {
+            let (one, two) = (case.endless(), case.endless());
+            until_committing(&case, &one, 1, &BTreeMap::new());
+            until_committing(&case, &two, 1, &BTreeMap::new());
+            for run in [one, two] {
+                run.signal("TERM");
+                run.wait(PATIENCE).expect_code(0);
+            }
+        });
+        case.finish();
+        println!("{:?}", case.judge_records(&from_the_start_on(&case)));
+    }
+}
+
+#[test]
+fn two_runs_to_the_end_race_on_an_empty_ledger() {
+    let case = latest(restless_case(Broker::shared(), "race-to-end"));
+    while_producing(&case, 10, || {
+        for round in 0..4 {
+            let before: i64 = case.positions().values().sum();
+            for run in [case.to_end(), case.to_end()] {
+                // Whoever loses a chain again and again gives it up, and says so.
+                let finished = run.wait(PATIENCE);
+                println!("{}: {}", finished.status, finished.stderr);
+                assert!(matches!(finished.status.code(), Some(0 | 3)), "{}", finished.stderr);
+            }
+            assert!(case.positions().values().sum::<i64>() > before);
+            // What the next two fight for.
+            let load = Load { records: 6_000, stations: 2, seed: 100 + round, ..Load::default() };
+            produce(case.broker, &case.pipeline.topic, 3, &load);
+        }
+    });
+    case.finish();
+    println!("{:?}", case.judge_records(&from_the_start_on(&case)));
+}
+
+#[test]
+fn the_broker_goes_and_comes_back() {
+    let mut broker = Broker::own();
+    let Case { pipeline, workspace, .. } = restless_case(&broker, "restarted");
+    let dataset = workspace.dataset(&pipeline);
+    let send = |broker: &Broker, seed| {
+        let load = Load { records: 6_000, aborted: 50, broken: 5, seed, ..Load::default() };
+        produce(broker, &pipeline.topic, 3, &load);
+    };
+    let until_all_is_committed = |broker: &Broker| {
+        let ends: i64 = (0..3).map(|partition| end(broker, &pipeline.topic, partition)).sum();
+        let committed = || chains(&dataset).values().map(|chain| to(chain.last().unwrap())).sum::<i64>();
+        until("everything is committed", PATIENCE, || committed() == ends);
+    };
+    send(&broker, 1);
+    let mut run = workspace.spawn(["run", &format!("{}.toml", pipeline.name)]);
+    until_all_is_committed(&broker);
+    broker.stop();
+    // Nothing but time tells that weir keeps quiet.
+    thread::sleep(Duration::from_secs(8));
+    assert!(run.is_running(), "{}", run.stderr());
+    broker.start();
+    send(&broker, 2);
+    until_all_is_committed(&broker);
+    assert!(run.is_running(), "{}", run.stderr());
+    run.signal("TERM");
+    let finished = run.wait(PATIENCE).expect_code(0);
+    println!("{}", finished.stderr);
+    let loud = |line: &&str| [" WARN ", " ERROR "].iter().any(|level| line.contains(level));
+    let loud = finished.stderr.lines().filter(loud).count();
+    assert!((1..=10).contains(&loud), "{loud} lines of warnings and errors:\n{}", finished.stderr);
+    close(&Case { broker: &broker, pipeline, workspace });
+}
+
+#[test]
+fn a_stop_while_the_broker_is_gone() {
+    let mut broker = Broker::own();
+    let Case { pipeline, workspace, .. } = restless_case(&broker, "orphaned");
+    produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
+    let dataset = workspace.dataset(&pipeline);
+    let run = workspace.spawn(["run", &format!("{}.toml", pipeline.name)]);
+    until("something is committed", PATIENCE, || {
+        chains(&dataset).values().filter(|chain| chain.len() > 1).count() == 3
+    });
+    broker.stop();
+    run.signal("TERM");
+    let asked = Instant::now();
+    let finished = run.wait(Duration::from_secs(60));
+    println!("{:?} {}\n{}\n{}", asked.elapsed(), finished.status, finished.stdout, finished.stderr);
+    finished.expect_code(0);
+    broker.start();
+    close(&Case { broker: &broker, pipeline, workspace });
+}
+
+#[test]
+fn a_stop_under_load_commits_what_was_read() {
+    let case = restless_case(Broker::shared(), "stopped");
+    while_producing(&case, 20, || {
+        for signal in ["TERM", "INT"] {
+            let run = case.endless();
+            until_committing(&case, &run, 3, &case.positions());
+            let asked = Instant::now();
+            run.signal(signal);
+            let finished = run.wait(Duration::from_secs(30)).expect_code(0);
+            println!("{signal}: {:?}\n{}", asked.elapsed(), finished.stdout);
+            let trouble = finished.stderr.contains(" WARN ") || finished.stdout.contains("restarts");
+            assert!(!trouble, "an orderly stop is no trouble:\n{}\n{}", finished.stderr, finished.stdout);
+            assert_eq!(case.committed_offsets(), case.positions(), "Kafka was told how far the ledger is");
+        }
+    });
+    close(&case);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let case = restless_case(Broker::shared(), "twice");
+    while_producing(&case, 30, || {
+        let run = case.endless();
+        until_committing(&case, &run, 3, &BTreeMap::new());
+        // Two different ones: the kernel would make one of two equal ones.
+        run.signals(&["INT", "TERM"]);
+        let asked = Instant::now();
+        let finished = run.wait(Duration::from_secs(10)).expect_code(130);
+        println!("{:?}\n{}", asked.elapsed(), finished.stderr);
+        case.verify();
+    });
+    close(&case);
+}

@@ -1,0 +1,133 @@
+//! Real Kafka brokers: one that all tests share, and own ones for tests that stop them.
+//!
+//! A broker's standard input's other end is held by this process, in a shell that waits for its end: however this process
+//! ends, the pipe closes, and the shell kills the broker and removes its data.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use super::setup;
+
+/// `$1` is the data folder, the rest the broker's command line.
+const SUPERVISE: &str = r#"
+exec 2>/dev/null # Not a word about the broker that it kills.
+data=$1
+shift
+"$@" </dev/null >>"$data/console.log" 2>&1 &
+broker=$!
+if read -r _; then
+    kill -TERM "$broker"
+    wait "$broker"
+else
+    kill -KILL "$broker"
+    wait "$broker"
+    rm -rf "$data"
+fi
+"#;
+
+/// Settings beyond deploy/kafka's: nothing waits longer than it must, and large records fit.
+const SETTINGS: [&str; 8] = [
+    "group.initial.rebalance.delay.ms=0",
+    "group.min.session.timeout.ms=1000",
+    "offsets.topic.num.partitions=1",
+    "transaction.state.log.num.partitions=1",
+    "auto.create.topics.enable=false",
+    "message.max.bytes=33554432",
+    "replica.fetch.max.bytes=33554432",
+    "file.delete.delay.ms=1000",
+];
+
+/// A running broker, or one that was stopped and can be started again.
+pub struct Broker {
+    port: u16,
+    data: PathBuf,
+    supervisor: Option<Child>,
+}
+
+impl Broker {
+    /// The broker of this test binary.
+    pub fn shared() -> &'static Broker {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(Broker::own)
+    }
+
+    /// A broker that no other test sees.
+    pub fn own() -> Broker {
+        setup::provision("kafka");
+        let data = setup::folder("kafka").keep();
+        let mut broker = Broker { port: free_port(), data, supervisor: None };
+        broker.start();
+        broker
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// Starts it with the port and the data that it had.
+    pub fn start(&mut self) {
+        assert!(self.supervisor.is_none(), "the broker runs");
+        let kafka = setup::root().join("deploy/kafka");
+        let mut command = Command::new("bash");
+        command.args(["-c", SUPERVISE, "supervise"]).arg(&self.data).arg(kafka);
+        command.args(["run", "--port", &self.port.to_string(), "--data"]).arg(&self.data);
+        for setting in SETTINGS {
+            command.args(["--set", setting]);
+        }
+        // A test's broker must start quickly rather than run quickly for weeks.
+        let java = "-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
+        command.env("CARGO_TARGET_DIR", setup::target()).env("KAFKA_HEAP_OPTS", java);
+        // A process group of its own: Ctrl-C ends this process, and its end the broker.
+        self.supervisor = Some(command.stdin(Stdio::piped()).process_group(0).spawn().unwrap());
+        self.wait_until_it_answers();
+    }
+
+    /// Stops it in an orderly way, as an operator would.
+    pub fn stop(&mut self) {
+        let mut supervisor = self.supervisor.take().expect("the broker runs");
+        supervisor.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+        assert!(supervisor.wait().is_ok());
+    }
+
+    fn wait_until_it_answers(&self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(Instant::now() < deadline, "the broker does not answer:\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn logs(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.data.join(name)).unwrap_or_default();
+        read("console.log") + &read("server.log")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.take() {
+            drop(supervisor.stdin.take());
+            let _ = supervisor.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// A port with a free one after it, below those that connections going out get.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 5_000) as u16 * 2;
+    loop {
+        let port = 15_000 + (start + 2 * NEXT.fetch_add(1, Ordering::Relaxed)) % 15_000;
+        if [port, port + 1].iter().all(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
+            return port;
+        }
+    }
+}

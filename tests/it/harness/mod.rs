@@ -1,0 +1,23 @@
+//! What the tests stand on: a real broker, records in transactions, the truth, the binary, and Python.
+
+pub mod broker;
+pub mod case;
+pub mod dataset;
+pub mod oracle;
+pub mod pipeline;
+pub mod produce;
+pub mod python;
+pub mod setup;
+pub mod topics;
+pub mod weir;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `done`; panics with `what` after `timeout`.
+pub fn until(what: &str, timeout: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + timeout;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited {timeout:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

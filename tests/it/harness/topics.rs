@@ -1,0 +1,63 @@
+//! Topics for tests, each with a name of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::broker::Broker;
+use super::until;
+
+/// A new topic; its name starts with `name`.
+pub fn topic(broker: &Broker, name: &str, partitions: i32) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    make_topic(broker, &name, partitions, &[]);
+    name
+}
+
+/// Makes a topic of exactly this name, with settings of its own.
+pub fn make_topic(broker: &Broker, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+    let admin = admin(broker);
+    let made = wait(admin.create_topics([&new], &AdminOptions::new()));
+    assert!(matches!(made.unwrap()[..], [Ok(_)]), "{name} could not be made");
+    until("the topic is known", Duration::from_secs(60), || partitions_of(&admin, name) == partitions as usize);
+}
+
+/// Deletes a topic and waits until it is gone.
+pub fn delete_topic(broker: &Broker, name: &str) {
+    let admin = admin(broker);
+    let deleted = wait(admin.delete_topics(&[name], &AdminOptions::new()));
+    assert!(matches!(deleted.unwrap()[..], [Ok(_)]), "{name} could not be deleted");
+    until("the topic is gone", Duration::from_secs(60), || partitions_of(&admin, name) == 0);
+}
+
+/// Deletes a partition's records before `position`, as retention does.
+pub fn delete_records(broker: &Broker, topic: &str, partition: i32, position: i64) {
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, partition, Offset::Offset(position)).unwrap();
+    let left = wait(admin(broker).delete_records(&before, &AdminOptions::new())).unwrap();
+    assert!(left.elements().iter().all(|element| element.error().is_ok()), "{left:?}");
+}
+
+/// The position after a partition's last record of any kind.
+pub fn end(broker: &Broker, topic: &str, partition: i32) -> i64 {
+    admin(broker).inner().fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap().1
+}
+
+fn partitions_of(admin: &AdminClient<DefaultClientContext>, name: &str) -> usize {
+    let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(30)).unwrap();
+    metadata.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len())
+}
+
+fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", broker.address()).create().unwrap()
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}

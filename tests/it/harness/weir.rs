@@ -1,0 +1,138 @@
+//! The binary under test, in a working directory of its own.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::pipeline::Pipeline;
+use super::setup;
+
+/// A working directory; it goes when it is dropped.
+pub struct Workspace {
+    folder: tempfile::TempDir,
+    runs: AtomicU32,
+}
+
+impl Workspace {
+    pub fn new() -> Workspace {
+        Workspace { folder: setup::folder("weir"), runs: AtomicU32::new(0) }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a pipeline file and returns its name.
+    pub fn write(&self, pipeline: &Pipeline) -> String {
+        let name = format!("{}.toml", pipeline.name);
+        fs::write(self.path().join(&name), pipeline.toml()).unwrap();
+        name
+    }
+
+    /// Where a pipeline's dataset is.
+    pub fn dataset(&self, pipeline: &Pipeline) -> PathBuf {
+        self.path().join("processed_data").join(&pipeline.name)
+    }
+
+    /// Starts `weir` with arguments.
+    pub fn spawn<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Run {
+        self.spawn_with(args, &[])
+    }
+
+    /// Starts `weir` with arguments and environment variables.
+    pub fn spawn_with<'a>(&self, args: impl IntoIterator<Item = &'a str>, environment: &[(&str, &str)]) -> Run {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.path().join(format!("{name}.{number}")));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(args).current_dir(self.path()).envs(environment.iter().copied());
+        for name in ["KAFKA_BROKERS", "WEIR_ENV", "RUST_LOG"] {
+            if !environment.iter().any(|(key, _)| *key == name) {
+                command.env_remove(name);
+            }
+        }
+        command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        Run { child: command.spawn().unwrap(), stdout, stderr }
+    }
+
+    /// Runs `weir` to its end, which must come within `timeout`.
+    pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>, timeout: Duration) -> Finished {
+        self.spawn(args).wait(timeout)
+    }
+}
+
+/// A running `weir`; it is killed when it is dropped.
+pub struct Run {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// A `weir` that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Panics with its output unless it ended with `code`.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Finished {
+        assert_eq!(self.status.code(), Some(code), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        self
+    }
+}
+
+impl Run {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Several signals, one right after the other.
+    pub fn signals(&self, names: &[&str]) {
+        let script: String = names.iter().map(|name| format!("kill -{name} {}\n", self.pid())).collect();
+        assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub fn kill(mut self) -> Finished {
+        self.child.kill().unwrap();
+        self.wait(Duration::from_secs(10))
+    }
+
+    /// Sends a signal by its name, such as `TERM`, `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) {
+        self.signals(&[name]);
+    }
+
+    /// Waits for its end; after `timeout` it is killed, and this panics with its output.
+    pub fn wait(mut self, timeout: Duration) -> Finished {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Finished { status, stdout: fs::read_to_string(&self.stdout).unwrap(), stderr: self.stderr() };
+            }
+            assert!(Instant::now() < deadline, "weir did not end within {timeout:?}:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

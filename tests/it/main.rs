@@ -1,0 +1,21 @@
+//! Everything that needs a real broker, the binary, or a reader of its output: one test binary, one broker.
+//!
+//! What it needs beyond Cargo (Java and Maven for the broker, Python for the readers) it fetches itself, see `tests/setup`.
+
+// A test that stops at once, with a line, is what an unexpected error should be.
+#![allow(clippy::unwrap_used)]
+
+// The harness is written like a library: not every item of it is in use at all times.
+#[allow(dead_code, unreachable_pub)]
+mod harness;
+
+mod broker;
+mod commands;
+mod documentation;
+mod exactly_once;
+mod faults;
+mod hostile;
+mod judge;
+mod memory;
+mod notebook;
+mod readers;

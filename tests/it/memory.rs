@@ -1,0 +1,44 @@
+//! Memory is bounded by one number: the peak of a run over a backlog many times as large.
+//!
+//! `WEIR_TEST_BACKLOG_BYTES` makes the backlog larger than everyday tests can afford; it prints what it measured.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::broker::Broker;
+use crate::harness::case::Case;
+use crate::harness::produce::{Load, produce};
+use crate::harness::until;
+
+const LIMIT: u64 = 128 << 20;
+/// What a process takes beyond `limits.memory`, whatever the backlog: code, threads, librdkafka, the encoders' buffers.
+const FIXED: u64 = 64 << 20;
+/// A reading is about so long.
+const READING: u64 = 245;
+
+#[test]
+fn a_backlog_is_read_within_the_limit() {
+    let backlog = std::env::var("WEIR_TEST_BACKLOG_BYTES").map_or(300_000_000, |bytes| bytes.parse().unwrap());
+    let case = Case::new(Broker::shared(), "backlog", 3);
+    let load = Load { records: backlog / READING, transaction: 5_000, stations: 4, ..Load::default() };
+    produce(case.broker, &case.pipeline.topic, 3, &load);
+
+    let mut run = case.to_end_with(&[("WEIR__LIMITS__MEMORY", "128MiB")]);
+    let mut peak = 0;
+    until("the backlog is read", Duration::from_secs(1_800), || {
+        peak = peak_bytes(run.pid()).unwrap_or(peak);
+        !run.is_running()
+    });
+    let finished = run.wait(Duration::from_secs(1)).expect_code(0);
+    println!("{}\npeak {} MiB over a backlog of {} MB", finished.stdout, peak >> 20, backlog / 1_000_000);
+    let report = case.verify();
+    assert_eq!(report["counts"]["row"], load.records);
+    assert!(peak > 0 && peak < LIMIT + FIXED, "{} MiB, {} MiB are allowed", peak >> 20, (LIMIT + FIXED) >> 20);
+}
+
+/// The most memory that a process ever had; none when it has ended.
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}

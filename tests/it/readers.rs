@@ -1,0 +1,60 @@
+//! What notebook libraries see: pandas, pyarrow, polars and DuckDB open the dataset's folder and must agree.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::Value;
+use weir::readings;
+
+use crate::harness::{python, setup};
+use crate::judge;
+
+/// What the four libraries agree on: `data.rows`, `data.means`, `stations`, `rejects.rows`.
+pub(crate) fn read(dataset: &Path, columns: &[&str]) -> Value {
+    let mut args = vec![dataset.as_os_str()];
+    args.extend(columns.iter().map(OsStr::new));
+    python::run("readers.py", &args)
+}
+
+/// What the published file says: `rows` and `means`, by the published names of columns.
+pub(crate) fn published(columns: &[&str]) -> Value {
+    let csv = setup::root().join("src/readings/air_quality.csv.gz");
+    let mut args = vec![csv.as_os_str()];
+    args.extend(columns.iter().map(OsStr::new));
+    python::run("published.py", &args)
+}
+
+/// Whether the means of the dataset's columns are those of the published columns.
+#[track_caller]
+pub(crate) fn assert_means(found: &Value, published: &Value, pairs: &[(&str, &str)]) {
+    for (column, original) in pairs {
+        let [found, expected] = [&found["data"]["means"][column], &published["means"][original]];
+        let difference = found.as_f64().unwrap() - expected.as_f64().unwrap();
+        assert!(difference.abs() < 1e-9, "the mean of {column} is {found}, that of {original} {expected}");
+    }
+}
+
+#[test]
+fn the_readers_agree_on_a_right_dataset_and_notice_a_stray_file() {
+    let folder = setup::folder("readers");
+    judge::write(folder.path(), &judge::truth(), &judge::pipeline());
+    let found = read(folder.path(), &["co", "temperature"]);
+    assert_eq!(
+        [&found["data"]["rows"], &found["rejects"]["rows"], &found["stations"][0]],
+        [&Value::from(200), &10.into(), &"IT-01".into()]
+    );
+    std::fs::write(folder.path().join("data/_SUCCESS"), "{}").unwrap();
+    assert!(std::panic::catch_unwind(|| read(folder.path(), &[])).is_err());
+}
+
+#[test]
+fn the_published_file_has_the_means_of_the_readings() {
+    let columns = [("co", "CO(GT)"), ("temperature", "T"), ("humidity", "RH")];
+    let records = readings::readings().iter().map(|reading| reading.to_json(readings::STATION)).collect::<Vec<_>>();
+    let folder = setup::folder("published");
+    judge::write(folder.path(), &judge::records(records.into_iter().map(Some)), &judge::pipeline());
+    let found = read(folder.path(), &columns.map(|(column, _)| column));
+    let published = published(&columns.map(|(_, original)| original));
+    assert_eq!([&found["data"]["rows"], &published["rows"]], [&Value::from(9_357); 2]);
+    assert_means(&found, &published, &columns);
+}
