@@ -107,8 +107,9 @@ fn broken_json(file: &Path, broken: &Broken) -> serde_json::Value {
 }
 
 fn window(pipeline: &Pipeline) -> String {
-    match pipeline.window {
+    match &pipeline.window {
         Window::Count { rows } => format!("every {rows} rows of a partition"),
+        Window::Tumbling(window) => window.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use rdkafka::mocking::MockCluster;
 
 use super::produce::{ensure_topic, produce_all, producer_config};
-use super::run::execute;
+use super::run::{Until, execute};
 use super::show::{self, bytes, number};
 use super::{FAILED, logging};
 use crate::ledger;
@@ -126,7 +126,8 @@ fn produce(brokers: &str) -> anyhow::Result<()> {
 
 fn run(brokers: &str, settings: &Service) -> anyhow::Result<()> {
     println!("Run:    {PIPELINE_FILE}, windows of 100 rows, until the topic's end.");
-    let outcome = execute(vec![pipeline(brokers)?], settings, true).pop().context("one pipeline has one outcome")?;
+    let outcome =
+        execute(vec![pipeline(brokers)?], settings, Until::End).pop().context("one pipeline has one outcome")?;
     if !outcome.is_ok() {
         bail!("the run failed: {}", outcome.failures.join("; "));
     }

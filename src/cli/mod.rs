@@ -10,7 +10,9 @@ mod produce;
 mod run;
 mod show;
 mod verify;
+mod windows;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -40,6 +42,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Prove that a dataset is what its ledger says
     Verify(verify::Args),
+    /// Show which windows of time are complete, and what holds the others back
+    Windows(windows::WindowsArgs),
+    /// Wait until all windows up to a time are complete: for schedulers
+    Wait(windows::WaitArgs),
     /// Send readings or your own records to a topic
     Produce(produce::ProduceArgs),
 }
@@ -52,6 +58,11 @@ pub(crate) enum OutputFormat {
     Text,
     /// For programs
     Json,
+}
+
+/// Writes a command's data. Whoever stops reading, as `head` does, has had enough: that is no failure.
+pub(crate) fn show(text: &dyn std::fmt::Display) {
+    let _ = write!(std::io::stdout(), "{text}");
 }
 
 /// Says why a command ends, and gives its exit code.
@@ -81,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Windows(args) => windows::windows(&args),
+        Command::Wait(args) => windows::wait(&args),
         Command::Produce(args) => match produce::produce(&args) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => fail(FAILED, &format!("{error:#}")),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,8 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::show::{bytes, duration, number};
 use super::{DONE, FAILED, FOUND, OutputFormat, logging};
+use crate::ledger::{Completeness, Dataset, State};
 use crate::pipeline::progress::Snapshot;
-use crate::pipeline::topology::{self, Limits, Running};
+use crate::pipeline::topology::{self, Limits, Run, Running};
+use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, Service};
 
 /// How often the progress line changes: on a terminal, and elsewhere.
@@ -32,6 +35,9 @@ pub(crate) struct RunArgs {
     /// Read up to where the topics end now, commit, and exit
     #[arg(long)]
     until_end: bool,
+    /// At the end, close windows of time that rows alone would leave open
+    #[arg(long, requires = "until_end")]
+    close: bool,
     /// How the summary is printed
     #[arg(long, value_enum, default_value_t)]
     format: OutputFormat,
@@ -48,11 +54,18 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         return super::fail(FOUND, &clash);
     }
     logging::start(&settings);
-    let outcomes = execute(pipelines, &settings, args.until_end);
+    let until = if args.close {
+        Until::EndAndClose
+    } else if args.until_end {
+        Until::End
+    } else {
+        Until::Stopped
+    };
+    let outcomes = execute(pipelines, &settings, until);
     for outcome in &outcomes {
         match args.format {
-            OutputFormat::Text => print!("{outcome}"),
-            OutputFormat::Json => println!("{}", outcome.json()),
+            OutputFormat::Text => super::show(outcome),
+            OutputFormat::Json => super::show(&format!("{}\n", outcome.json())),
         }
     }
     ExitCode::from(if outcomes.iter().all(Outcome::is_ok) { DONE } else { FAILED })
@@ -88,6 +101,17 @@ fn clash(pipelines: &[Pipeline]) -> Option<String> {
     None
 }
 
+/// How long a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// It is stopped.
+    Stopped,
+    /// The topics end.
+    End,
+    /// The same, and then windows of time are closed.
+    EndAndClose,
+}
+
 /// How a pipeline's run went.
 pub(crate) struct Outcome {
     name: String,
@@ -95,6 +119,8 @@ pub(crate) struct Outcome {
     /// What it did.
     pub(crate) done: Snapshot,
     elapsed: Duration,
+    /// Of a run that got as far as reading.
+    run: Option<Arc<Run>>,
     /// Why it isn't a success; empty if it is one.
     pub(crate) failures: Vec<String>,
 }
@@ -106,8 +132,25 @@ impl Outcome {
             folder: PathBuf::new(),
             done: Snapshot::default(),
             elapsed: Duration::ZERO,
+            run: None,
             failures: vec![reason],
         }
+    }
+
+    /// Closes windows of time.
+    async fn close(&mut self) {
+        let Some(run) = self.run.clone() else { return };
+        let closed = tokio::task::spawn_blocking(move || run.close_windows()).await;
+        if let Err(error) = closed.expect("closing returns its errors; it panics only on a bug") {
+            self.failures.push(format!("its windows could not be closed: {}", super::chain(&error)));
+        }
+    }
+
+    /// How many windows of time are open, where there are any.
+    fn open_windows(&self) -> Option<usize> {
+        let run = self.run.as_ref().filter(|run| matches!(run.pipeline.window, Window::Tumbling(_)))?;
+        let completeness = Completeness::read(&Dataset::existing(&run.folder()).ok()?).ok()?;
+        Some(completeness.windows.iter().filter(|window| window.state == State::Open).count())
     }
 
     /// Whether everything that was read is committed and nothing was given up.
@@ -160,6 +203,10 @@ impl std::fmt::Display for Outcome {
         if *restarts > 0 {
             writeln!(f, "  restarts    {restarts:>14}   of lanes, each from its ledger")?;
         }
+        if let Some(open) = self.open_windows() {
+            let hint = if open > 0 { "   later rows close them, or --until-end --close" } else { "" };
+            writeln!(f, "  windows     {open:>14}   open{hint}")?;
+        }
         writeln!(f, "  dataset     {}", self.folder.display())?;
         for failure in &self.failures {
             writeln!(f, "  FAILED      {failure}")?;
@@ -169,7 +216,7 @@ impl std::fmt::Display for Outcome {
 }
 
 /// Runs pipelines on an actix system of their own, until they end or a signal ends them.
-pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until_end: bool) -> Vec<Outcome> {
+pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until) -> Vec<Outcome> {
     // Each pipeline gets its share of the process's limit.
     let memory = settings.limits.memory / pipelines.len().max(1);
     let limits = Limits { memory, drain: settings.limits.drain };
@@ -181,7 +228,7 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until_end: b
         let (mut running, mut outcomes) = (Vec::new(), Vec::new());
         for pipeline in pipelines {
             let name = pipeline.name.clone();
-            match topology::start(pipeline, limits, restarts, until_end).await {
+            match topology::start(pipeline, limits, restarts, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
                 Err(error) => {
                     let reason = super::chain(&error);
@@ -191,6 +238,11 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until_end: b
             }
         }
         outcomes.extend(watch(running, [ctrl_c, terminate], limits.drain + LEAVE).await);
+        if until == Until::EndAndClose {
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+                outcome.close().await;
+            }
+        }
         outcomes
     });
     // The end of a runtime waits for its blocking threads; what still asks a broker has nothing to say any more.
@@ -252,7 +304,7 @@ async fn watch(
         stop_by = Some(tokio::time::Instant::now() + deadline);
     };
     bar.finish_and_clear();
-    let outcome = |(run, mut failures): (std::sync::Arc<topology::Run>, Vec<String>)| {
+    let outcome = |(run, mut failures): (Arc<Run>, Vec<String>)| {
         let done = run.progress.snapshot();
         if let Some(left) = done.remaining().filter(|left| *left > 0 && failures.is_empty() && done.parked.is_empty()) {
             failures.push(format!("it was stopped {} positions before the topics' end", number(left.unsigned_abs())));
@@ -262,7 +314,8 @@ async fn watch(
             format!("{partition} is parked: {}", reason.strip_prefix(&name).unwrap_or(reason))
         }));
         let folder = std::path::absolute(run.folder()).unwrap_or_else(|_| run.folder());
-        Outcome { name: run.pipeline.name.clone(), folder, done, elapsed: run.progress.started().elapsed(), failures }
+        let (name, elapsed) = (run.pipeline.name.clone(), run.progress.started().elapsed());
+        Outcome { name, folder, done, elapsed, run: Some(run), failures }
     };
     runs.into_iter().zip(failures).map(outcome).collect()
 }

@@ -50,8 +50,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     match args.format {
-        Format::Text => print!("{}", text(&report)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&report).expect("a report has text keys only")),
+        Format::Text => super::show(&text(&report)),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
+            super::show(&format!("{json}\n"));
+        }
     }
     ExitCode::from(u8::from(!report.findings.is_empty()))
 }

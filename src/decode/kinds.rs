@@ -34,6 +34,10 @@ pub(crate) trait Kind: Send {
     /// A widened value as the array holds it, if it can.
     fn narrow(wide: Self::Wide) -> Option<Self::Native>;
     fn show(wide: &Self::Wide) -> String;
+    /// The instant that a value is, in microseconds since 1970; none for what isn't one.
+    fn micros(_: Self::Wide) -> Option<i64> {
+        None
+    }
     fn array(values: Vec<Self::Native>, nulls: Option<NullBuffer>) -> ArrayRef;
 }
 
@@ -227,6 +231,9 @@ impl Kind for Instant {
     }
     fn show(wide: &i64) -> String {
         time::show(*wide)
+    }
+    fn micros(wide: i64) -> Option<i64> {
+        Some(wide)
     }
     fn array(values: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
         Arc::new(PrimitiveArray::<TimestampMicrosecondType>::new(values.into(), nulls).with_timezone("UTC"))

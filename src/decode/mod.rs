@@ -18,4 +18,5 @@ pub(crate) use json::{Fields, Reader};
 pub(crate) use kinds::{Bool, Date, Float, Instant, Integer, Kind, TextKind};
 pub use problem::Rule;
 pub(crate) use problem::{Problem, shorten};
+pub(crate) use time::show as show_instant;
 pub(crate) use token::{Token, TokenKind};

@@ -44,6 +44,8 @@ pub enum Rule {
     MaxLength,
     /// A top-level field that no column reads, where `unknown_fields = "reject"`.
     UnknownField,
+    /// An event time is further after the record's Kafka timestamp than `window.max_ahead`.
+    MaxAhead,
 }
 
 impl Rule {
@@ -67,6 +69,7 @@ impl Rule {
             Rule::Pattern => "pattern",
             Rule::MaxLength => "max_length",
             Rule::UnknownField => "unknown_field",
+            Rule::MaxAhead => "max_ahead",
         }
     }
 
@@ -80,7 +83,8 @@ impl Rule {
             | Rule::OneOf
             | Rule::Pattern
             | Rule::MaxLength
-            | Rule::UnknownField => "validate",
+            | Rule::UnknownField
+            | Rule::MaxAhead => "validate",
             _ => "decode",
         }
     }

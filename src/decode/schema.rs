@@ -51,6 +51,22 @@ pub fn rejects_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// How far the partition's watermark was past the end of a late row's window, in microseconds: so much more
+/// `out_of_order`, and a bit, and the row had not been late.
+pub const LATE_BY: &str = "_late_by_us";
+
+/// The schema of late rows: that of the good rows, and [`LATE_BY`].
+pub fn late_schema(pipeline: &Pipeline) -> SchemaRef {
+    late_schema_of(&data_schema(pipeline))
+}
+
+/// The same, by the schema of the good rows.
+pub fn late_schema_of(rows: &SchemaRef) -> SchemaRef {
+    let late_by = Arc::new(Field::new(LATE_BY, DataType::Int64, false));
+    let fields: Vec<_> = rows.fields().iter().cloned().chain([late_by]).collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// Where a record stands in Kafka.
 fn coordinates() -> Vec<Field> {
     vec![

@@ -8,7 +8,7 @@ use super::dataset::{Dataset, read_json};
 use super::entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 use super::error::LedgerError;
 use super::names;
-use crate::window::WindowState;
+use crate::window::{Tally, WindowState};
 
 /// The end of a chain, durable, with all its files published: from here a lane may read on and commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct NextEntry {
     pub counts: Counts,
     /// The windows' state at `to`.
     pub window: WindowState,
+    /// For windows of time, what came for each.
+    pub tallies: Vec<Tally>,
     /// Why it is written.
     pub reason: Reason,
     /// The staged files, closed.
@@ -85,6 +87,7 @@ impl Chain {
             leader_epoch: None,
             counts: Counts::default(),
             window,
+            tallies: vec![],
             reason: Reason::Start,
             files: vec![],
         };
@@ -134,8 +137,14 @@ impl Chain {
             window: next.window,
             reason: next.reason,
             written_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            tallies: next.tallies,
             files: next.files,
         }
+    }
+
+    /// Its topic and partition.
+    pub(super) fn partition(&self) -> (String, i32) {
+        (self.topic.clone(), self.partition)
     }
 
     /// The folder of its entries.

@@ -16,6 +16,7 @@ use super::disk::{self, Disk};
 use super::entry::{FORMAT, Side};
 use super::error::LedgerError;
 use super::names;
+use crate::decode::schema::LATE_BY;
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub struct Identity {
     pub columns: Vec<ColumnIdentity>,
     /// The hive keys, outermost first.
     pub partition_by: Vec<String>,
+    /// What kind of windows its rows are in, in words: `count`, or all that a window of time depends on.
+    pub window: String,
 }
 
 /// A column's name and type.
@@ -180,6 +183,46 @@ impl Dataset {
         Chain::new(self.clone(), topic, topic_id, partition)
     }
 
+    /// Every chain that has a folder, in order; and folders in a chain's place with a name that none can have.
+    pub(super) fn chains(&self) -> Result<(Vec<Chain>, Vec<String>), LedgerError> {
+        let (mut found, mut strange) = (Vec::new(), Vec::new());
+        for topic in self.folders("ledger")? {
+            let topic_folder = format!("ledger/{topic}");
+            for id in self.folders(&topic_folder)? {
+                let id_folder = format!("{topic_folder}/{id}");
+                for partition in self.folders(&id_folder)? {
+                    match (names::decode(&topic), names::decode(&id), partition.parse::<i32>()) {
+                        (Some(topic), Some(id), Ok(partition)) => found.push((topic, id, partition)),
+                        _ => strange.push(format!("{id_folder}/{partition}")),
+                    }
+                }
+            }
+        }
+        found.sort();
+        let chains = found.into_iter().map(|(topic, id, partition)| self.chain(&topic, &id, partition));
+        Ok((chains.collect(), strange))
+    }
+
+    /// Every topic that this dataset has seen.
+    pub(super) fn topics(&self) -> Result<Vec<Topic>, LedgerError> {
+        let mut topics = Vec::new();
+        for topic in self.folders("ledger")? {
+            for id in self.folders(&format!("ledger/{topic}"))? {
+                match read_json(&self.disk().path(&format!("ledger/{topic}/{id}/topic.json"))) {
+                    Err(error) if error.is_not_found() => {}
+                    read => topics.push(read?),
+                }
+            }
+        }
+        Ok(topics)
+    }
+
+    /// The folders in a folder of the dataset.
+    fn folders(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
+        let path = self.disk().path(folder);
+        Ok(disk::list(&path)?.into_iter().filter(|name| path.join(name).is_dir()).collect())
+    }
+
     /// The dataset's folder, absolute.
     pub fn folder(&self) -> &Path {
         &self.disk().root
@@ -207,7 +250,9 @@ impl Dataset {
     pub(super) fn columns(&self, side: Side) -> Option<Vec<ColumnIdentity>> {
         let identity = self.identity();
         let in_files = |column: &&ColumnIdentity| !identity.partition_by.contains(&column.name);
-        (side != Side::Rejects).then(|| identity.columns.iter().filter(in_files).cloned().collect())
+        let late_by = || ColumnIdentity { name: LATE_BY.to_owned(), kind: "int64".to_owned() };
+        let late_by = (side == Side::Late).then(late_by);
+        (side != Side::Rejects).then(|| identity.columns.iter().filter(in_files).cloned().chain(late_by).collect())
     }
 }
 
@@ -243,6 +288,7 @@ fn differences(there: &Identity, wanted: &Identity) -> Vec<String> {
     compare("its name", &there.name, &wanted.name);
     compare("the Kafka cluster's id", &there.cluster_id, &wanted.cluster_id);
     compare("partition_by", &format!("{:?}", there.partition_by), &format!("{:?}", wanted.partition_by));
+    compare("window", &there.window, &wanted.window);
     column_differences(&there.columns, &wanted.columns, &mut compare);
     out
 }

@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-use crate::window::{WindowId, WindowState};
+use crate::window::{Tally, WindowId, WindowState};
 
 /// The version of the ledger's format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -41,6 +41,9 @@ pub struct Entry {
     pub reason: Reason,
     /// When, in milliseconds since 1970; for people.
     pub written_at_ms: i64,
+    /// For windows of time, what this entry adds to each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tallies: Vec<Tally>,
     /// The files that this entry makes part of the dataset.
     pub files: Vec<FileEntry>,
 }
@@ -59,8 +62,10 @@ pub enum Reason {
     Bytes,
     /// The oldest uncommitted record was old enough.
     Age,
-    /// The partition had nothing more to read.
+    /// The partition had nothing more to read for so long that its windows were closed.
     Idle,
+    /// A person closed the windows.
+    Close,
     /// The lane was asked to end.
     Drain,
     /// Memory ran short and this lane held the most.
@@ -75,8 +80,11 @@ pub struct Counts {
     pub row: u64,
     /// Rows in `rejects/`.
     pub rejected: u64,
-    /// Rows that came after their window had closed.
+    /// Rows that came after their window had closed and are not in `data/`.
     pub late: u64,
+    /// Of the late ones, how many are in no file, because the pipeline says so.
+    #[serde(default)]
+    pub dropped: u64,
     /// Records that the pipeline leaves out.
     pub filtered: u64,
     /// Records without a value.
@@ -84,14 +92,14 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// All records.
+    /// All records; `dropped` ones are among the late ones.
     pub fn total(&self) -> u64 {
         self.row + self.rejected + self.late + self.filtered + self.tombstone
     }
 
     /// The classes whose records are rows of files, and in which tree.
     pub fn by_side(&self) -> [(Side, u64); 3] {
-        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late)]
+        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late - self.dropped)]
     }
 }
 
@@ -102,6 +110,7 @@ impl Add for Counts {
             row: self.row + other.row,
             rejected: self.rejected + other.rejected,
             late: self.late + other.late,
+            dropped: self.dropped + other.dropped,
             filtered: self.filtered + other.filtered,
             tombstone: self.tombstone + other.tombstone,
         }

@@ -20,6 +20,7 @@
 //! | `commit.rs`, `committer.rs` | the commit of many lanes, and the thread it runs on |
 //! | `publish.rs` | staged files to their names; commit and recovery share it |
 //! | `verify.rs` | is everything there, and nothing else? |
+//! | `completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
 //! | `disk.rs`, `names.rs` | fsync, links and folders; names |
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
@@ -32,6 +33,7 @@
 mod chain;
 mod commit;
 mod committer;
+mod completeness;
 mod dataset;
 mod disk;
 mod entry;
@@ -45,6 +47,7 @@ mod verify;
 
 pub use chain::{Chain, NextEntry, Tip};
 pub use committer::{Committer, Reply};
+pub use completeness::{Completeness, Others, PartitionFrontier, State, Window, frontier};
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
 pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 pub use error::LedgerError;

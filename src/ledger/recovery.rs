@@ -27,6 +27,18 @@ impl Chain {
         Ok(Some(Tip::of(&last)))
     }
 
+    /// The newest entry for a reader, none if there is none: nothing is made durable, published or swept, and nothing may
+    /// be done with it but telling. `known` is the number of one that is there.
+    pub(super) fn newest(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
+        let Some(mut last) = known.map_or_else(|| self.last_sequence(), |known| Ok(Some(known)))? else {
+            return Ok(None);
+        };
+        while self.entry_path(last + 1).exists() {
+            last += 1;
+        }
+        self.read(last)
+    }
+
     /// The newest entry. Names only are read of the others; `weir verify` reads them all.
     fn read_last(&self) -> Result<Option<Entry>, LedgerError> {
         let Some(sequence) = self.last_sequence()? else {

@@ -138,27 +138,11 @@ struct Verifier {
 impl Verifier {
     /// Every chain that has a folder, in order.
     fn chains(&mut self) -> Result<Vec<Chain>, LedgerError> {
-        let mut found = Vec::new();
-        for topic in folders(&self.dataset, "ledger")? {
-            let topic_folder = format!("ledger/{topic}");
-            for id in folders(&self.dataset, &topic_folder)? {
-                let id_folder = format!("{topic_folder}/{id}");
-                for partition in folders(&self.dataset, &id_folder)? {
-                    match (names::decode(&topic), names::decode(&id), partition.parse()) {
-                        (Some(topic), Some(id), Ok(partition)) => found.push((topic, id, partition)),
-                        _ => self.find(
-                            Kind::UnknownFile,
-                            format!("{id_folder}/{partition}"),
-                            None,
-                            "a partition's number",
-                            "this name",
-                        ),
-                    }
-                }
-            }
+        let (chains, strange) = self.dataset.chains()?;
+        for path in strange {
+            self.find(Kind::UnknownFile, path, None, "a partition's number", "this name");
         }
-        found.sort();
-        Ok(found.into_iter().map(|(topic, id, partition)| self.dataset.chain(&topic, &id, partition)).collect())
+        Ok(chains)
     }
 
     fn chain(&mut self, chain: &Chain) -> Result<(), LedgerError> {
@@ -350,12 +334,6 @@ impl Verifier {
     }
 }
 
-/// The folders in a folder of the dataset.
-fn folders(dataset: &Dataset, folder: &str) -> Result<Vec<String>, LedgerError> {
-    let path = dataset.disk().path(folder);
-    Ok(disk::list(&path)?.into_iter().filter(|name| path.join(name).is_dir()).collect())
-}
-
 /// Where a file's path should be, if it isn't there: below its tree, under the dataset's hive keys.
 fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
     let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
@@ -368,7 +346,7 @@ fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
     }
     let keys = keys.iter().map(|part| part.split('=').next().unwrap_or(part));
     let wanted = dataset.identity().partition_by.iter().map(|key| names::encode(key));
-    let same = file.side != Side::Data || keys.eq(wanted);
+    let same = file.side == Side::Rejects || keys.eq(wanted);
     (!same).then(|| format!("folders by {:?}", dataset.identity().partition_by))
 }
 

@@ -50,6 +50,11 @@ impl Credits {
 }
 
 impl Credit {
+    /// For what holds no records.
+    pub fn none() -> Self {
+        Credit { used: Arc::default(), bytes: 0 }
+    }
+
     /// How many bytes this stands for.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -8,6 +8,7 @@ use actix::{Actor, ActorContext as _, Addr, Context, MailboxError, Message, Reci
 use crate::ledger::LedgerError;
 use crate::pipeline::messages::Partition;
 use crate::sink::{Sink, SinkError};
+use crate::source::StartError;
 use crate::validate::Validator;
 
 /// Why a lane ended.
@@ -22,6 +23,9 @@ pub enum LaneError {
     /// A file could not be written.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// Kafka didn't confirm that what was read is of the topic that the dataset is of.
+    #[error(transparent)]
+    Unconfirmed(#[from] StartError),
     /// The ledger refused or failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

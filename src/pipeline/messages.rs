@@ -13,10 +13,10 @@ use actix::Message;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Counts, Reason};
+use crate::ledger::{Counts, Reason, Side};
 use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::LaneError;
-use crate::window::{WindowId, WindowState};
+use crate::window::{Tally, WindowId, WindowState};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,19 +181,44 @@ pub struct WindowedBatch {
     pub credit: Credit,
 }
 
-/// A part of a batch whose rows belong to one window.
+/// A part of a batch, its rows by window.
 #[derive(Debug)]
 pub struct WindowedPart {
-    /// The positions of this part.
+    /// The positions of this part; none where windows were closed and nothing came.
     pub range: Range,
-    /// The window of its rows.
-    pub window: WindowId,
-    /// Zero-copy slices of the batch that was checked.
-    pub records: CheckedRecords,
-    /// Whether the window is complete with this part.
-    pub closes: bool,
+    /// The rows that go to files; none of these is empty.
+    pub rows: Vec<WindowRows>,
+    /// Rejected records.
+    pub rejects: RecordBatch,
+    /// Records by class.
+    pub counts: Counts,
+    /// For windows of time, what came for each.
+    pub tallies: Vec<Tally>,
+    /// How many windows with rows end with this part.
+    pub closes: u64,
+    /// Whether files may end with this part without dividing a window that could be whole.
+    pub ends: bool,
     /// The windows' state after this part: what a commit at its end writes into the ledger.
     pub state: WindowState,
+}
+
+/// Rows of one window for one of the dataset's trees: a zero-copy slice.
+#[derive(Debug)]
+pub struct WindowRows {
+    /// Their window.
+    pub window: WindowId,
+    /// `data/` or `late/`.
+    pub side: Side,
+    /// The rows, in offset order; those of `late/` have one column more.
+    pub rows: RecordBatch,
+}
+
+/// Down the lane: the partition has nothing more to read for now, so windows of time close and the lane commits.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), LaneError>")]
+pub struct Idle {
+    /// Close all windows that end at or before this, besides those that have rows; microseconds since 1970.
+    pub to: Option<i64>,
 }
 
 /// Down the lane: write and commit everything that is left, then answer.

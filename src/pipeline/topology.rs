@@ -18,17 +18,20 @@ use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 
 use crate::decode::schema::data_schema;
-use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, Tip};
+use crate::ledger::{
+    Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, NextEntry, Others, Reason, Tip,
+};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{End, Held, Lane, Watch};
 use crate::pipeline::messages::Partition;
 use crate::pipeline::progress::Progress;
 use crate::settings::Pipeline;
+use crate::settings::pipeline::Window;
 use crate::settings::service::Restart;
 use crate::sink::{Sink, Work};
-use crate::source::{Broker, BrokerError, Finished, Source, Stop, client_config};
+use crate::source::{Broker, BrokerError, Confirm, Finished, Source, Stop, client_config};
 use crate::validate::{Checker, Validator};
-use crate::window::{Windower, Windows};
+use crate::window::{ClosedBy, WindowState, Windower, Windows};
 
 /// The limits of a process.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +103,64 @@ impl Run {
     /// A partition's chain in the ledger.
     pub fn chain(&self, partition: &Partition) -> Chain {
         self.dataset.chain(&partition.topic, &self.topic(&partition.topic).id, partition.partition)
+    }
+
+    /// Up to where a quiet partition may close its windows because the others have; a window's bound, in microseconds since
+    /// 1970. Blocking.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn closed_by_others(&self, partition: &Partition, others: &mut Others) -> Result<Option<i64>, LedgerError> {
+        let Window::Tumbling(window) = &self.pipeline.window else { return Ok(None) };
+        let to = others.closed_to(&self.chain(partition), &self.chains())?;
+        // Only whole windows: the others' watermarks move with every row.
+        Ok(to.map(|to| window.calendar().window(to).0))
+    }
+
+    /// Closes every window of time that has a row, in all partitions; gives how many partitions it closed some in. Blocking.
+    ///
+    /// # Errors
+    /// When the ledger refuses: another instance may be writing.
+    pub fn close_windows(&self) -> Result<usize, LedgerError> {
+        let Window::Tumbling(tumbling) = &self.pipeline.window else { return Ok(0) };
+        let mut tips = Vec::new();
+        for chain in self.chains() {
+            if let Some(tip) = chain.recover()? {
+                tips.push((chain, tip));
+            }
+        }
+        let mut calendar = tumbling.calendar();
+        let ends = tips.iter().filter_map(|(_, tip)| match &tip.window {
+            WindowState::Time(state) => state.largest.map(|largest| calendar.window(largest).1).max(state.watermark),
+            WindowState::Count { .. } => None,
+        });
+        let to = ends.max();
+        let mut closed = 0;
+        for (chain, tip) in tips {
+            let mut windows = Windows::new(&self.pipeline.window, Some(tip.window.clone()));
+            let Some(part) = windows.close(tip.to, to, ClosedBy::Hand) else { continue };
+            let next = NextEntry {
+                to: tip.to,
+                leader_epoch: tip.leader_epoch,
+                counts: part.counts,
+                window: part.state,
+                tallies: part.tallies,
+                reason: Reason::Close,
+                files: Vec::new(),
+            };
+            let reply = self.committer.commit(chain.entry(&tip, next));
+            reply.blocking_recv().expect("the committer ends with its last handle, and this is one")?;
+            closed += 1;
+        }
+        Ok(closed)
+    }
+
+    /// The chains of all partitions.
+    fn chains(&self) -> Vec<Chain> {
+        let of = |(name, topic): (&String, &Topic)| {
+            (0..topic.partitions).map(|partition| self.dataset.chain(name, &topic.id, partition)).collect::<Vec<_>>()
+        };
+        self.topics.iter().flat_map(of).collect()
     }
 
     /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
@@ -235,6 +296,10 @@ fn open(
         cluster_id,
         columns: ColumnIdentity::of(&data_schema(&pipeline)),
         partition_by: pipeline.sink.partition_by.clone(),
+        window: match &pipeline.window {
+            Window::Count { .. } => "count".to_owned(),
+            Window::Tumbling(window) => format!("tumbling {window}"),
+        },
     };
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
     let folder = pipeline.sink.path.join(&pipeline.name);
@@ -260,7 +325,13 @@ fn open(
 }
 
 /// Makes a lane on one of the arbiter threads, last stage first, starting at `tip`.
-pub fn lane(run: &Run, partition: &Partition, generation: u64, tip: Tip, source: &Addr<Source>) -> Lane {
+pub fn lane(
+    run: &Arc<Run>,
+    (partition, generation): (&Partition, u64),
+    tip: Tip,
+    confirm: &Arc<Confirm>,
+    source: &Addr<Source>,
+) -> Lane {
     let at = run.next_arbiter.fetch_add(1, Ordering::Relaxed) % run.arbiters.len();
     let arbiter = &run.arbiters[at];
     let watch = |stage| Watch::new(partition.clone(), generation, stage, source.clone().recipient());
@@ -270,7 +341,9 @@ pub fn lane(run: &Run, partition: &Partition, generation: u64, tip: Tip, source:
     let chain = run.chain(partition);
     let (root, committer, memory) =
         (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
-    let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, committer, memory);
+    let (asks, of, topic) = (confirm.clone(), run.clone(), partition.topic.clone());
+    let confirm = Box::new(move |read_by| Ok(asks.topic(&of, &topic, read_by)?));
+    let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, (committer, confirm), memory);
 
     let (committed, watched) = (source.clone().recipient(), watch("sink"));
     let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, committed, watched));

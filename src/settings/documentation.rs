@@ -19,6 +19,16 @@ window = { type = "count", rows = 100 }
 sink = { type = "parquet" }
 "#;
 
+/// The same with windows of time.
+const TUMBLING: &str = r#"
+name = "p"
+source = { type = "kafka", brokers = "localhost:9092", topics = ["t"], format = "json" }
+columns.id = { type = "string" }
+columns.at = { type = "timestamp" }
+window = { type = "tumbling", size = "1h", time = "at" }
+sink = { type = "parquet" }
+"#;
+
 /// Documented defaults by section and key: what stands between backticks is TOML, all else is words.
 fn documented() -> BTreeMap<(&'static str, &'static str), &'static str> {
     let mut section = "";
@@ -28,6 +38,8 @@ fn documented() -> BTreeMap<(&'static str, &'static str), &'static str> {
             section = match heading {
                 "The file" => "",
                 "Options" => "columns",
+                "`type = \"count\"`" => "window.count",
+                "`type = \"tumbling\"`" => "window.tumbling",
                 _ => heading.trim_matches(['`', '[', ']']),
             };
         } else if let Some((key, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | ")) {
@@ -91,11 +103,11 @@ fn the_page_has_every_refused_property() {
 
 #[test]
 fn the_pages_defaults_are_the_parsers() {
-    let minimal: Table = MINIMAL.parse().unwrap();
     for ((section, key), default) in documented() {
-        let mut changed = minimal.clone();
+        let minimal = if section == "window.tumbling" { TUMBLING } else { MINIMAL };
+        let mut changed: Table = minimal.parse().unwrap();
         let column = section == "columns";
-        let path = if column { "columns.id" } else { section };
+        let path = if column { "columns.id" } else { keys::title(section) };
         if let Some(literal) = default.strip_prefix('`') {
             let literal = literal.trim_end_matches('`').replace("<name>", "p");
             let line: Table = format!("{key} = {literal}").parse().unwrap();
@@ -123,17 +135,25 @@ fn the_pages_examples_parse() {
     let mut count = 0;
     for example in examples {
         let mut table: Table = MINIMAL.parse().unwrap();
-        merge(&mut table, example.parse().unwrap());
+        let example: Table = example.parse().unwrap();
+        if example.contains_key("window") {
+            table.remove("window");
+        }
+        merge(&mut table, example);
         parse(&table).unwrap();
         count += 1;
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 /// The schema of a section.
 fn schema_of<'a>(schema: &'a Json, section: &str) -> &'a Json {
     if section == "columns" {
         return &schema["properties"]["columns"]["additionalProperties"];
+    }
+    let types = ["window.count", "window.tumbling"];
+    if let Some(at) = types.iter().position(|path| *path == section) {
+        return &schema["properties"]["window"]["oneOf"][at];
     }
     section.split('.').filter(|step| !step.is_empty()).fold(schema, |schema, step| &schema["properties"][step])
 }

@@ -1,12 +1,13 @@
 //! Every key that a pipeline file may have: what the parser accepts, advice is chosen from, and the documentation and
 //! the editors' schema are tested against.
 
-/// Sections by their dotted path; the file's top level is `""`.
+/// Sections by their dotted path; the file's top level is `""`. What a section's `type` decides is the path's last step.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("", &["name", "source", "columns", "validate", "window", "sink"]),
     ("source", &["type", "brokers", "topics", "format", "start", "group", "consumers", "client"]),
     ("validate", &["unknown_fields"]),
-    ("window", &["type", "rows"]),
+    ("window.count", &["type", "rows"]),
+    ("window.tumbling", &["type", "size", "time", "time_zone", "origin", "out_of_order", "idle", "late", "max_ahead"]),
     ("sink", &["type", "path", "partition_by", "max_keys", "compression", "row_group_rows", "roll"]),
     ("sink.roll", &["windows", "rows", "bytes", "age"]),
 ];
@@ -14,6 +15,11 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
 /// The keys of a section.
 pub(super) fn of(section: &str) -> &'static [&'static str] {
     SECTIONS.iter().find(|(path, _)| *path == section).map_or(&[], |(_, keys)| keys)
+}
+
+/// How a section is called in a file: what its `type` decides is no part of its name.
+pub(super) fn title(path: &str) -> &str {
+    if path.starts_with("window.") { "window" } else { path }
 }
 
 /// Kinds of column types, as bits: which options fit which.

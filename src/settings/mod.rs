@@ -25,7 +25,9 @@ mod tree;
 mod units;
 mod value;
 mod variables;
+mod window;
 
 pub use mistake::{Broken, Mistake};
 pub use pipeline::Pipeline;
 pub use service::Service;
+pub(crate) use units::duration;

@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::column::columns;
 use super::mistake::{Broken, Mistake, Mistakes};
-use super::pipeline::{Pipeline, UnknownFields, Validate, Window, defaults};
-use super::section::{Section, choice, integer, refuse, text};
+use super::pipeline::{Pipeline, UnknownFields, Validate, defaults};
+use super::section::{Section, choice, refuse, text};
 use super::sink::sink;
 use super::source::source;
-use super::tree::{self, Node, Toml};
+use super::tree::{self, Node};
+use super::window::window;
 
 /// A pipeline file is written by hand: what is longer than this was meant to be something else.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -70,10 +71,10 @@ fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
     let validate = section.node("validate").and_then(|node| validate(node, mistakes));
     let window = section
         .must("window", "a section [window] with type = \"count\" and rows = 100")
-        .and_then(|node| window(node, mistakes));
+        .and_then(|node| window(node, columns.as_deref(), mistakes));
     let sink = section
         .must("sink", "a section [sink] with type = \"parquet\"")
-        .and_then(|node| sink(node, columns.as_deref(), mistakes));
+        .and_then(|node| sink(node, columns.as_deref(), window.as_ref(), mistakes));
     Some(Pipeline {
         name: name?.to_owned(),
         source: source?,
@@ -100,23 +101,6 @@ fn validate(node: &Node, mistakes: &Mistakes) -> Option<Validate> {
     let section = Section::open("validate", node, mistakes)?;
     let unknown_fields = section.node("unknown_fields").and_then(|node| choice(node, UNKNOWN_FIELDS, mistakes));
     Some(Validate { unknown_fields: unknown_fields.unwrap_or(defaults::UNKNOWN_FIELDS) })
-}
-
-fn window(node: &Node, mistakes: &Mistakes) -> Option<Window> {
-    // Other types have keys of their own: the type is judged before the keys are.
-    if let Toml::Table(entries) = &node.toml
-        && let Some(kind) = entries.iter().find(|entry| entry.key == "type")
-        && let Toml::Text(word) = &kind.node.toml
-        && ["tumbling", "hopping", "sliding", "session"].contains(&word.text.as_str())
-    {
-        let message = format!("windows of type {:?} are not there yet", word.text);
-        return refuse(&kind.node, message, "weir has \"count\": so many rows of a partition", mistakes);
-    }
-    let section = Section::open("window", node, mistakes)?;
-    let kind = section.must("type", "type = \"count\"").and_then(|node| choice(node, &[("count", ())], mistakes));
-    let rows = section.must("rows", "rows = 100").and_then(|node| integer(node, 1..=1_000_000_000, mistakes));
-    kind?;
-    Some(Window::Count { rows: rows? })
 }
 
 fn hash(text: &str) -> String {

@@ -19,7 +19,7 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The section at a dotted path, its keys as [`keys::SECTIONS`] has them; `""` is the whole file.
     pub(super) fn open(path: &str, node: &'a Node, mistakes: &'a Mistakes) -> Option<Self> {
-        let title = if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") };
+        let title = if path.is_empty() { "the file".to_owned() } else { format!("[{}]", keys::title(path)) };
         let section = Section::untold(title, node, mistakes)?;
         section.refuse_unknown(keys::of(path));
         Some(section)
@@ -69,7 +69,10 @@ impl<'a> Section<'a> {
         }
         let home = keys::SECTIONS.iter().find(|(_, keys)| keys.contains(&key));
         match home {
-            Some((path, _)) if !path.is_empty() => format!("`{key}` belongs in [{path}]"),
+            Some((path, _)) if keys::title(path) != *path && self.title == format!("[{}]", keys::title(path)) => {
+                format!("`{key}` belongs to type = \"{}\"", path.rsplit('.').next().unwrap_or(path))
+            }
+            Some((path, _)) if !path.is_empty() => format!("`{key}` belongs in [{}]", keys::title(path)),
             _ if self.title == "[source]" && key.contains('.') => {
                 format!("put `{key}` into [source.client]")
             }
@@ -133,6 +136,29 @@ where
             let expected = format!("this must be a whole number from {} to {}", range.start(), range.end());
             wrong(node, &expected, number_help(node), mistakes)
         }
+    }
+}
+
+/// A number with a unit, within limits.
+pub(super) fn amount<T: PartialOrd + Copy>(
+    node: &Node,
+    read: fn(&str) -> Option<T>,
+    range: RangeInclusive<T>,
+    show: fn(T) -> String,
+    what: &str,
+    mistakes: &Mistakes,
+) -> Option<T> {
+    let written = match &node.toml {
+        Toml::Text(filled) => read(&filled.text),
+        _ => None,
+    };
+    match written {
+        Some(amount) if range.contains(&amount) => Some(amount),
+        Some(_) => {
+            let message = format!("this must be from {} to {}", show(*range.start()), show(*range.end()));
+            wrong(node, &message, "choose a value in between", mistakes)
+        }
+        None => wrong(node, "this must be a number with its unit", format!("write {what}"), mistakes),
     }
 }
 

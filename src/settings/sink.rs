@@ -1,7 +1,6 @@
 //! `[sink]`.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 
 use super::mistake::Mistakes;
-use super::pipeline::{Column, ColumnType, Roll, Sink, defaults};
-use super::section::{Section, array, choice, closest, filled_text, integer, refuse, text, wrong};
+use super::pipeline::{Column, ColumnType, Roll, Sink, Window, defaults};
+use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
 use super::tree::Node;
 use super::units::{self, duration, show_duration, show_size, size};
-use crate::sink::{KEYS_MAX, hive};
+use crate::sink::{KEYS_MAX, WINDOW, hive};
 
 const KEYS: RangeInclusive<usize> = 1..=100_000;
 const ROW_GROUP_ROWS: RangeInclusive<usize> = 1..=16_777_216;
@@ -22,11 +21,16 @@ const BYTES: RangeInclusive<u64> = 1 << 10..=64 << 30;
 const AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
 
 /// Reads the section; `columns` are the file's, as far as they could be read.
-pub(super) fn sink(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Option<Sink> {
+pub(super) fn sink(
+    node: &Node,
+    columns: Option<&[Column]>,
+    window: Option<&Window>,
+    mistakes: &Mistakes,
+) -> Option<Sink> {
     let section = Section::open("sink", node, mistakes)?;
     let kind = section.must("type", "type = \"parquet\"").and_then(|node| choice(node, &[("parquet", ())], mistakes));
     let path = section.node("path").and_then(|node| filled_text(node, mistakes));
-    let partition_by = section.node("partition_by").map(|node| partition_by(node, columns, mistakes));
+    let partition_by = section.node("partition_by").map(|node| partition_by(node, columns, window, mistakes));
     let max_keys = section.node("max_keys").and_then(|node| integer(node, KEYS, mistakes));
     let compression = section.node("compression").and_then(|node| compression_at(node, mistakes));
     let row_group_rows = section.node("row_group_rows").and_then(|node| integer(node, ROW_GROUP_ROWS, mistakes));
@@ -56,30 +60,7 @@ fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
     })
 }
 
-/// A number with a unit, within limits.
-fn amount<T: PartialOrd + Copy + Debug>(
-    node: &Node,
-    read: fn(&str) -> Option<T>,
-    range: RangeInclusive<T>,
-    show: fn(T) -> String,
-    what: &str,
-    mistakes: &Mistakes,
-) -> Option<T> {
-    let written = match &node.toml {
-        super::tree::Toml::Text(filled) => read(&filled.text),
-        _ => None,
-    };
-    match written {
-        Some(amount) if range.contains(&amount) => Some(amount),
-        Some(_) => {
-            let message = format!("this must be from {} to {}", show(*range.start()), show(*range.end()));
-            wrong(node, &message, "choose a value in between", mistakes)
-        }
-        None => wrong(node, "this must be a number with its unit", format!("write {what}"), mistakes),
-    }
-}
-
-fn partition_by(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Vec<String> {
+fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>, mistakes: &Mistakes) -> Vec<String> {
     let mut keys = BTreeSet::new();
     let items = array(node, mistakes).unwrap_or_default();
     let names: Vec<&str> = items.iter().filter_map(|item| text(item, mistakes)).collect();
@@ -89,24 +70,38 @@ fn partition_by(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) ->
         }
         // When a column could not be read, nothing is known of its type: its own mistake comes first.
         if let Some(columns) = columns {
-            check_key(item, name, columns, mistakes);
+            match window {
+                Some(Window::Tumbling(_)) if *name == WINDOW => check_window_key(item, columns, mistakes),
+                None if *name == WINDOW => {}
+                _ => check_key(item, name, columns, mistakes),
+            }
         }
     }
     if keys.len() > KEYS_MAX {
         let help = format!("keep at most {KEYS_MAX}: a path has a limit, and every key multiplies the files");
         refuse::<()>(node, format!("{} keys are too many", keys.len()), help, mistakes);
     }
-    if columns.is_some_and(|columns| columns.len() == keys.len()) {
+    let is_key = |column: &Column| keys.contains(column.name.as_str());
+    if columns.is_some_and(|columns| columns.iter().all(is_key)) {
         let help = "leave out one of them: its values must stand in the files";
         refuse::<()>(node, "a file would have no column left", help, mistakes);
     }
     names.into_iter().map(str::to_owned).collect()
 }
 
+/// `window` is the folder of a window of time, so no column can have that name beside it.
+fn check_window_key(item: &Node, columns: &[Column], mistakes: &Mistakes) {
+    if columns.iter().any(|column| column.name == WINDOW) {
+        let help = "rename the column, and let `from` name the record's field: begin = { from = \"window\", … }";
+        refuse::<()>(item, "`window` is the window's own key and a column too", help, mistakes);
+    }
+}
+
 fn check_key(item: &Node, name: &str, columns: &[Column], mistakes: &Mistakes) {
     let Some(column) = columns.iter().find(|column| column.name == name) else {
         let help = match closest(name, columns.iter().map(|column| column.name.as_str())) {
             Some(close) => format!("did you mean \"{close}\"?"),
+            None if name == WINDOW => "only windows of time have folders: type = \"tumbling\" in [window]".to_owned(),
             None => "list names of [columns]".to_owned(),
         };
         refuse::<()>(item, format!("there is no column `{name}`"), help, mistakes);

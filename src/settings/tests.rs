@@ -401,7 +401,7 @@ at = { type = "timestamp", format = "%H:%M" }
 pattern = { type = "string", pattern = "(" }
 
 [window]
-type = "tumbling"
+type = "session"
 size = "1h"
 
 [sink]

@@ -134,7 +134,8 @@ fn has_own_zone(format: &str) -> bool {
     read.is_some_and(|read| read.offset().is_some() || read.iana_time_zone().is_some() || read.timestamp().is_some())
 }
 
-fn zone(node: &Node, mistakes: &Mistakes) -> Option<Zone> {
+/// A zone's name or offset.
+pub(super) fn zone(node: &Node, mistakes: &Mistakes) -> Option<Zone> {
     let name = text(node, mistakes)?;
     if name == "UTC" || name == "Z" {
         return Some(Zone::Fixed(0));

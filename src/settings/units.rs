@@ -27,7 +27,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// A duration such as `500ms`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     amount(text, &DURATIONS).map(Duration::from_millis)
 }
 

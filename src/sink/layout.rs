@@ -29,11 +29,26 @@ pub struct Layout {
     converter: RowConverter,
 }
 
+/// A part of a folder's path.
 #[derive(Debug)]
-struct Key {
-    index: usize,
-    name: String,
+enum Key {
+    /// The value of a column.
+    Column { index: usize, name: String },
+    /// The window's name.
+    Window,
 }
+
+impl Key {
+    fn index(&self) -> Option<usize> {
+        match self {
+            Key::Column { index, .. } => Some(*index),
+            Key::Window => None,
+        }
+    }
+}
+
+/// The hive key of windows of time.
+pub const WINDOW: &str = "window";
 
 impl Layout {
     /// The layout of rows of this schema, in folders by these columns.
@@ -42,10 +57,11 @@ impl Layout {
             return Err(SinkError::TooManyKeys { count: partition_by.len(), max: KEYS_MAX });
         }
         let keys = partition_by.iter().map(|name| key(rows, name)).collect::<Result<Vec<_>, _>>()?;
-        let fields = keys.iter().map(|key| SortField::new(rows.field(key.index).data_type().clone())).collect();
+        let columns = keys.iter().filter_map(Key::index);
+        let fields = columns.map(|index| SortField::new(rows.field(index).data_type().clone())).collect();
         let converter = RowConverter::new(fields).map_err(|source| SinkError::Split { source })?;
         let kept: Vec<_> =
-            (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index != *index)).collect();
+            (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index() != Some(*index))).collect();
         let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, rows.metadata().clone()));
         Ok(Layout { keys, kept, schema, converter })
@@ -56,29 +72,41 @@ impl Layout {
         &self.schema
     }
 
-    /// Rows by folder (`key=value/key2=value2`, empty without keys), in the order of each folder's first row.
-    ///
-    /// Nothing is copied when all rows belong to one folder.
-    pub fn split(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, SinkError> {
-        self.split_by_key(rows).map_err(|source| SinkError::Split { source })
+    /// Whether windows have folders.
+    pub fn by_window(&self) -> bool {
+        self.keys.iter().any(|key| matches!(key, Key::Window))
     }
 
-    fn split_by_key(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>, ArrowError> {
+    /// Rows by folder (`key=value/key2=value2`, empty without keys), in the order of each folder's first row; `window` is
+    /// the name of their window, where windows have folders.
+    ///
+    /// Nothing is copied when all rows belong to one folder.
+    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Vec<(String, RecordBatch)>, SinkError> {
+        self.split_by_key(rows, window).map_err(|source| SinkError::Split { source })
+    }
+
+    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Vec<(String, RecordBatch)>, ArrowError> {
         let file_rows = rows.project(&self.kept)?;
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        if self.keys.is_empty() {
-            return Ok(vec![(String::new(), file_rows)]);
+        let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
+        if columns.is_empty() {
+            return Ok(vec![(self.path(&columns, 0, window)?, file_rows)]);
         }
-        let columns: Vec<_> = self.keys.iter().map(|key| rows.column(key.index).clone()).collect();
         let groups = self.group(&columns)?;
         if let [_] = groups[..] {
-            return Ok(vec![(self.path(&columns, 0)?, file_rows)]);
+            return Ok(vec![(self.path(&columns, 0, window)?, file_rows)]);
         }
-        let split = groups.into_iter().map(|indices| {
-            let path = self.path(&columns, indices[0] as usize)?;
-            Ok((path, take_record_batch(&file_rows, &UInt32Array::from(indices))?))
+        // One copy that puts each folder's rows together, and slices of it.
+        let order = UInt32Array::from_iter_values(groups.iter().flatten().copied());
+        let sorted = take_record_batch(&file_rows, &order)?;
+        let mut from = 0;
+        let split = groups.iter().map(|indices| {
+            let path = self.path(&columns, indices[0] as usize, window)?;
+            let slice = sorted.slice(from, indices.len());
+            from += indices.len();
+            Ok((path, slice))
         });
         split.collect()
     }
@@ -105,21 +133,32 @@ impl Layout {
     }
 
     /// The folder of one row.
-    fn path(&self, columns: &[ArrayRef], row: usize) -> Result<String, ArrowError> {
+    fn path(&self, columns: &[ArrayRef], row: usize, window: &str) -> Result<String, ArrowError> {
         let mut path = String::new();
-        for (key, column) in self.keys.iter().zip(columns) {
+        let mut columns = columns.iter();
+        for key in &self.keys {
             if !path.is_empty() {
                 path.push('/');
             }
-            let text = ArrayFormatter::try_new(column, &FormatOptions::new())?.value(row).to_string();
-            path.push_str(&hive::segment(&key.name, column.is_valid(row).then_some(text.as_str())));
+            match key {
+                Key::Window => path.push_str(&hive::segment(WINDOW, Some(window))),
+                Key::Column { name, .. } => {
+                    let column = columns.next().expect("there is one for each key that is a column");
+                    let text = ArrayFormatter::try_new(column, &FormatOptions::new())?.value(row).to_string();
+                    path.push_str(&hive::segment(name, column.is_valid(row).then_some(text.as_str())));
+                }
+            }
         }
         Ok(path)
     }
 }
 
 fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
-    let index = rows.index_of(name).map_err(|_| SinkError::NoSuchKey { name: name.to_owned() })?;
+    let index = match rows.index_of(name) {
+        Ok(index) => index,
+        Err(_) if name == WINDOW => return Ok(Key::Window),
+        Err(_) => return Err(SinkError::NoSuchKey { name: name.to_owned() }),
+    };
     let kind = rows.field(index).data_type();
     if !(kind.is_integer() || matches!(kind, DataType::Utf8 | DataType::Boolean | DataType::Date32)) {
         return Err(SinkError::KeyType { name: name.to_owned(), kind: kind.clone() });
@@ -127,7 +166,7 @@ fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
     if !hive::is_name(name) {
         return Err(SinkError::KeyName { name: name.to_owned(), max: hive::NAME_BYTES_MAX });
     }
-    Ok(Key { index, name: name.to_owned() })
+    Ok(Key::Column { index, name: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -147,7 +186,7 @@ mod tests {
     /// Each folder and the offsets of its rows.
     fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
         let layout = layout(batch, keys).unwrap();
-        let folders = layout.split(batch).unwrap().into_iter().map(|(path, rows)| {
+        let folders = layout.split(batch, "").unwrap().into_iter().map(|(path, rows)| {
             assert_eq!(rows.schema_ref(), layout.schema());
             (path, rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
         });
@@ -179,7 +218,7 @@ mod tests {
     #[test]
     fn one_key_copies_nothing() {
         let batch = rows(0, &[Some("a"); 3]);
-        let split = layout(&batch, &["k"]).unwrap().split(&batch).unwrap();
+        let split = layout(&batch, &["k"]).unwrap().split(&batch, "").unwrap();
         assert_eq!(
             split[0].1.column(0).to_data().buffers()[0].as_ptr(),
             batch.column(1).to_data().buffers()[0].as_ptr()

@@ -17,8 +17,8 @@ mod writer;
 
 pub use actor::Sink;
 pub use error::SinkError;
-pub use layout::{KEYS_MAX, Layout};
+pub use layout::{KEYS_MAX, Layout, WINDOW};
 pub use parquet::{Finished, ParquetFile, properties};
 pub use roll::{Pending, Roller, Step};
-pub use work::Work;
+pub use work::{ConfirmTopic, Work};
 pub use writer::{LaneWriter, Names};

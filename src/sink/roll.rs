@@ -3,18 +3,20 @@
 //! - `roll.windows` and `roll.rows` are known before anything is written, so a batch gets a plan ([`Roller::plan`]). Files
 //!   end with the window that is the `windows`-th one, or at whose end there are `rows` rows or more (over all hive keys):
 //!   neither ever divides a window. A batch may end files many times; one commit, at the last of these ends, takes
-//!   all of them, and the batch's tail goes on in new files.
+//!   all of them, and the batch's tail goes on in new files. Windows of time are open side by side, each with files of its
+//!   own: there both are judged at the end of a batch, `windows` by how many have closed since the last commit.
 //! - `roll.bytes` is known only when rows are encoded: [`LaneWriter`](crate::sink::LaneWriter) ends the file that has them, after
 //!   the parts that it is given together. That, age, drain and memory are for the end of a batch ([`Roller::due`]) or between
 //!   batches: the commit covers everything read, and a window's rows may go on in the next file.
 
+use std::collections::BTreeMap;
 use std::ops;
 use std::time::{Duration, Instant};
 
-use crate::ledger::{Counts, FileEntry, Reason, Side};
+use crate::ledger::{Counts, FileEntry, Reason};
 use crate::pipeline::messages::{Range, WindowedPart};
 use crate::settings::pipeline::Roll;
-use crate::window::WindowState;
+use crate::window::{Tally, WindowId, WindowState};
 
 /// One thing to do with a batch; in order, they write all its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +82,9 @@ impl Roller {
 
     /// Counts a part; why the files end with it, if they do.
     fn ends_with(&mut self, part: &WindowedPart) -> Option<Reason> {
-        self.windows += u64::from(part.closes);
-        self.rows += part.records.rows.num_rows() as u64;
-        let reason = if !part.closes {
+        self.windows += part.closes;
+        self.rows += part.counts.row + part.counts.late - part.counts.dropped;
+        let reason = if !part.ends {
             return None;
         } else if self.windows >= self.roll.windows {
             Reason::Windows
@@ -105,6 +107,10 @@ pub struct Pending {
     pub counts: Counts,
     /// The windows' state at the end of `range`.
     pub window: WindowState,
+    /// For windows of time, what came for each.
+    pub tallies: BTreeMap<WindowId, Tally>,
+    /// Whether windows were closed though nothing came.
+    closed: bool,
     /// The leader epoch of the newest batch that has one; a commit inside that batch keeps it too.
     pub leader_epoch: Option<i32>,
     /// When the oldest of the positions came.
@@ -115,18 +121,18 @@ impl Pending {
     /// Nothing, after `position`.
     pub fn new(position: i64, window: WindowState, leader_epoch: Option<i32>) -> Self {
         let range = Range { from: position, to: position };
-        Pending { range, counts: Counts::default(), window, leader_epoch, since: None }
+        let (counts, tallies) = (Counts::default(), BTreeMap::new());
+        Pending { range, counts, window, tallies, closed: false, leader_epoch, since: None }
     }
 
     /// Adds a part that is written.
     pub fn add(&mut self, part: &WindowedPart, leader_epoch: Option<i32>, now: Instant) {
         self.range.to = self.range.follow(part.range).to;
-        self.counts += Counts {
-            row: part.records.rows.num_rows() as u64,
-            rejected: part.records.rejects.num_rows() as u64,
-            tombstone: part.records.tombstones.len() as u64,
-            ..Counts::default()
-        };
+        self.counts += part.counts;
+        for tally in &part.tallies {
+            self.tallies.entry(tally.window).or_insert_with(|| Tally::new(tally.window)).add(tally);
+        }
+        self.closed |= part.range.from == part.range.to && self.window != part.state;
         self.window = part.state.clone();
         self.leader_epoch = leader_epoch.or(self.leader_epoch);
         if !self.is_empty() {
@@ -140,9 +146,9 @@ impl Pending {
         std::mem::replace(self, next)
     }
 
-    /// Whether there is no position to commit.
+    /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.range.from == self.range.to
+        self.range.from == self.range.to && !self.closed
     }
 
     /// How long the oldest position has been waiting.
@@ -153,13 +159,9 @@ impl Pending {
     /// **Invariant:** the files of a commit hold each row and each reject that it counts.
     pub fn assert_files(&self, files: &[FileEntry]) {
         let rows = |side| files.iter().filter(|file| file.side == side).map(|file| file.rows).sum::<u64>();
-        let found = (rows(Side::Data), rows(Side::Rejects));
-        assert!(
-            found == (self.counts.row, self.counts.rejected),
-            "files hold {found:?} rows and rejects, {:?} has {:?}",
-            self.range,
-            self.counts
-        );
+        let counted = self.counts.by_side();
+        let found = counted.map(|(side, _)| (side, rows(side)));
+        assert!(found == counted, "files hold {found:?}, {:?} has {:?}", self.range, self.counts);
     }
 }
 
@@ -169,9 +171,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pipeline::messages::WindowRows;
     use crate::settings::pipeline::defaults;
     use crate::sink::testing::{parts, windower};
-    use crate::window::WindowId;
 
     fn roll(windows: u64, rows: Option<u64>) -> Roll {
         Roll { windows, rows, ..defaults::ROLL }
@@ -284,9 +286,9 @@ mod tests {
                         Step::Write(range) => {
                             prop_assert_eq!(range.start, next);
                             next = range.end;
-                            for part in &parts[range.clone()] {
-                                let WindowId::Count(window) = part.window;
-                                open.extend(vec![window; part.records.rows.num_rows()]);
+                            for WindowRows { window, rows, .. } in parts[range.clone()].iter().flat_map(|part| &part.rows) {
+                                let WindowId::Count(window) = window else { unreachable!() };
+                                open.extend(vec![*window; rows.num_rows()]);
                             }
                         }
                         Step::EndFiles | Step::Commit(_) => files.push(std::mem::take(&mut open)),

@@ -13,6 +13,9 @@ use crate::pipeline::lane::{Held, LaneError};
 use crate::pipeline::messages::{Committed, Partition, WindowedBatch};
 use crate::settings::Pipeline;
 
+/// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
+pub type ConfirmTopic = Box<dyn Fn(Instant) -> Result<(), LaneError> + Send>;
+
 /// A lane's open files, what they hold, and the chain that they will be part of.
 pub struct Work {
     partition: Partition,
@@ -25,6 +28,9 @@ pub struct Work {
     /// The number of the entry that comes next: part of its files' names.
     sequence: Arc<AtomicU64>,
     committer: Committer,
+    confirm: ConfirmTopic,
+    /// When the newest batch came: all records in it were read before.
+    received: Instant,
     /// What the open files hold, taken from the pipeline's budget and shown to the source.
     credit: Credit,
     held: Held,
@@ -38,7 +44,7 @@ impl Work {
         root: &Path,
         chain: Chain,
         tip: Tip,
-        committer: Committer,
+        (committer, confirm): (Committer, ConfirmTopic),
         (credit, held, bytes_max): (Credit, Held, usize),
     ) -> Self {
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
@@ -47,8 +53,8 @@ impl Work {
             files += 1;
             named.name(next.load(Ordering::Relaxed), side, hive_path, files)
         });
-        let (rows, rejects) = (data_schema(pipeline), rejects_schema());
-        let writer = LaneWriter::new(pipeline, partition, &rows, &rejects, root, names)
+        let rows = data_schema(pipeline);
+        let writer = LaneWriter::new(pipeline, partition, &rows, &rejects_schema(), root, names)
             .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
             .within(bytes_max);
         Work {
@@ -61,6 +67,8 @@ impl Work {
             tip,
             sequence,
             committer,
+            confirm,
+            received: Instant::now(),
             credit,
             held,
         }
@@ -72,6 +80,7 @@ impl Work {
     /// When a file can't be written or the ledger refuses; the lane can't go on then.
     pub fn write(&mut self, batch: WindowedBatch) -> Result<Vec<Committed>, LaneError> {
         let mut committed = Vec::new();
+        self.received = Instant::now();
         for step in self.roller.plan(&batch.parts) {
             match step {
                 Step::Write(parts) => {
@@ -112,6 +121,7 @@ impl Work {
         if self.pending.is_empty() {
             return Ok(None);
         }
+        (self.confirm)(self.received)?;
         let files = self.writer.finish()?;
         let pending = self.pending.take();
         pending.assert_files(&files);
@@ -123,6 +133,7 @@ impl Work {
             leader_epoch: pending.leader_epoch,
             counts: pending.counts,
             window: pending.window,
+            tallies: pending.tallies.into_values().collect(),
             reason,
             files,
         };

@@ -1,45 +1,66 @@
-//! Everything that one lane has open: a data file for each hive key, and a rejects file.
+//! Everything that one lane has open: a data file for each hive key and window of time, late files, and a rejects file.
 //!
-//! A side or key without a row has no file. Files are closed, not fsynced: that is the committer's. The files of a lane
-//! writer that is dropped or has failed stay in `staging/`, where recovery sweeps them; it must not be used any more.
+//! A file is made when it has enough rows for what an open one costs; until then they wait in memory, so that thousands of
+//! windows or keys with a few rows each are a matter of their rows. A side or key without a row has no file. Files are
+//! closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay in
+//! `staging/`, where recovery sweeps them; it must not be used any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, max, min, take_record_batch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
+use crate::decode::schema::late_schema_of;
 use crate::ledger::{FileEntry, Side, StagedName};
-use crate::pipeline::messages::{Partition, WindowedPart};
+use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
+use crate::settings::pipeline::Window;
 use crate::sink::{Layout, ParquetFile, SinkError, properties};
-use crate::window::WindowId;
+use crate::window::{Calendar, WindowId};
 
 /// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
 pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 
+/// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
+type Key = (Side, Option<WindowId>, String);
+
 /// Writes one lane's rows and rejects.
 pub struct LaneWriter {
     layout: Layout,
-    rejects_schema: SchemaRef,
-    properties: WriterProperties,
-    names: Names,
-    /// The dataset's folder.
-    root: PathBuf,
-    /// Data files open at the same time, at the most.
+    late_layout: Layout,
+    /// Names windows of time.
+    calendar: Option<Calendar>,
+    files: Files,
+    open: BTreeMap<Key, OpenFile>,
+    /// Those of `open` that have a file already.
+    made: BTreeSet<Key>,
+    /// Bytes of the rows that wait in memory.
+    waiting_bytes: usize,
+    /// Files that may be made at the same time.
     max_keys: usize,
     /// A file ends when it has that many bytes.
     bytes_max: u64,
-    /// Bytes of memory at which a further data file is opened only after the largest one has ended.
+    /// Bytes of memory at which a further file is made only after the largest one has ended.
     memory_max: usize,
-    /// By hive path.
-    data: BTreeMap<String, OpenFile>,
-    rejects: Option<OpenFile>,
     /// Closed since the last [`finish`](Self::finish).
     finished: Vec<FileEntry>,
     full: bool,
+}
+
+/// How a lane's files are made.
+struct Files {
+    names: Names,
+    /// The dataset's folder.
+    root: PathBuf,
+    schema: SchemaRef,
+    late_schema: SchemaRef,
+    rejects_schema: SchemaRef,
+    properties: WriterProperties,
+    /// The column of event times, for windows of time.
+    time: Option<String>,
 }
 
 impl LaneWriter {
@@ -54,17 +75,32 @@ impl LaneWriter {
         root: &Path,
         names: Names,
     ) -> Result<Self, SinkError> {
-        Ok(LaneWriter {
-            layout: Layout::new(rows, &pipeline.sink.partition_by)?,
-            rejects_schema: rejects.clone(),
-            properties: properties(pipeline, partition),
+        let layout = Layout::new(rows, &pipeline.sink.partition_by)?;
+        let late_layout = Layout::new(&late_schema_of(rows), &pipeline.sink.partition_by)?;
+        let (calendar, time) = match &pipeline.window {
+            Window::Count { .. } => (None, None),
+            Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
+        };
+        let files = Files {
             names,
             root: root.to_owned(),
+            schema: layout.schema().clone(),
+            late_schema: late_layout.schema().clone(),
+            rejects_schema: rejects.clone(),
+            properties: properties(pipeline, partition),
+            time,
+        };
+        Ok(LaneWriter {
+            layout,
+            late_layout,
+            calendar,
+            files,
+            open: BTreeMap::new(),
+            made: BTreeSet::new(),
+            waiting_bytes: 0,
             max_keys: pipeline.sink.max_keys.max(1),
             bytes_max: pipeline.sink.roll.bytes,
             memory_max: usize::MAX,
-            data: BTreeMap::new(),
-            rejects: None,
             finished: Vec::new(),
             full: false,
         })
@@ -78,32 +114,36 @@ impl LaneWriter {
 
     /// Writes consecutive parts. Files that have all their bytes after it end; see [`is_full`](Self::is_full).
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
+        let mut touched = BTreeSet::new();
         for part in parts {
-            for (path, rows) in self.layout.split(&part.records.rows)? {
-                self.data_file(path)?.add(rows, Some(part.window));
+            for WindowRows { window, side, rows } in &part.rows {
+                let layout = if *side == Side::Late { &self.late_layout } else { &self.layout };
+                let (of_time, name) = match &self.calendar {
+                    Some(calendar) if layout.by_window() => (Some(*window), calendar.name(*window)),
+                    Some(_) => (Some(*window), String::new()),
+                    None => (None, String::new()),
+                };
+                for (path, rows) in layout.split(rows, &name)? {
+                    touched.insert(self.add((*side, of_time, path), rows, Some(*window)));
+                }
             }
-            if part.records.rejects.num_rows() > 0 {
-                self.rejects_file()?.add(part.records.rejects.clone(), None);
+            if part.rejects.num_rows() > 0 {
+                touched.insert(self.add((Side::Rejects, None, String::new()), part.rejects.clone(), None));
             }
         }
-        self.data.values_mut().chain(&mut self.rejects).try_for_each(OpenFile::flush)?;
-        self.end_full_files()
+        touched.into_iter().try_for_each(|key| self.settle(key))
     }
 
-    /// Ends the open data files, keeping them for the next [`finish`](Self::finish).
+    /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
-        while let Some((_, open)) = self.data.pop_first() {
-            self.finished.push(open.close()?);
-        }
-        Ok(())
+        let keys: Vec<_> = self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect();
+        keys.iter().try_for_each(|key| self.end(key))
     }
 
     /// Ends all files and gives every file since the last finish.
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
-        if let Some(open) = self.rejects.take() {
-            self.finished.push(open.close()?);
-        }
+        self.end(&(Side::Rejects, None, String::new()))?;
         self.full = false;
         Ok(std::mem::take(&mut self.finished))
     }
@@ -115,60 +155,63 @@ impl LaneWriter {
 
     /// Bytes that this keeps in memory, about; what a commit would free.
     pub fn memory(&self) -> usize {
-        let open: usize = self.data.values().chain(&self.rejects).map(|open| open.file.memory()).sum();
-        open + self.finished.len() * FILE_ENTRY_BYTES
+        let made: usize =
+            self.made.iter().filter_map(|key| self.open[key].file.as_ref()).map(ParquetFile::memory).sum();
+        made + self.waiting_bytes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
     }
 
-    /// Memory of the open data files, at what a file costs from its first row on: enough to bound how many are open.
-    fn open_bytes(&self) -> usize {
-        self.data.len() * self.layout.schema().fields().len() * OPEN_COLUMN_BYTES
+    /// Adds rows to their file, unencoded.
+    fn add(&mut self, key: Key, rows: RecordBatch, window: Option<WindowId>) -> Key {
+        self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0)).add(rows, window);
+        key
     }
 
-    /// The open data file of a hive path. Where that is one too many, the one with the most rows ends first.
-    fn data_file(&mut self, path: String) -> Result<&mut OpenFile, SinkError> {
-        if !self.data.contains_key(&path) {
-            while self.data.len() >= self.max_keys || (!self.data.is_empty() && self.open_bytes() >= self.memory_max) {
-                self.end_largest()?;
+    /// After a write: encodes the rows of a file that is made, or has enough of them to be; the others wait on their own,
+    /// because a slice keeps its whole batch in memory.
+    fn settle(&mut self, key: Key) -> Result<(), SinkError> {
+        let open = self.open.get_mut(&key).expect("rows were just added to it");
+        let before = open.waiting_bytes;
+        open.keep()?;
+        let now = open.waiting_bytes;
+        self.waiting_bytes = self.waiting_bytes + now - before;
+        let due = now >= self.files.open_bytes(key.0) || now as u64 >= self.bytes_max;
+        if open.file.is_some() || due {
+            self.make(&key)?;
+        }
+        let open = self.open.get_mut(&key).expect("making it ends only others");
+        if open.file.as_ref().is_some_and(|file| file.bytes() >= self.bytes_max) {
+            self.full = true;
+            self.end(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes what waits for a file, and makes it if it isn't yet. Where it is one too many, the one with the most rows
+    /// ends first.
+    fn make(&mut self, key: &Key) -> Result<(), SinkError> {
+        if !self.made.contains(key) {
+            while self.made.len() >= self.max_keys || (!self.made.is_empty() && self.made_bytes() >= self.memory_max) {
+                let largest = self.made.iter().max_by_key(|key| self.open[key].rows).cloned();
+                self.end(&largest.expect("there is one"))?;
             }
-            let open = self.create(Side::Data, &path)?;
-            self.data.insert(path.clone(), open);
+            self.made.insert(key.clone());
         }
-        Ok(self.data.get_mut(&path).expect("it was there or has just been put there"))
+        let open = self.open.get_mut(key).expect("the caller has it");
+        self.waiting_bytes -= open.waiting_bytes;
+        open.encode(&mut self.files, &key.2)
     }
 
-    fn rejects_file(&mut self) -> Result<&mut OpenFile, SinkError> {
-        if self.rejects.is_none() {
-            self.rejects = Some(self.create(Side::Rejects, "")?);
-        }
-        Ok(self.rejects.as_mut().expect("it was there or has just been put there"))
+    /// What the files that are made keep in memory from their first row on: enough to bound how many there are.
+    fn made_bytes(&self) -> usize {
+        self.made.iter().map(|key| self.files.open_bytes(key.0)).sum()
     }
 
-    fn create(&mut self, side: Side, path: &str) -> Result<OpenFile, SinkError> {
-        let name = (self.names)(side, path);
-        let schema = if side == Side::Data { self.layout.schema() } else { &self.rejects_schema };
-        let file = ParquetFile::create(&self.root.join(&name.staged), &name.path, schema, self.properties.clone())?;
-        Ok(OpenFile { side, name, file, waiting: Vec::new(), windows: None })
-    }
-
-    fn end_largest(&mut self) -> Result<(), SinkError> {
-        let largest = self.data.iter().max_by_key(|(_, open)| open.rows()).map(|(path, _)| path.clone());
-        largest.map_or(Ok(()), |path| self.end(&path))
-    }
-
-    fn end_full_files(&mut self) -> Result<(), SinkError> {
-        let is_full = |open: &OpenFile| open.file.bytes() >= self.bytes_max;
-        let full: Vec<_> = self.data.iter().filter(|(_, open)| is_full(open)).map(|(path, _)| path.clone()).collect();
-        let rejects = self.rejects.take_if(|open| is_full(open));
-        self.full |= !full.is_empty() || rejects.is_some();
-        if let Some(open) = rejects {
-            self.finished.push(open.close()?);
-        }
-        full.iter().try_for_each(|path| self.end(path))
-    }
-
-    /// Ends the data file of a hive path.
-    fn end(&mut self, path: &str) -> Result<(), SinkError> {
-        if let Some(open) = self.data.remove(path) {
+    /// Ends a file, if it has rows.
+    fn end(&mut self, key: &Key) -> Result<(), SinkError> {
+        if let Some(mut open) = self.open.remove(key) {
+            self.made.remove(key);
+            self.waiting_bytes -= open.waiting_bytes;
+            open.encode(&mut self.files, &key.2)?;
             self.finished.push(open.close()?);
         }
         Ok(())
@@ -178,22 +221,66 @@ impl LaneWriter {
 /// Bytes that a column of an open file takes from its first row on, about.
 const OPEN_COLUMN_BYTES: usize = 70 << 10;
 
+/// Bytes of an [`OpenFile`] without its rows, about.
+const OPEN_ENTRY_BYTES: usize = 512;
+
 /// Bytes of a [`FileEntry`] and its texts, about.
 const FILE_ENTRY_BYTES: usize = 1024;
 
-/// A file that is being written.
+/// Bytes of a column of a batch without its values, about.
+const COLUMN_BYTES: usize = 256;
+
+/// Batches that wait for one file before they become one.
+const WAITING_MAX: usize = 4;
+
+impl Files {
+    fn schema(&self, side: Side) -> &SchemaRef {
+        match side {
+            Side::Data => &self.schema,
+            Side::Late => &self.late_schema,
+            Side::Rejects => &self.rejects_schema,
+        }
+    }
+
+    /// What a file that is made keeps in memory from its first row on, about.
+    fn open_bytes(&self, side: Side) -> usize {
+        self.schema(side).fields().len() * OPEN_COLUMN_BYTES
+    }
+}
+
+/// A file that has rows.
 struct OpenFile {
     side: Side,
-    name: StagedName,
-    file: ParquetFile,
-    /// Slices not yet encoded. Windows are small and encoding has a price a call, so a file gets them as one; only within a
-    /// [`LaneWriter::write`], because a slice keeps its whole batch in memory.
+    /// None while rows wait for it to be worth it.
+    file: Option<ParquetFile>,
+    name: Option<StagedName>,
+    /// Rows not yet encoded; between two writes they are copies.
     waiting: Vec<RecordBatch>,
+    /// How many of `waiting` are copies, and the bytes of these.
+    copies: usize,
+    waiting_bytes: usize,
+    rows: u64,
     windows: Option<(WindowId, WindowId)>,
+    event_time: Option<(i64, i64)>,
 }
 
 impl OpenFile {
+    fn new(side: Side) -> Self {
+        OpenFile {
+            side,
+            file: None,
+            name: None,
+            waiting: Vec::new(),
+            copies: 0,
+            waiting_bytes: 0,
+            rows: 0,
+            windows: None,
+            event_time: None,
+        }
+    }
+
     fn add(&mut self, rows: RecordBatch, window: Option<WindowId>) {
+        self.rows += rows.num_rows() as u64;
         self.waiting.push(rows);
         self.windows = match (self.windows, window) {
             (Some((first, last)), Some(window)) => Some((first.min(window), last.max(window))),
@@ -201,35 +288,71 @@ impl OpenFile {
         };
     }
 
-    fn flush(&mut self) -> Result<(), SinkError> {
-        match std::mem::take(&mut self.waiting).as_slice() {
-            [] => Ok(()),
-            [one] => self.file.write(one),
-            many => {
-                let all = concat_batches(many[0].schema_ref(), many).map_err(|source| SinkError::Split { source })?;
-                self.file.write(&all)
-            }
+    /// Makes what came since the last call independent of the batches that it was cut from. Not for a file that is made:
+    /// there it is encoded at once.
+    fn keep(&mut self) -> Result<(), SinkError> {
+        if self.file.is_some() {
+            return Ok(());
         }
+        if self.waiting.len() > WAITING_MAX {
+            let all = concat(&self.waiting)?;
+            (self.waiting, self.copies) = (vec![all], 1);
+        } else {
+            for rows in &mut self.waiting[self.copies..] {
+                let all = UInt32Array::from_iter_values(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX));
+                *rows = take_record_batch(rows, &all).map_err(|source| SinkError::Split { source })?;
+            }
+            self.copies = self.waiting.len();
+        }
+        let bytes = |rows: &RecordBatch| rows.get_array_memory_size() + rows.num_columns() * COLUMN_BYTES;
+        self.waiting_bytes = self.waiting.iter().map(bytes).sum();
+        Ok(())
     }
 
-    fn rows(&self) -> u64 {
-        self.file.rows() + self.waiting.iter().map(|rows| rows.num_rows() as u64).sum::<u64>()
+    /// Encodes what waits. Windows are small and encoding has a price a call, so a file gets them as one.
+    fn encode(&mut self, files: &mut Files, path: &str) -> Result<(), SinkError> {
+        let rows = match std::mem::take(&mut self.waiting) {
+            waiting if waiting.is_empty() => return Ok(()),
+            mut waiting if waiting.len() == 1 => waiting.remove(0),
+            waiting => concat(&waiting)?,
+        };
+        (self.copies, self.waiting_bytes) = (0, 0);
+        if let Some(time) = &files.time
+            && let Some(times) = rows.column_by_name(time).filter(|_| self.side != Side::Rejects)
+        {
+            let times = times.as_primitive::<TimestampMicrosecondType>();
+            self.event_time = match (self.event_time, min(times).zip(max(times))) {
+                (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
+                (known, new) => known.or(new),
+            };
+        }
+        if self.file.is_none() {
+            let name = (files.names)(self.side, path);
+            let (staged, properties) = (files.root.join(&name.staged), files.properties.clone());
+            self.file = Some(ParquetFile::create(&staged, &name.path, files.schema(self.side), properties)?);
+            self.name = Some(name);
+        }
+        self.file.as_mut().expect("it was there or has just been made").write(&rows)
     }
 
-    fn close(mut self) -> Result<FileEntry, SinkError> {
-        self.flush()?;
-        let finished = self.file.close()?;
+    fn close(self) -> Result<FileEntry, SinkError> {
+        let made = self.file.zip(self.name).expect("a file that has rows was made when they were encoded");
+        let finished = made.0.close()?;
         Ok(FileEntry {
             side: self.side,
-            path: self.name.path,
-            staged: self.name.staged,
+            path: made.1.path,
+            staged: made.1.staged,
             rows: finished.rows,
             bytes: finished.bytes,
             sha256: finished.sha256,
             windows: self.windows,
-            event_time: None,
+            event_time: self.event_time,
         })
     }
+}
+
+fn concat(batches: &[RecordBatch]) -> Result<RecordBatch, SinkError> {
+    concat_batches(batches[0].schema_ref(), batches).map_err(|source| SinkError::Split { source })
 }
 
 #[cfg(test)]
@@ -265,12 +388,17 @@ mod tests {
     type Seen<'a> = (&'a str, Option<(u64, u64)>, u64);
 
     fn seen(files: &[FileEntry]) -> Vec<Seen<'_>> {
-        let number = |WindowId::Count(number)| number;
+        let number = |window| if let WindowId::Count(number) = window { number } else { unreachable!() };
         let seen = files.iter().map(|file| {
             let folder = file.path.rsplit_once('/').unwrap().0;
             (folder, file.windows.map(|(first, last)| (number(first), number(last))), file.rows)
         });
         seen.collect()
+    }
+
+    /// The hive paths that have rows and are not ended.
+    fn paths(writer: &LaneWriter) -> Vec<&str> {
+        writer.open.keys().map(|key| key.2.as_str()).collect()
     }
 
     fn read(root: &Path, file: &FileEntry) -> (ArrowReaderMetadata, RecordBatch) {
@@ -367,19 +495,43 @@ mod tests {
         let mut pipeline = pipeline(&["k"]);
         pipeline.sink.max_keys = 2;
         let mut writer = writer(root.path(), &pipeline);
-        let keys = ["a", "b", "b", "c", "b"].map(Some);
-        writer.write(&parts(&mut windower(1), 0, &keys, 0)).unwrap();
-        assert_eq!(writer.data.keys().collect::<Vec<_>>(), ["k=a", "k=b"]);
+        // Enough rows for a file of its own each time.
+        let mut windower = windower(100_000);
+        for (key, rows) in [("a", 20_000), ("b", 40_000), ("c", 20_000), ("b", 20_000)] {
+            let position =
+                writer.open.values().map(|open| open.rows).chain(writer.finished.iter().map(|file| file.rows));
+            let first = position.sum::<u64>() as i64;
+            writer.write(&parts(&mut windower, first, &vec![Some(key); rows], 0)).unwrap();
+        }
+        assert_eq!(paths(&writer), ["k=a", "k=b"]);
         assert!(!writer.is_full());
+        let windows = Some((0, 0));
         assert_eq!(
             seen(&writer.finish().unwrap()),
             [
-                ("data/k=b", Some((1, 2)), 2),
-                ("data/k=c", Some((3, 3)), 1),
-                ("data/k=a", Some((0, 0)), 1),
-                ("data/k=b", Some((4, 4)), 1)
+                ("data/k=b", windows, 40_000),
+                ("data/k=c", windows, 20_000),
+                ("data/k=a", windows, 20_000),
+                ("data/k=b", windows, 20_000)
             ]
         );
+    }
+
+    #[test]
+    fn a_few_rows_each_need_no_file_and_little_memory() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path(), &pipeline(&["k"]));
+        let keys: Vec<String> = (0..3_000).map(|key| key.to_string()).collect();
+        let keys: Vec<_> = keys.iter().map(|key| Some(key.as_str())).collect();
+        let mut windower = windower(100_000);
+        for batch in 0..10 {
+            writer.write(&parts(&mut windower, batch * 3_000, &keys, 0)).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+        assert!(writer.memory() < 20 << 20, "{} bytes for 3,000 keys of 10 rows", writer.memory());
+        let files = writer.finish().unwrap();
+        assert_eq!((files.len(), files.iter().map(|file| file.rows).sum::<u64>()), (3_000, 30_000));
+        assert_eq!(writer.memory(), 0);
     }
 
     #[test]
@@ -395,7 +547,7 @@ mod tests {
         writer.write(&parts(&mut windower, 2, &many, 0)).unwrap();
         assert!(writer.is_full());
         assert!(writer.memory() > 0);
-        assert_eq!(writer.data.keys().collect::<Vec<_>>(), ["k=b"]);
+        assert_eq!(paths(&writer), ["k=b"]);
         writer.finish().unwrap();
         assert!(!writer.is_full());
         assert_eq!(writer.memory(), 0);
@@ -408,7 +560,7 @@ mod tests {
         pipeline.sink.roll.bytes = 4000;
         let mut writer = writer(root.path(), &pipeline);
         writer.write(&parts(&mut windower(1000), 0, &[None], 2000)).unwrap();
-        assert!(writer.is_full() && writer.rejects.is_none());
+        assert!(writer.is_full() && writer.open.keys().all(|key| key.0 == Side::Data));
         assert_eq!(seen(&writer.finish().unwrap()), [("rejects/", None, 2000), ("data/", Some((0, 0)), 1)]);
     }
 
@@ -416,7 +568,8 @@ mod tests {
     fn a_missing_folder_is_named() {
         let root = tempfile::tempdir().unwrap();
         let mut writer = writer(&root.path().join("gone"), &pipeline(&[]));
-        let error = writer.write(&parts(&mut windower(2), 0, &[None], 0)).unwrap_err();
+        writer.write(&parts(&mut windower(2), 0, &[None], 0)).unwrap();
+        let error = writer.finish().unwrap_err();
         assert!(matches!(&error, SinkError::Create { path, .. } if path.ends_with("gone/1.parquet")), "{error}");
     }
 

@@ -1,9 +1,9 @@
 //! The first stage: owns the poll thread, makes a lane for each partition it is given, and keeps the lanes alive.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseFuture,
@@ -15,14 +15,16 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::client::{Bounds, Broker, Rebalance};
+use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
+use super::confirm::{Confirm, same_topic};
 use super::poll_thread::{Command, Event, PollThread, StartAt};
-use super::start::{StartError, check_partition, read_ledger, same_topic, transient};
-use crate::ledger::{Reason, Tip};
+use super::start::{StartError, check_partition, read_ledger, transient};
+use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, answer};
-use crate::pipeline::messages::{Committed, Drain, Partition, RawBatch};
+use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
+use crate::settings::pipeline::{Tumbling, Window};
 
 /// How often Kafka is told how far the ledger is.
 const TELL_KAFKA: Duration = Duration::from_secs(1);
@@ -30,6 +32,9 @@ const TELL_KAFKA: Duration = Duration::from_secs(1);
 const ANSWER_GROUP_WITHIN: Duration = Duration::from_secs(5);
 /// How long the consumer may take to leave its group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How often lanes that were handed nothing are looked for, at the least and at the most.
+const LOOK_FOR_QUIET_MIN: Duration = Duration::from_millis(50);
+const LOOK_FOR_QUIET_MAX: Duration = Duration::from_secs(5);
 /// How often it is made sure that a topic wasn't deleted and made again: the client reads on in the new one.
 const CHECK_TOPICS: Duration = Duration::from_secs(5);
 
@@ -38,6 +43,10 @@ pub struct Source {
     run: Arc<Run>,
     /// Taken when the source ends.
     broker: Option<Broker>,
+    /// What its lanes ask before they commit.
+    confirm: Arc<Confirm>,
+    /// What quiet lanes know of other partitions' windows.
+    others: Arc<Mutex<Others>>,
     number: usize,
     /// For a run until the end: what this source reads, and up to where. None: what the group assigns, without end.
     until: Option<BTreeMap<Partition, Bounds>>,
@@ -60,6 +69,10 @@ struct Slot {
     failures: Failures,
     /// Whether the lane was asked to commit because memory is short, and hasn't yet.
     relieving: bool,
+    /// The position after what it was handed last.
+    position: i64,
+    /// When it was last handed a record, or asked whether it is quiet.
+    quiet_since: Instant,
 }
 
 #[derive(Debug)]
@@ -135,7 +148,9 @@ impl Source {
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
+            confirm: Arc::new(Confirm::new(&broker)),
             broker: Some(broker),
+            others: Arc::default(),
             number,
             until,
             commands,
@@ -174,7 +189,8 @@ impl Source {
             self.generations += 1;
             let generation = self.generations;
             let failures = self.lanes.get(&partition).map(|slot| slot.failures).unwrap_or_default();
-            let slot = Slot { generation, state: State::Starting, failures, relieving: false };
+            let (position, quiet_since) = (0, Instant::now());
+            let slot = Slot { generation, state: State::Starting, failures, relieving: false, position, quiet_since };
             self.lanes.insert(partition.clone(), slot);
             let (run, broker, of) = (self.run.clone(), self.broker(), partition.clone());
             let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of));
@@ -217,9 +233,11 @@ impl Source {
                     source.run.progress.starts(&partition, tip.to, end);
                     tracing::info!(%partition, position = tip.to, sequence = tip.sequence, "lane starts");
                     starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
-                    let lane = topology::lane(&source.run, &partition, generation, tip, &ctx.address());
+                    let (of, position) = ((&partition, generation), tip.to);
+                    let lane = topology::lane(&source.run, of, tip, &source.confirm, &ctx.address());
                     if let Some(slot) = source.lanes.get_mut(&partition) {
                         slot.state = State::Running(lane);
+                        (slot.position, slot.quiet_since) = (position, Instant::now());
                     }
                 }
                 Err(error) if transient(&error) => source.failed(&partition, &error.to_string(), ctx),
@@ -277,9 +295,14 @@ impl Source {
     }
 
     fn batch(&mut self, partition: &Partition, generation: u64, batch: RawBatch) {
-        if let Some(Slot { generation: current, state: State::Running(lane), .. }) = self.lanes.get(partition)
-            && *current == generation
+        if let Some(slot) = self.lanes.get_mut(partition)
+            && let State::Running(lane) = &slot.state
+            && slot.generation == generation
         {
+            slot.position = batch.range.to;
+            if !batch.records.is_empty() {
+                slot.quiet_since = Instant::now();
+            }
             self.run.progress.reads(batch.records.len());
             // Bounded by the credit that the batch carries, not by the mailbox; an error comes as LaneEnded.
             lane.validator.do_send(batch);
@@ -390,6 +413,39 @@ impl Source {
         }
     }
 
+    /// Lanes that were handed no record for `idle`, and for which Kafka has none, close their windows.
+    ///
+    /// Kafka is asked because a lane without records may as well be one whose broker is gone, or that is paused.
+    fn look_for_quiet(&mut self, idle: Duration, ctx: &mut Context<Self>) {
+        let (mut quiet, now) = (Vec::new(), Instant::now());
+        for (partition, slot) in &mut self.lanes {
+            if matches!(slot.state, State::Running(_)) && now - slot.quiet_since >= idle {
+                slot.quiet_since = now;
+                quiet.push((partition.clone(), slot.generation, slot.position));
+            }
+        }
+        if quiet.is_empty() || self.stopping {
+            return;
+        }
+        let (run, broker, others) = (self.run.clone(), self.broker(), self.others.clone());
+        let asked = tokio::task::spawn_blocking(move || quiet_lanes(&run, &broker, &others, quiet));
+        ctx.spawn(asked.into_actor(self).map(|found, source, _| {
+            let found = match found {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => return tracing::debug!(%error, "looking for quiet partitions"),
+                Err(_) => return,
+            };
+            for (partition, generation, position, to) in found {
+                if let Some(slot) = source.lanes.get(&partition)
+                    && let State::Running(lane) = &slot.state
+                    && (slot.generation, slot.position) == (generation, position)
+                {
+                    lane.validator.do_send(Idle { to });
+                }
+            }
+        }));
+    }
+
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
     fn suspect(&mut self, error: &rdkafka::error::KafkaError, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.checking, true) {
@@ -445,7 +501,7 @@ impl Source {
         let (run, broker) = (self.run.clone(), self.broker());
         let checked = tokio::task::spawn_blocking(move || {
             let replaced = |partition: &Partition| {
-                let error = same_topic(&run, &broker, partition).err()?;
+                let error = same_topic(&run, &broker, &partition.topic, ANSWER_WITHIN).err()?;
                 (!transient(&error)).then(|| (partition.topic.clone(), error.to_string()))
             };
             topics.iter().filter_map(replaced).collect::<Vec<_>>()
@@ -481,6 +537,28 @@ impl Source {
     }
 }
 
+/// A quiet lane: its generation, the position that it is at, and up to where it closes windows because others have.
+type Quiet = (Partition, u64, i64, Option<i64>);
+
+/// Blocking: of some lanes that were handed nothing, those that are at the end of their partition.
+fn quiet_lanes(
+    run: &Run,
+    broker: &Broker,
+    others: &Mutex<Others>,
+    lanes: Vec<(Partition, u64, i64)>,
+) -> Result<Vec<Quiet>, StartError> {
+    let partitions: Vec<Partition> = lanes.iter().map(|(partition, ..)| partition.clone()).collect();
+    let ends = broker.ends(&partitions)?;
+    let at_end =
+        lanes.into_iter().filter(|(partition, _, position)| ends.get(partition).is_some_and(|end| end <= position));
+    let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
+    let to = |(partition, generation, position): (Partition, u64, i64)| {
+        let to = run.closed_by_others(&partition, &mut others)?;
+        Ok((partition, generation, position, to))
+    };
+    at_end.map(to).collect()
+}
+
 /// The events of a poll thread as a stream.
 fn stream(mut events: mpsc::UnboundedReceiver<Event>) -> impl Stream<Item = Event> {
     poll_fn(move |ctx| events.poll_recv(ctx))
@@ -492,6 +570,10 @@ impl Actor for Source {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(TELL_KAFKA, |source, _| source.tell_kafka());
         ctx.run_interval(CHECK_TOPICS, Self::check_topics);
+        if let Window::Tumbling(Tumbling { idle: Some(idle), .. }) = self.run.pipeline.window {
+            let often = (idle / 4).clamp(LOOK_FOR_QUIET_MIN, LOOK_FOR_QUIET_MAX);
+            ctx.run_interval(often, move |source, ctx| source.look_for_quiet(idle, ctx));
+        }
         match &self.until {
             Some(until) => self.start(until.keys().cloned().collect(), true, ctx),
             None => self.command(Command::Subscribe(self.run.pipeline.source.topics.clone())),
@@ -581,6 +663,7 @@ impl Handler<Stop> for Source {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
         self.stopping = true;
+        self.confirm.stop();
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
         let drained = self.drain(&partitions);
         let (tell, told) = oneshot::channel();

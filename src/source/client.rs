@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -18,7 +18,7 @@ use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
 
 /// How long a question to the brokers may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// What went wrong between weir and Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +245,25 @@ impl Drop for Owner {
     }
 }
 
+/// A [`Broker`] that doesn't keep its consumer from closing.
+pub(super) struct WeakBroker {
+    owner: Weak<Owner>,
+    brokers: String,
+}
+
+impl std::fmt::Debug for WeakBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WeakBroker({})", self.brokers)
+    }
+}
+
+impl WeakBroker {
+    /// The broker, unless its consumer was closed.
+    pub(super) fn upgrade(&self) -> Option<Broker> {
+        Some(Broker { owner: self.owner.upgrade()?, brokers: self.brokers.clone() })
+    }
+}
+
 /// First and last position that a read_committed consumer may start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -272,6 +291,11 @@ impl Broker {
         self.owner.0.clone()
     }
 
+    /// The same, not keeping the consumer.
+    pub(super) fn downgrade(&self) -> WeakBroker {
+        WeakBroker { owner: Arc::downgrade(&self.owner), brokers: self.brokers.clone() }
+    }
+
     /// The cluster's id.
     ///
     /// # Errors
@@ -290,10 +314,15 @@ impl Broker {
     /// # Errors
     /// When the topic isn't there, or no broker answers.
     pub fn topic(&self, topic: &str) -> Result<(String, i32), BrokerError> {
+        self.topic_within(topic, ANSWER_WITHIN)
+    }
+
+    /// [`topic`](Self::topic), answered within about this time.
+    pub(super) fn topic_within(&self, topic: &str, timeout: Duration) -> Result<(String, i32), BrokerError> {
         let metadata = self
             .owner
             .0
-            .fetch_metadata(Some(topic), ANSWER_WITHIN)
+            .fetch_metadata(Some(topic), timeout)
             .map_err(|cause| self.unreachable("asking for the topic", cause))?;
         let missing =
             |reason: String| BrokerError::NoTopic { topic: topic.to_owned(), brokers: self.brokers.clone(), reason };
@@ -302,7 +331,13 @@ impl Broker {
             return Err(missing(RDKafkaErrorCode::from(error).to_string()));
         }
         let broker = metadata.brokers().first().map(|broker| broker.id());
-        let id = ffi::topic_id(self.owner.0.client().native_ptr(), broker, topic, ANSWER_WITHIN).map_err(missing)?;
+        let id =
+            ffi::topic_id(self.owner.0.client().native_ptr(), broker, topic, timeout).map_err(|error| match error {
+                ffi::NoTopicId::Silent(code) => {
+                    self.unreachable("asking for the topic's id", KafkaError::MetadataFetch(code.into()))
+                }
+                ffi::NoTopicId::Refused(reason) => missing(reason),
+            })?;
         let partitions = i32::try_from(described.partitions().len()).expect("partition numbers are 32 bits wide");
         Ok((id, partitions))
     }
@@ -313,7 +348,7 @@ impl Broker {
     /// When a partition's leader doesn't answer.
     pub fn bounds(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Bounds>, BrokerError> {
         let starts = self.resolve(partitions, Offset::Beginning, "the log's start")?;
-        let ends = self.resolve(partitions, Offset::End, "the log's end")?;
+        let ends = self.ends(partitions)?;
         Ok(starts
             .into_iter()
             .filter_map(|(partition, start)| {
@@ -321,6 +356,11 @@ impl Broker {
                 Some((partition, Bounds { start, end }))
             })
             .collect())
+    }
+
+    /// Where the log ends for a read_committed consumer.
+    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, BrokerError> {
+        self.resolve(partitions, Offset::End, "the log's end")
     }
 
     /// The first position whose record's timestamp is at or after `timestamp_ms`; the end where there is none.

@@ -26,19 +26,28 @@ impl<T> Drop for Owned<T> {
     }
 }
 
+/// Why there is no id.
+pub(super) enum NoTopicId {
+    /// The request failed before a broker looked at it: a time-out, a lost connection.
+    Silent(rd::rd_kafka_resp_err_t),
+    /// The broker's words about the topic.
+    Refused(String),
+}
+
 /// The id that the cluster gave to `topic` when it was made, as base64 text.
 ///
 /// Any broker knows it. Without naming one, librdkafka waits for the cluster's controller, which a mock cluster hasn't.
 ///
 /// # Errors
-/// The broker's words when it doesn't know the topic or doesn't answer in time.
+/// When the broker doesn't know the topic or doesn't answer in time.
 pub(super) fn topic_id(
     client: *mut rd::rd_kafka_t,
     broker: Option<i32>,
     topic: &str,
     timeout: Duration,
-) -> Result<String, String> {
-    let name = CString::new(topic).map_err(|_| "a topic's name has no NUL".to_string())?;
+) -> Result<String, NoTopicId> {
+    let refused = NoTopicId::Refused;
+    let name = CString::new(topic).map_err(|_| refused("a topic's name has no NUL".to_string()))?;
     let mut names: [*const c_char; 1] = [name.as_ptr()];
     let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: every object is freed by its guard after its last use, and what is read from an event or a description
@@ -60,22 +69,23 @@ pub(super) fn topic_id(
         rd::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
         let event = rd::rd_kafka_queue_poll(queue.0, timeout_ms);
         if event.is_null() {
-            return Err("no answer in time".into());
+            return Err(NoTopicId::Silent(rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT));
         }
         let event = Owned(event, rd::rd_kafka_event_destroy);
-        if rd::rd_kafka_event_error(event.0) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(text(rd::rd_kafka_event_error_string(event.0)));
+        let error = rd::rd_kafka_event_error(event.0);
+        if error != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(NoTopicId::Silent(error));
         }
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
         let descriptions = rd::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         if count != 1 {
-            return Err(format!("{count} descriptions of one topic"));
+            return Err(refused(format!("{count} descriptions of one topic")));
         }
         let description = *descriptions;
         let error = rd::rd_kafka_TopicDescription_error(description);
         if !error.is_null() && rd::rd_kafka_error_code(error) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(text(rd::rd_kafka_error_string(error)));
+            return Err(refused(text(rd::rd_kafka_error_string(error))));
         }
         Ok(text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description))))
     }

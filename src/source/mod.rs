@@ -10,9 +10,12 @@
 mod actor;
 mod batch;
 mod client;
+mod confirm;
 mod ffi;
 mod poll_thread;
 mod start;
 
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};
+pub use confirm::Confirm;
+pub use start::StartError;

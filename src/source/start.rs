@@ -6,11 +6,12 @@ use crate::pipeline::topology::Run;
 use crate::settings::pipeline::Start;
 use crate::window::WindowState;
 
-use super::client::{Bounds, Broker, BrokerError};
+use super::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError};
+use super::confirm::same_topic;
 
-/// Why a lane can't start.
+/// Why a lane can't start, or go on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub enum StartError {
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -88,11 +89,14 @@ pub(super) enum StartError {
         /// The id now.
         now: String,
     },
+    /// The consumer was closed.
+    #[error("the Kafka client is closed already")]
+    Closed,
 }
 
 /// Blocking: everything between being given a partition and knowing where to read on.
 pub(super) fn read_ledger(run: &Run, broker: &Broker, partition: &Partition) -> Result<Tip, StartError> {
-    same_topic(run, broker, partition)?;
+    same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
     let topic = run.topic(&partition.topic);
     let question = Question {
         partition,
@@ -106,23 +110,13 @@ pub(super) fn read_ledger(run: &Run, broker: &Broker, partition: &Partition) -> 
     resolve(&run.chain(partition), &question)
 }
 
-/// Whether the topic is still the one that this run began with.
-pub(super) fn same_topic(run: &Run, broker: &Broker, partition: &Partition) -> Result<(), StartError> {
-    let (now, _) = broker.topic(&partition.topic)?;
-    let before = run.topic(&partition.topic).id.clone();
-    if now != before {
-        return Err(StartError::TopicReplaced { topic: partition.topic.to_string(), before, now });
-    }
-    Ok(())
-}
-
 pub(super) fn check_partition(
     run: &Run,
     broker: &Broker,
     partition: &Partition,
     position: i64,
 ) -> Result<(), StartError> {
-    same_topic(run, broker, partition)?;
+    same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
     check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition])
 }
 

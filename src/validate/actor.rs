@@ -1,10 +1,11 @@
 //! The second stage of a lane: raw batches in, checked batches out.
 
-use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, WrapFuture as _};
+use actix::dev::ToEnvelope;
+use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, Message, WrapFuture as _};
 
 use super::Checker;
 use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
-use crate::pipeline::messages::{CheckedBatch, Drain, Range, RawBatch};
+use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, RawBatch};
 use crate::window::Windower;
 
 /// Decodes and checks one partition's records.
@@ -34,10 +35,30 @@ impl Handler<RawBatch> for Validator {
         self.range = self.range.follow(raw.range);
         let records = self.checker.check(&self.watch.partition, &raw.records);
         let batch = CheckedBatch { range: raw.range, leader_epoch: raw.leader_epoch, records, credit: raw.credit };
-        let sent = self.windower.send(batch);
+        self.pass(batch)
+    }
+}
+
+impl Validator {
+    /// Passes on what this stage has no part in, in its place among the batches.
+    fn pass<M>(&mut self, message: M) -> AtomicResponse<Self, Result<(), LaneError>>
+    where
+        M: Message<Result = Result<(), LaneError>> + Send + 'static,
+        Windower: Handler<M>,
+        Context<Windower>: ToEnvelope<Windower, M>,
+    {
+        let sent = self.windower.send(message);
         AtomicResponse::new(Box::pin(
             async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
         ))
+    }
+}
+
+impl Handler<Idle> for Validator {
+    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+
+    fn handle(&mut self, idle: Idle, _: &mut Context<Self>) -> Self::Result {
+        self.pass(idle)
     }
 }
 
@@ -45,9 +66,6 @@ impl Handler<Drain> for Validator {
     type Result = AtomicResponse<Self, Result<(), LaneError>>;
 
     fn handle(&mut self, drain: Drain, _: &mut Context<Self>) -> Self::Result {
-        let sent = self.windower.send(drain);
-        AtomicResponse::new(Box::pin(
-            async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
-        ))
+        self.pass(drain)
     }
 }

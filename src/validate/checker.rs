@@ -9,6 +9,7 @@ use crate::decode::{Problem, Reader, Token, TokenKind};
 use crate::pipeline::messages::{CheckedRecords, Partition, RawRecords};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::{Column, UnknownFields};
+use crate::validate::ahead::Ahead;
 use crate::validate::column::{Cells, Nothing, cells, plain_text};
 use crate::validate::reject::{coordinates, reject_rows};
 use crate::validate::row::{Fault, Row};
@@ -22,6 +23,7 @@ pub struct Checker {
     reader: Reader,
     cells: Vec<Box<dyn Cells>>,
     extra: Option<Extra>,
+    ahead: Option<Ahead>,
     /// One record's unknown fields.
     kept: String,
 }
@@ -47,6 +49,7 @@ impl Checker {
             reader: Reader::new(pipeline.columns.iter().map(|column| column.from.as_slice())),
             cells: pipeline.columns.iter().map(cells).collect(),
             extra: keep.then(|| Extra { cells: plain_text(), object: String::new() }),
+            ahead: Ahead::new(&pipeline.window, &pipeline.columns),
             kept: String::new(),
         }
     }
@@ -64,7 +67,7 @@ impl Checker {
             if tombstones.next_if_eq(&index).is_some() {
                 continue;
             }
-            match self.record(records.value(index), good.len()) {
+            match self.record(records.value(index), records.timestamps[index], good.len()) {
                 Ok(()) => good.push(index),
                 Err(fault) => {
                     self.cut_back(good.len());
@@ -80,11 +83,14 @@ impl Checker {
     }
 
     /// Reads one record into the columns, which are `row` long. After an `Err` they may be longer, and must be cut back.
-    fn record(&mut self, payload: &[u8], row: usize) -> Result<(), Fault> {
+    fn record(&mut self, payload: &[u8], kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
         let text = std::str::from_utf8(payload).map_err(|error| whole(Problem::utf8(payload, error.valid_up_to())))?;
         let mut fields = Row::new(&mut self.cells, row, self.unknown_fields, &mut self.kept);
         self.reader.read(text, &mut fields).map_err(|broken| whole(broken.problem(text)))?;
         fields.end()?;
+        if let Some(ahead) = &self.ahead {
+            ahead.check(&self.cells, row, kafka_ms)?;
+        }
         match &mut self.extra {
             None => Ok(()),
             Some(extra) => extra.push(&self.kept).map_err(whole),

@@ -32,6 +32,10 @@ pub(crate) trait Cells: Send {
     fn write(&mut self, token: &Token<'_>) -> Result<(), Problem>;
     /// Adds what stands for no value: the default or null, unless one is required.
     fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem>;
+    /// The instant in a row, in microseconds since 1970; none where there is no value, or the column is of another type.
+    fn instant(&self, _row: usize) -> Option<i64> {
+        None
+    }
     /// How many rows there are.
     fn rows(&self) -> usize;
     /// Gives up all but the first rows.
@@ -118,6 +122,10 @@ impl<K: Kind> Cells for Fixed<K> {
         self.values.push(self.default.unwrap_or_default());
         self.nulls.append(self.default.is_some());
         Ok(())
+    }
+
+    fn instant(&self, row: usize) -> Option<i64> {
+        if self.nulls.is_valid(row) { K::micros(K::widen(self.values[row])) } else { None }
     }
 
     fn rows(&self) -> usize {

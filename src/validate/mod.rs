@@ -4,6 +4,7 @@
 //! [`crate::decode`] finds the values; here stand the columns that take them, the rules that they must obey, and the rejects.
 
 mod actor;
+mod ahead;
 mod checker;
 mod column;
 mod reject;

@@ -2,9 +2,11 @@
 
 use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, WrapFuture as _};
 
-use super::Windows;
+use super::{ClosedBy, Windows};
+use crate::ledger::Reason;
+use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
-use crate::pipeline::messages::{CheckedBatch, Drain, Range, WindowedBatch};
+use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, WindowedBatch};
 use crate::sink::Sink;
 
 /// Gives each row of one partition its window.
@@ -40,6 +42,27 @@ impl Handler<CheckedBatch> for Windower {
         AtomicResponse::new(Box::pin(
             async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
         ))
+    }
+}
+
+impl Handler<Idle> for Windower {
+    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+
+    fn handle(&mut self, idle: Idle, _: &mut Context<Self>) -> Self::Result {
+        let position = self.range.to;
+        let closed = self.windows.close(position, idle.to, ClosedBy::Idle).map(|part| WindowedBatch {
+            range: part.range,
+            leader_epoch: None,
+            parts: vec![part],
+            credit: Credit::none(),
+        });
+        let sink = self.sink.clone();
+        let passed = async move {
+            let Some(batch) = closed else { return Ok(()) };
+            answer(sink.send(batch).await)?;
+            answer(sink.send(Drain { reason: Reason::Idle }).await)
+        };
+        AtomicResponse::new(Box::pin(passed.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx))))
     }
 }
 

@@ -3,7 +3,10 @@
 //! Rejects and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
 //! row, so that rejects behind it belong to the next window's range.
 
-use crate::pipeline::messages::{CheckedRecords, Range, WindowedPart};
+use arrow::array::RecordBatch;
+
+use crate::ledger::{Counts, Side};
+use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
 use crate::window::{WindowId, WindowState};
 
 /// Counts rows into windows.
@@ -18,12 +21,11 @@ pub struct CountWindower {
 }
 
 impl CountWindower {
-    /// Windows of `rows` rows, going on from `state`.
+    /// Windows of `rows` rows, going on from the open `window`, which has `filled` rows.
     ///
     /// A definition may have been changed to smaller windows: an open window that has that many rows already is over.
-    pub fn new(rows: u64, state: WindowState) -> Self {
+    pub fn new(rows: u64, window: u64, filled: u64) -> Self {
         assert!(rows > 0, "a count window has at least one row");
-        let WindowState::Count { window, rows: filled } = state;
         let over = filled >= rows;
         CountWindower { rows, window: window + u64::from(over), filled: if over { 0 } else { filled } }
     }
@@ -51,15 +53,32 @@ impl CountWindower {
     }
 
     fn part(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
+        let CheckedRecords { rows, rejects, tombstones } = records;
         let window = WindowId::Count(self.window);
-        self.filled += records.rows.num_rows() as u64;
+        let count = |batch: &RecordBatch| batch.num_rows() as u64;
+        let counts = Counts {
+            row: count(&rows),
+            rejected: count(&rejects),
+            tombstone: tombstones.len() as u64,
+            ..Counts::default()
+        };
+        self.filled += counts.row;
         let closes = self.filled == self.rows;
         if closes {
             self.window += 1;
             self.filled = 0;
         }
-        let state = WindowState::Count { window: self.window, rows: self.filled };
-        WindowedPart { range, window, records, closes, state }
+        let rows = (counts.row > 0).then_some(WindowRows { window, side: Side::Data, rows });
+        WindowedPart {
+            range,
+            rows: rows.into_iter().collect(),
+            rejects,
+            counts,
+            tallies: Vec::new(),
+            closes: u64::from(closes),
+            ends: closes,
+            state: WindowState::Count { window: self.window, rows: self.filled },
+        }
     }
 }
 
@@ -68,7 +87,8 @@ impl CountWindower {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 
     use super::*;
@@ -101,17 +121,25 @@ mod tests {
     type Seen = (i64, i64, u64, usize, usize, usize, bool, (u64, u64));
 
     fn seen(part: &WindowedPart) -> Seen {
-        let WindowId::Count(window) = part.window;
-        let WindowState::Count { window: next, rows } = part.state;
-        let CheckedRecords { rows: good, rejects, tombstones } = &part.records;
-        let sizes = (good.num_rows(), rejects.num_rows(), tombstones.len());
-        (part.range.from, part.range.to, window, sizes.0, sizes.1, sizes.2, part.closes, (next, rows))
+        let WindowState::Count { window: next, rows } = part.state else { unreachable!() };
+        let window = match part.rows.first() {
+            Some(WindowRows { window: WindowId::Count(window), .. }) => *window,
+            _ => next,
+        };
+        let sizes = (offsets(part).len(), part.rejects.num_rows(), part.counts.tombstone as usize);
+        assert_eq!((sizes.0 as u64, sizes.1 as u64), (part.counts.row, part.counts.rejected));
+        (part.range.from, part.range.to, window, sizes.0, sizes.1, sizes.2, part.closes == 1, (next, rows))
+    }
+
+    /// The offsets of a part's rows.
+    fn offsets(part: &WindowedPart) -> Vec<i64> {
+        let of = |rows: &RecordBatch| rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec();
+        part.rows.iter().flat_map(|rows| of(&rows.rows)).collect()
     }
 
     fn check(rows: u64, state: (u64, u64), classes: &[Class], expected: &[Seen]) {
-        let state = WindowState::Count { window: state.0, rows: state.1 };
         let (range, records) = records(10, classes);
-        let parts = CountWindower::new(rows, state).assign(range, records);
+        let parts = CountWindower::new(rows, state.0, state.1).assign(range, records);
         assert_eq!(parts.iter().map(seen).collect::<Vec<_>>(), expected);
     }
 
@@ -140,13 +168,13 @@ mod tests {
     #[should_panic(expected = "are not within")]
     fn a_record_outside_the_range_is_a_bug() {
         let (_, records) = records(10, &[Row, Row]);
-        let state = WindowState::Count { window: 0, rows: 0 };
-        CountWindower::new(2, state).assign(Range { from: 10, to: 11 }, records);
+        CountWindower::new(2, 0, 0).assign(Range { from: 10, to: 11 }, records);
     }
 
     /// Runs the records from `position` on in batches of these sizes.
-    fn run(rows: u64, state: WindowState, position: i64, classes: &[Class], sizes: &[usize]) -> Vec<WindowedPart> {
-        let mut windower = CountWindower::new(rows, state);
+    fn run(rows: u64, state: &WindowState, position: i64, classes: &[Class], sizes: &[usize]) -> Vec<WindowedPart> {
+        let WindowState::Count { window, rows: filled } = *state else { unreachable!() };
+        let mut windower = CountWindower::new(rows, window, filled);
         let (mut parts, mut at) = (Vec::new(), position as usize);
         for size in sizes.iter().cycle() {
             let end = classes.len().min(at + size);
@@ -162,8 +190,11 @@ mod tests {
 
     /// The window of each row, by offset.
     fn windows(parts: &[WindowedPart]) -> Vec<(i64, WindowId)> {
-        let rows = parts.iter().map(|part| (part.records.row_offsets(), part.window));
-        rows.flat_map(|(offsets, window)| offsets.iter().map(move |offset| (*offset, window))).collect()
+        let rows = |part: &WindowedPart| {
+            let window = part.rows.first().map(|rows| rows.window);
+            offsets(part).into_iter().map(move |offset| (offset, window.unwrap())).collect::<Vec<_>>()
+        };
+        parts.iter().flat_map(rows).collect()
     }
 
     fn class() -> impl Strategy<Value = Class> {
@@ -179,28 +210,30 @@ mod tests {
             restart_after: prop::sample::Index,
         ) {
             let first = WindowState::Count { window: 0, rows: 0 };
-            let mut parts = run(rows, first, 0, &classes, &sizes);
+            let mut parts = run(rows, &first, 0, &classes, &sizes);
             parts.truncate(restart_after.index(parts.len()) + 1);
             let (state, position) = (parts[parts.len() - 1].state.clone(), parts[parts.len() - 1].range.to);
-            parts.extend(run(rows, state, position, &classes, &sizes));
+            parts.extend(run(rows, &state, position, &classes, &sizes));
 
             let start = Range { from: 0, to: 0 };
             let end = parts.iter().fold(start, |range, part| range.follow(part.range));
             prop_assert_eq!(end.to, classes.len() as i64);
-            parts.iter().for_each(|part| part.records.assert_within(part.range));
+            for part in &parts {
+                prop_assert!(offsets(part).iter().all(|offset| (part.range.from..part.range.to).contains(offset)));
+            }
 
             let (_, all) = records(0, &classes);
             let expected: Vec<_> = all.row_offsets().iter().enumerate()
                 .map(|(index, offset)| (*offset, WindowId::Count(index as u64 / rows))).collect();
             prop_assert_eq!(windows(&parts), expected);
 
-            let rejects: usize = parts.iter().map(|part| part.records.rejects.num_rows()).sum();
+            let rejects: usize = parts.iter().map(|part| part.rejects.num_rows()).sum();
             prop_assert_eq!(rejects, all.rejects.num_rows());
-            let tombstones: Vec<_> = parts.iter().flat_map(|part| part.records.tombstones.clone()).collect();
-            prop_assert_eq!(&tombstones, &all.tombstones);
+            let tombstones: u64 = parts.iter().map(|part| part.counts.tombstone).sum();
+            prop_assert_eq!(tombstones, all.tombstones.len() as u64);
 
-            let closed = parts.iter().filter(|part| part.closes).count();
-            prop_assert_eq!(closed as u64, all.row_offsets().len() as u64 / rows);
+            let closed: u64 = parts.iter().map(|part| part.closes).sum();
+            prop_assert_eq!(closed, all.row_offsets().len() as u64 / rows);
         }
     }
 }

@@ -25,9 +25,14 @@ impl CheckedRecords {
         offsets(&self.rows).values()
     }
 
+    /// The offsets of the rejects, ascending.
+    pub fn reject_offsets(&self) -> &[i64] {
+        offsets(&self.rejects).values()
+    }
+
     /// **Invariant:** a batch's range holds the offset of each of its records.
     pub(super) fn assert_within(&self, range: Range) {
-        for batch in [self.row_offsets(), offsets(&self.rejects).values(), self.tombstones.as_slice()] {
+        for batch in [self.row_offsets(), self.reject_offsets(), self.tombstones.as_slice()] {
             let within = batch.first().is_none_or(|&first| first >= range.from)
                 && batch.last().is_none_or(|&last| last < range.to);
             assert!(within, "records {:?} to {:?} are not within {range:?}", batch.first(), batch.last());

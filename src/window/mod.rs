@@ -4,13 +4,17 @@
 //! stream was cut into batches. Its state after every part is in the part, so that a lane can commit at any of them.
 
 mod actor;
+mod calendar;
 mod count;
 mod cut;
 mod state;
+mod tumbling;
 
 pub use actor::Windower;
+pub use calendar::Calendar;
 pub use count::CountWindower;
-pub use state::{WindowId, WindowState};
+pub use state::{ClosedBy, Tally, TimeState, WindowId, WindowState};
+pub use tumbling::TimeWindower;
 
 use crate::pipeline::messages::{CheckedRecords, Range, WindowedPart};
 use crate::settings::pipeline::Window;
@@ -20,21 +24,40 @@ use crate::settings::pipeline::Window;
 pub enum Windows {
     /// `type = "count"`
     Count(CountWindower),
+    /// `type = "tumbling"`
+    Time(Box<TimeWindower>),
 }
 
 impl Windows {
     /// Goes on from `state`, or from the beginning where there is none.
+    ///
+    /// # Panics
+    /// When the state is of another type of windows: a dataset keeps the one it was made with.
     pub fn new(window: &Window, state: Option<WindowState>) -> Self {
-        let state = state.unwrap_or_else(|| initial_state(window));
-        match window {
-            Window::Count { rows } => Windows::Count(CountWindower::new(*rows, state)),
+        match (window, state.unwrap_or_else(|| initial_state(window))) {
+            (Window::Count { rows }, WindowState::Count { window, rows: filled }) => {
+                Windows::Count(CountWindower::new(*rows, window, filled))
+            }
+            (Window::Tumbling(tumbling), WindowState::Time(state)) => {
+                Windows::Time(Box::new(TimeWindower::new(tumbling, state)))
+            }
+            (window, state) => panic!("the ledger has {state:?}, the definition {window:?}"),
         }
     }
 
-    /// Cuts a checked batch into consecutive parts, each of one window; together their ranges are `range`.
+    /// Cuts a checked batch into consecutive parts; together their ranges are `range`.
     pub fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
         match self {
             Windows::Count(windower) => windower.assign(range, records),
+            Windows::Time(windower) => vec![windower.assign(range, records)],
+        }
+    }
+
+    /// Closes windows of time though no row says that they are over; see [`TimeWindower::close`].
+    pub fn close(&mut self, position: i64, to: Option<i64>, by: ClosedBy) -> Option<WindowedPart> {
+        match self {
+            Windows::Count(_) => None,
+            Windows::Time(windower) => windower.close(position, to, by),
         }
     }
 }
@@ -43,5 +66,6 @@ impl Windows {
 pub fn initial_state(window: &Window) -> WindowState {
     match window {
         Window::Count { .. } => WindowState::Count { window: 0, rows: 0 },
+        Window::Tumbling(_) => WindowState::Time(TimeState::default()),
     }
 }

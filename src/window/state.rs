@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 pub enum WindowId {
     /// The so-manieth count window of the partition, from 0.
     Count(u64),
+    /// A window of time, in microseconds since 1970.
+    Time {
+        /// The first instant in it.
+        start: i64,
+        /// The first instant after it.
+        end: i64,
+    },
 }
 
 /// The state of a partition's windows.
@@ -21,4 +28,71 @@ pub enum WindowState {
         /// Rows it has so far.
         rows: u64,
     },
+    /// Windows of time.
+    Time(TimeState),
+}
+
+/// The state of a partition's windows of time: which are closed is a function of it, so they need no list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeState {
+    /// The largest event time of a row so far, in microseconds since 1970.
+    pub largest: Option<i64>,
+    /// Windows that end at or before this are closed. It never goes back.
+    pub watermark: Option<i64>,
+    /// Why windows were closed that the rows alone would have left open, if they were, and no row came since.
+    pub closed_by: Option<ClosedBy>,
+}
+
+/// What closed windows that the rows alone would have left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosedBy {
+    /// The partition was quiet for `window.idle`.
+    Idle,
+    /// A person, by `--close`.
+    Hand,
+}
+
+impl TimeState {
+    /// Whether a window that ends at `end` is closed.
+    pub fn is_closed(&self, end: i64) -> bool {
+        self.watermark.is_some_and(|watermark| end <= watermark)
+    }
+
+    /// Moves the watermark on; never back.
+    pub fn advance(&mut self, watermark: i64) {
+        self.watermark = Some(self.watermark.map_or(watermark, |before| before.max(watermark)));
+    }
+}
+
+/// What came for one window between two commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// The window.
+    pub window: WindowId,
+    /// Rows in `data/`.
+    pub rows: u64,
+    /// Of these, how many came after the window had closed.
+    pub reopened: u64,
+    /// Late rows that are not in `data/`.
+    pub late: u64,
+    /// Records that were rejected while this was the partition's newest window.
+    pub rejected: u64,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new(window: WindowId) -> Self {
+        Tally { window, rows: 0, reopened: 0, late: 0, rejected: 0 }
+    }
+
+    /// Adds what came for the same window later.
+    pub fn add(&mut self, later: &Tally) {
+        self.rows += later.rows;
+        self.reopened += later.reopened;
+        self.late += later.late;
+        self.rejected += later.rejected;
+    }
 }

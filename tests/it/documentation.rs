@@ -73,7 +73,7 @@ fn weir(arguments: &[&str], code: i32) -> Finished {
 fn completed(block: &str) -> String {
     let mut whole: Table = read(&root().join("pipelines/air_quality.toml")).parse().unwrap();
     for (key, part) in block.parse::<Table>().unwrap_or_else(|error| panic!("{error} in:\n{block}")) {
-        match (whole.get_mut(&key), part) {
+        match (whole.get_mut(&key).filter(|_| key != "window"), part) {
             (Some(Value::Table(section)), Value::Table(part)) => section.extend(part),
             (_, part) => drop(whole.insert(key, part)),
         }

@@ -11,6 +11,7 @@ use weir::failpoint;
 
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE, chains, to};
+use crate::harness::dataset::files;
 use crate::harness::oracle::{Record, committed};
 use crate::harness::pipeline::Pipeline;
 use crate::harness::produce::{Load, produce, random};
@@ -319,24 +320,40 @@ fn the_broker_goes_and_comes_back() {
     close(&Case { broker: &broker, pipeline, workspace });
 }
 
-#[test]
-fn a_stop_while_the_broker_is_gone() {
+/// Stops weir when its broker is gone. With `roll`, what is read is committed before that, or not at all.
+#[track_caller]
+fn stopped_without_a_broker(name: &str, roll: &str, code: i32) {
     let mut broker = Broker::own();
-    let Case { pipeline, workspace, .. } = restless_case(&broker, "orphaned");
+    let Case { pipeline, workspace, .. } = Case::new(&broker, name, 3).with(|pipeline| pipeline.roll = roll.into());
     produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
+    let ends: i64 = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).sum();
     let dataset = workspace.dataset(&pipeline);
+    let committed = || chains(&dataset).values().map(|chain| to(chain.last().unwrap())).sum::<i64>();
     let run = workspace.spawn(["run", &format!("{}.toml", pipeline.name)]);
-    until("something is committed", PATIENCE, || {
-        chains(&dataset).values().filter(|chain| chain.len() > 1).count() == 3
+    until("everything is read", PATIENCE, || {
+        if code == 0 { committed() == ends } else { files(&dataset.join("staging")).len() == 3 }
     });
     broker.stop();
     run.signal("TERM");
     let asked = Instant::now();
-    let finished = run.wait(Duration::from_secs(60));
+    let finished = run.wait(Duration::from_secs(60)).expect_code(code);
     println!("{:?} {}\n{}\n{}", asked.elapsed(), finished.status, finished.stdout, finished.stderr);
-    finished.expect_code(0);
+    if code != 0 {
+        assert_eq!(committed(), 0, "nothing is committed that Kafka didn't confirm");
+        assert!(finished.stdout.contains("could not commit its last records"), "{}", finished.stdout);
+    }
     broker.start();
     close(&Case { broker: &broker, pipeline, workspace });
+}
+
+#[test]
+fn a_stop_while_the_broker_is_gone() {
+    stopped_without_a_broker("orphaned", r#"age = "200ms""#, 0);
+}
+
+#[test]
+fn a_stop_while_the_broker_is_gone_and_records_wait() {
+    stopped_without_a_broker("unconfirmed", r#"windows = 1000000, age = "1h""#, 3);
 }
 
 #[test]

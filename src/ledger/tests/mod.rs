@@ -23,7 +23,13 @@ const WINDOW: WindowState = WindowState::Count { window: 0, rows: 0 };
 
 fn identity() -> Identity {
     let column = ColumnIdentity { name: "_kafka_offset".into(), kind: "int64".into() };
-    Identity { name: "test".into(), cluster_id: "cluster".into(), columns: vec![column], partition_by: vec![] }
+    Identity {
+        name: "test".into(),
+        cluster_id: "cluster".into(),
+        columns: vec![column],
+        partition_by: vec![],
+        window: "count".into(),
+    }
 }
 
 fn open(folder: &Path) -> Dataset {
@@ -69,7 +75,10 @@ fn entry_to(chain: &Chain, tip: &Tip, to: i64) -> Entry {
         }
     }
     let counts = Counts { row: rows.len() as u64, rejected: rejects.len() as u64, ..Counts::default() };
-    chain.entry(tip, NextEntry { to, leader_epoch: Some(3), counts, window: WINDOW, reason: Reason::Rows, files })
+    chain.entry(
+        tip,
+        NextEntry { to, leader_epoch: Some(3), counts, window: WINDOW, tallies: vec![], reason: Reason::Rows, files },
+    )
 }
 
 fn commit_one(chain: &Chain, entry: Entry) -> Reply {
