@@ -84,6 +84,7 @@ pub(crate) fn pipeline() -> Pipeline {
         columns: air_quality(),
         start: "earliest",
         rows_per_window: 100,
+        window: None,
         partition_by: &["station_id"],
         roll: String::new(),
         source: String::new(),

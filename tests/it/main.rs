@@ -12,6 +12,7 @@ mod harness;
 mod broker;
 mod commands;
 mod documentation;
+mod event_time;
 mod exactly_once;
 mod faults;
 mod hostile;

@@ -51,6 +51,8 @@ pub struct Pipeline {
     pub columns: Vec<Column>,
     pub start: &'static str,
     pub rows_per_window: u64,
+    /// All of `[window]`, where it isn't windows of rows.
+    pub window: Option<String>,
     pub partition_by: &'static [&'static str],
     /// The inside of `roll = { … }`.
     pub roll: String,
@@ -70,6 +72,7 @@ impl Pipeline {
             columns: air_quality(),
             start: "earliest",
             rows_per_window: 100,
+            window: None,
             partition_by: &["station_id"],
             roll: "windows = 100".to_owned(),
             source: String::new(),
@@ -83,7 +86,9 @@ impl Pipeline {
         for column in &self.columns {
             writeln!(columns, "{}", column.toml()).unwrap();
         }
-        let Pipeline { name, brokers, topic, start, rows_per_window, partition_by, roll, source, sink, .. } = self;
+        let Pipeline { name, brokers, topic, start, partition_by, roll, source, sink, .. } = self;
+        let count = || format!("type = \"count\"\nrows = {}", self.rows_per_window);
+        let window = self.window.clone().unwrap_or_else(count);
         format!(
             r#"name = "{name}"
 
@@ -98,8 +103,7 @@ start = "{start}"
 [columns]
 {columns}
 [window]
-type = "count"
-rows = {rows_per_window}
+{window}
 
 [sink]
 type = "parquet"
