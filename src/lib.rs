@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              one lane per assigned partition, lanes spread over arbiter threads
-//!  Kafka ──► Source ──► Validator ──► Windower ──► Sink ──► ledger ──► data/, rejects/
+//!  Kafka ──► Source ──► Validator ──► Windower ──► Sink ──► ledger ──► data/, rejects/, late/
 //!  (read_     poll       bytes →       rows →       batches → staged      │
 //!  committed) thread     columns       windows      files                 │
 //!               ▲        + rules                                          │

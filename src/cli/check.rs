@@ -115,7 +115,7 @@ fn window(pipeline: &Pipeline) -> String {
 
 /// The dataset's folder in full. A working directory that is gone leaves the path as written.
 fn dataset(pipeline: &Pipeline) -> PathBuf {
-    let path = pipeline.sink.path.join(&pipeline.name);
+    let path = pipeline.folder();
     std::path::absolute(&path).unwrap_or(path)
 }
 

@@ -108,7 +108,7 @@ fn pipeline(brokers: &str) -> anyhow::Result<Pipeline> {
 }
 
 fn dataset(pipeline: &Pipeline) -> anyhow::Result<PathBuf> {
-    Ok(std::path::absolute(pipeline.sink.path.join(&pipeline.name))?)
+    Ok(std::path::absolute(pipeline.folder())?)
 }
 
 fn produce(brokers: &str) -> anyhow::Result<()> {

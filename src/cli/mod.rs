@@ -1,7 +1,7 @@
 //! The command line: one file a command. Data goes to stdout, words to stderr.
 //!
-//! Exit codes: 0 done (rejected records are no failure), 1 something was found (differences, a broken pipeline file),
-//! 2 usage, 3 the environment failed.
+//! Exit codes: 0 done (rejected records are no failure), 1 something was found (differences, a broken pipeline file) or a
+//! wait timed out, 2 usage, 3 the environment failed, 130 ended by a second signal.
 
 mod check;
 mod demo;

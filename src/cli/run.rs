@@ -86,7 +86,7 @@ fn load(files: &[PathBuf]) -> Option<Vec<Pipeline>> {
 fn clash(pipelines: &[Pipeline]) -> Option<String> {
     for (at, one) in pipelines.iter().enumerate() {
         for other in &pipelines[..at] {
-            if one.sink.path.join(&one.name) == other.sink.path.join(&other.name) {
+            if one.folder() == other.folder() {
                 return Some(format!("two pipelines named {:?} would write the same dataset; rename one", one.name));
             }
             if one.source.group == other.source.group {

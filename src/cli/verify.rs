@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn folder(args: &Args) -> Result<PathBuf, Broken> {
     match (&args.dataset, &args.file) {
         (Some(dataset), _) => Ok(dataset.clone()),
-        (None, Some(file)) => Pipeline::load(file).map(|pipeline| pipeline.sink.path.join(&pipeline.name)),
+        (None, Some(file)) => Pipeline::load(file).map(|pipeline| pipeline.folder()),
         (None, None) => unreachable!("clap asks for one of them"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use serde_json::json;
 
 use super::show::number;
@@ -147,7 +147,7 @@ fn load(file: &Path) -> Result<(Pipeline, Tumbling), ExitCode> {
 }
 
 fn folder(pipeline: &Pipeline) -> PathBuf {
-    pipeline.sink.path.join(&pipeline.name)
+    pipeline.folder()
 }
 
 /// Microseconds since 1970 of what a person wrote.
@@ -155,7 +155,7 @@ fn instant(text: &str, tumbling: &Tumbling) -> Option<i64> {
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant.as_microsecond());
     }
-    let local = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(|date| date.at(0, 0, 0, 0))).ok()?;
+    let local = text.parse::<DateTime>().ok().filter(|_| !text.contains('['))?;
     Some(tumbling.zone.to_timestamp(local).ok()?.as_microsecond())
 }
 

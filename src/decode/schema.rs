@@ -1,4 +1,4 @@
-//! The schemas of `data/` and `rejects/`: what every file of a dataset has, decided by the definition alone.
+//! The schemas of `data/`, `late/` and `rejects/`: what every file of a dataset has, decided by the definition alone.
 //!
 //! Rows: the definition's columns in its order, then `_extra` where unknown fields are kept, then the record's
 //! coordinates. A column is nullable unless it is required or has a default. Hive keys are in it: the sink takes them out.
@@ -56,12 +56,7 @@ pub fn rejects_schema() -> SchemaRef {
 pub const LATE_BY: &str = "_late_by_us";
 
 /// The schema of late rows: that of the good rows, and [`LATE_BY`].
-pub fn late_schema(pipeline: &Pipeline) -> SchemaRef {
-    late_schema_of(&data_schema(pipeline))
-}
-
-/// The same, by the schema of the good rows.
-pub fn late_schema_of(rows: &SchemaRef) -> SchemaRef {
+pub fn late_schema(rows: &SchemaRef) -> SchemaRef {
     let late_by = Arc::new(Field::new(LATE_BY, DataType::Int64, false));
     let fields: Vec<_> = rows.fields().iter().cloned().chain([late_by]).collect();
     Arc::new(Schema::new(fields))

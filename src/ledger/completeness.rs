@@ -7,7 +7,7 @@
 //! Reading takes no part in the ledger's protocol: a running pipeline commits meanwhile, and what was read is how things
 //! were a moment ago.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -103,9 +103,15 @@ impl Completeness {
             while let Some(entry) = chain.read(newest.as_ref().map_or(0, |entry: &Entry| entry.sequence + 1))? {
                 add(&mut windows, &entry);
                 let state = time_state(&entry.window);
-                if let Some(by) = state.closed_by {
+                if let Some(by) = state.closed_by.filter(|_| state.watermark != watermark) {
                     let early = ClosedEarly { partition: frontier.partition.clone(), by };
-                    closings.push(Closing { early, from: watermark, to: state.watermark });
+                    match closings.last_mut() {
+                        // A partition that is quiet for long closes one window after the other.
+                        Some(Closing { early: last, to, .. }) if *last == early && *to == watermark => {
+                            *to = state.watermark
+                        }
+                        _ => closings.push(Closing { early, from: watermark, to: state.watermark }),
+                    }
                 }
                 watermark = state.watermark;
                 newest = Some(entry);
@@ -145,49 +151,49 @@ impl PartitionFrontier {
 pub fn frontier(dataset: &Dataset) -> Result<Vec<PartitionFrontier>, LedgerError> {
     let mut found = Vec::new();
     for (chain, none_yet) in partitions(dataset)? {
-        let newest = chain.map_or(Ok(None), |chain| chain.newest(None))?;
+        let newest = chain.map_or(Ok(None), |chain| chain.newest_after(None))?;
         found.push(newest.map_or(none_yet, |entry| of_entry(dataset, &entry)));
     }
     Ok(found)
 }
 
-/// The newest states of a dataset's other partitions, for one that is quiet. Looks again are cheap.
+/// The newest states of a dataset's partitions, for those that are quiet. Looking again is cheap.
 #[derive(Debug, Default)]
 pub struct Others {
-    seen: HashMap<String, (u64, TimeState)>,
+    seen: BTreeMap<(String, i32), (Option<u64>, TimeState)>,
 }
 
 impl Others {
-    /// Up to where a quiet partition may close its windows, because the others have: up to the least of those that aren't
-    /// quiet themselves, or, where all are, up to the farthest. None where one of the others has no watermark yet.
+    /// Looks at these chains.
     ///
     /// # Errors
     /// When an entry can't be read.
-    pub fn closed_to(&mut self, own: &Chain, all: &[Chain]) -> Result<Option<i64>, LedgerError> {
-        let mut states = Vec::new();
-        for chain in all.iter().filter(|chain| chain.to_string() != own.to_string()) {
-            states.push(self.newest(chain)?);
+    pub fn look(&mut self, chains: &[Chain]) -> Result<(), LedgerError> {
+        for chain in chains {
+            let seen = self.seen.entry(chain.partition()).or_default();
+            if let Some(entry) = chain.newest_after(seen.0)? {
+                *seen = (Some(entry.sequence), time_state(&entry.window));
+            }
         }
-        Ok(closed_to(&states))
+        Ok(())
     }
 
-    fn newest(&mut self, chain: &Chain) -> Result<TimeState, LedgerError> {
-        let known = self.seen.get(&chain.to_string()).copied();
-        let Some(entry) = chain.newest(known.map(|(sequence, _)| sequence))? else {
-            return Ok(TimeState::default());
-        };
-        let state = time_state(&entry.window);
-        self.seen.insert(chain.to_string(), (entry.sequence, state));
-        Ok(state)
+    /// Up to where a quiet partition may close its windows, because the others have: up to the least of those that aren't
+    /// quiet themselves, or, where all are, up to the farthest. None where one that isn't quiet has no watermark yet, or where
+    /// none has one.
+    pub fn closed_to(&self, own: &Chain) -> Option<i64> {
+        let own = own.partition();
+        let others = self.seen.iter().filter(|(partition, _)| **partition != own).map(|(_, (_, state))| *state);
+        closed_to(&others.collect::<Vec<_>>())
     }
 }
 
 fn closed_to(others: &[TimeState]) -> Option<i64> {
     let live: Vec<_> = others.iter().filter(|state| state.closed_by.is_none()).map(|state| state.watermark).collect();
-    match live.is_empty() {
-        true => others.iter().filter_map(|state| state.watermark).max(),
-        false => live.into_iter().min().flatten(),
+    if live.is_empty() {
+        return others.iter().filter_map(|state| state.watermark).max();
     }
+    live.into_iter().min().flatten()
 }
 
 /// Every partition that the dataset knows, its chain where it has one, and what is known of it without an entry.
@@ -197,7 +203,10 @@ fn partitions(dataset: &Dataset) -> Result<Vec<(Option<Chain>, PartitionFrontier
         found.extend((0..topic.partitions_at_start).map(|partition| ((topic.topic.clone(), partition), None)));
     }
     for chain in dataset.chains()?.0 {
-        found.insert(chain.partition(), Some(chain));
+        // A topic made again, before anything was read of the first one, leaves folders without entries.
+        if chain.exists()? {
+            found.insert(chain.partition(), Some(chain));
+        }
     }
     let none_yet = |(topic, partition): (String, i32)| PartitionFrontier {
         partition: format!("{topic}:{partition}"),

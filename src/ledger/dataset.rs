@@ -119,7 +119,7 @@ impl Dataset {
     /// Opens a dataset to write to it, and makes it if it isn't there.
     ///
     /// # Errors
-    /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns or other hive keys.
+    /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns, hive keys or windows.
     pub fn open(folder: &Path, identity: &Identity, definition: Definition) -> Result<Dataset, LedgerError> {
         let disk = Disk::new(absolute(folder)?);
         disk.make_root()?;
@@ -207,12 +207,17 @@ impl Dataset {
     pub(super) fn topics(&self) -> Result<Vec<Topic>, LedgerError> {
         let mut topics = Vec::new();
         for topic in self.folders("ledger")? {
+            let mut found: Vec<(bool, Topic)> = Vec::new();
             for id in self.folders(&format!("ledger/{topic}"))? {
-                match read_json(&self.disk().path(&format!("ledger/{topic}/{id}/topic.json"))) {
+                let folder = self.disk().path(&format!("ledger/{topic}/{id}"));
+                match read_json(&folder.join("topic.json")) {
                     Err(error) if error.is_not_found() => {}
-                    read => topics.push(read?),
+                    read => found.push((has_chain(&folder)?, read?)),
                 }
             }
+            // One that was made again before anything was read of it is of no account any more.
+            let read = found.iter().any(|(has_chain, _)| *has_chain);
+            topics.extend(found.into_iter().filter(|(has_chain, _)| *has_chain || !read).map(|(_, topic)| topic));
         }
         Ok(topics)
     }

@@ -27,16 +27,21 @@ impl Chain {
         Ok(Some(Tip::of(&last)))
     }
 
-    /// The newest entry for a reader, none if there is none: nothing is made durable, published or swept, and nothing may
-    /// be done with it but telling. `known` is the number of one that is there.
-    pub(super) fn newest(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
+    /// Whether it has an entry.
+    pub(super) fn exists(&self) -> Result<bool, LedgerError> {
+        Ok(disk::list(&self.folder())?.iter().any(|name| names::entry_sequence(name).is_some()))
+    }
+
+    /// The newest entry for a reader, none if there is none after `known`, the number of one that is there: nothing is made
+    /// durable, published or swept, and nothing may be done with it but telling.
+    pub(super) fn newest_after(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
         let Some(mut last) = known.map_or_else(|| self.last_sequence(), |known| Ok(Some(known)))? else {
             return Ok(None);
         };
         while self.entry_path(last + 1).exists() {
             last += 1;
         }
-        self.read(last)
+        if known == Some(last) { Ok(None) } else { self.read(last) }
     }
 
     /// The newest entry. Names only are read of the others; `weir verify` reads them all.

@@ -1,7 +1,9 @@
-//! Every message of a pipeline, in the order in which data flows. A message is a batch, never a record.
+//! The messages of a lane, in the order in which data flows. A message is a batch, never a record. (How a lane ends is said
+//! in `lane.rs`, how a source does in `source/actor.rs`.)
 //!
 //! ```text
 //! Source ── RawBatch ──► Validator ── CheckedBatch ──► Windower ── WindowedBatch ──► Sink ── Committed ──► Source
+//!        ── Idle, Drain ──►         ── the same way, in their place among the batches ──►
 //! ```
 //!
 //! Each batch carries the range of positions it stands for, also when no record in it is left. A receiver asserts that
@@ -194,7 +196,7 @@ pub struct WindowedPart {
     pub counts: Counts,
     /// For windows of time, what came for each.
     pub tallies: Vec<Tally>,
-    /// How many windows with rows end with this part.
+    /// How many windows end with this part; of windows of time, of those that got rows in this lane.
     pub closes: u64,
     /// Whether files may end with this part without dividing a window that could be whole.
     pub ends: bool,
@@ -213,11 +215,11 @@ pub struct WindowRows {
     pub rows: RecordBatch,
 }
 
-/// Down the lane: the partition has nothing more to read for now, so windows of time close and the lane commits.
+/// Down the lane: the partition has nothing more to read for now, so its windows of time close; if any does, the lane commits.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), LaneError>")]
 pub struct Idle {
-    /// Close all windows that end at or before this, besides those that have rows; microseconds since 1970.
+    /// Beside the windows that have rows, close all that end at or before this; microseconds since 1970.
     pub to: Option<i64>,
 }
 

@@ -106,15 +106,12 @@ impl Run {
     }
 
     /// Up to where a quiet partition may close its windows because the others have; a window's bound, in microseconds since
-    /// 1970. Blocking.
-    ///
-    /// # Errors
-    /// When the ledger can't be read.
-    pub fn closed_by_others(&self, partition: &Partition, others: &mut Others) -> Result<Option<i64>, LedgerError> {
-        let Window::Tumbling(window) = &self.pipeline.window else { return Ok(None) };
-        let to = others.closed_to(&self.chain(partition), &self.chains())?;
+    /// 1970.
+    pub fn closed_by_others(&self, partition: &Partition, others: &Others) -> Option<i64> {
+        let Window::Tumbling(window) = &self.pipeline.window else { return None };
+        let to = others.closed_to(&self.chain(partition));
         // Only whole windows: the others' watermarks move with every row.
-        Ok(to.map(|to| window.calendar().window(to).0))
+        to.map(|to| window.calendar().window(to).0)
     }
 
     /// Closes every window of time that has a row, in all partitions; gives how many partitions it closed some in. Blocking.
@@ -156,7 +153,7 @@ impl Run {
     }
 
     /// The chains of all partitions.
-    fn chains(&self) -> Vec<Chain> {
+    pub fn chains(&self) -> Vec<Chain> {
         let of = |(name, topic): (&String, &Topic)| {
             (0..topic.partitions).map(|partition| self.dataset.chain(name, &topic.id, partition)).collect::<Vec<_>>()
         };
@@ -269,6 +266,8 @@ async fn shares(run: &Arc<Run>, broker: &Broker, sources: usize) -> Result<Vec<S
     let bounds = bounds.await.expect("asking returns its errors; it panics only on a bug")?;
     let mut shares = vec![BTreeMap::new(); sources];
     for (at, (partition, bounds)) in bounds.into_iter().enumerate() {
+        // Counted from here on, so that a run that is stopped before a lane starts isn't taken for one that is done.
+        run.progress.starts(&partition, bounds.start, Some(bounds.end));
         shares[at % sources].insert(partition, bounds);
     }
     Ok(shares.into_iter().map(Some).collect())
@@ -302,7 +301,7 @@ fn open(
         },
     };
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
-    let folder = pipeline.sink.path.join(&pipeline.name);
+    let folder = pipeline.folder();
     let dataset = Dataset::open(&folder, &identity, definition)?;
     let mut topics = HashMap::new();
     for (topic, id, partitions) in described {

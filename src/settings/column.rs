@@ -9,6 +9,7 @@ use super::section::{Section, array, choice, filled_text, flag, integer, refuse,
 use super::time;
 use super::tree::{Entry, Node};
 use super::value::{order, value};
+use crate::decode::schema::{EXTRA, LATE_BY};
 
 /// A hive key's name and value are one folder's name, which filesystems limit to 255 bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -29,7 +30,7 @@ fn check_name(entry: &Entry, before: &[Entry], mistakes: &Mistakes) {
     let name = &entry.key;
     let refuse = |message: String, help: &str| mistakes.add(Mistake::new(&entry.key_span, message).help(help));
     let folded = name.to_lowercase();
-    if folded.starts_with("_kafka_") || folded == "_extra" {
+    if folded.starts_with("_kafka_") || [EXTRA, LATE_BY].contains(&folded.as_str()) {
         refuse(format!("`{name}` is a name that weir gives"), "choose another name; `from` may still be this one");
     } else if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
         refuse(

@@ -70,7 +70,10 @@ fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
         .and_then(|node| columns(node, mistakes));
     let validate = section.node("validate").and_then(|node| validate(node, mistakes));
     let window = section
-        .must("window", "a section [window] with type = \"count\" and rows = 100")
+        .must(
+            "window",
+            "a section [window] with type = \"count\" and rows = 100, or type = \"tumbling\", size and time",
+        )
         .and_then(|node| window(node, columns.as_deref(), mistakes));
     let sink = section
         .must("sink", "a section [sink] with type = \"parquet\"")

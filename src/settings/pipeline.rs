@@ -4,6 +4,7 @@
 //! into it, with the position of each mistake and advice, is `parse.rs`'s work; [`Pipeline::load`] starts there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::civil::{DateTime, datetime};
@@ -32,6 +33,13 @@ pub struct Pipeline {
     pub hash: String,
     /// The definition as written, before variables are filled in: what `ledger/pipelines/` keeps.
     pub text: String,
+}
+
+impl Pipeline {
+    /// The dataset's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.sink.path.join(&self.name)
+    }
 }
 
 /// `[source]`: a Kafka consumer.
@@ -312,10 +320,10 @@ pub enum Late {
 #[derive(Debug, Clone)]
 pub struct Sink {
     /// The folder that holds the dataset's folder; relative to where weir is started.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// Columns that become `key=value` folders instead of columns of the files.
     pub partition_by: Vec<String>,
-    /// Hive keys with an open file at the same time, per lane.
+    /// Files that a lane encodes at the same time; those with few rows wait in memory and don't count.
     pub max_keys: usize,
     /// Codec of the column chunks.
     pub compression: parquet::basic::Compression,

@@ -63,8 +63,8 @@ fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
 fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>, mistakes: &Mistakes) -> Vec<String> {
     let mut keys = BTreeSet::new();
     let items = array(node, mistakes).unwrap_or_default();
-    let names: Vec<&str> = items.iter().filter_map(|item| text(item, mistakes)).collect();
-    for (item, name) in items.iter().zip(&names) {
+    let names: Vec<_> = items.iter().filter_map(|item| Some((item, text(item, mistakes)?))).collect();
+    for (item, name) in &names {
         if !keys.insert(*name) {
             refuse::<()>(item, format!("`{name}` is listed twice"), "list each column once", mistakes);
         }
@@ -86,12 +86,12 @@ fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>
         let help = "leave out one of them: its values must stand in the files";
         refuse::<()>(node, "a file would have no column left", help, mistakes);
     }
-    names.into_iter().map(str::to_owned).collect()
+    names.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
 /// `window` is the folder of a window of time, so no column can have that name beside it.
 fn check_window_key(item: &Node, columns: &[Column], mistakes: &Mistakes) {
-    if columns.iter().any(|column| column.name == WINDOW) {
+    if columns.iter().any(|column| column.name.eq_ignore_ascii_case(WINDOW)) {
         let help = "rename the column, and let `from` name the record's field: begin = { from = \"window\", … }";
         refuse::<()>(item, "`window` is the window's own key and a column too", help, mistakes);
     }

@@ -1,5 +1,7 @@
 //! Pipeline files as people write them, right and wrong.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::pipeline::*;
@@ -361,6 +363,7 @@ fn column_names() {
     assert_eq!(messages("_kafka_x = { type = \"bool\" }"), ["`_kafka_x` is a name that weir gives"]);
     assert_eq!(messages("_Kafka_x = { type = \"bool\" }"), ["`_Kafka_x` is a name that weir gives"]);
     assert_eq!(messages("_extra = { type = \"bool\" }"), ["`_extra` is a name that weir gives"]);
+    assert_eq!(messages("_late_by_us = { type = \"bool\" }"), ["`_late_by_us` is a name that weir gives"]);
     assert_eq!(messages("\"\" = { type = \"bool\" }"), ["this can't be a column's name"]);
     let columns = file().columns("z = { type = \"bool\" }\na = { type = \"bool\" }").good().columns;
     assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["id", "z", "a"]);
@@ -411,6 +414,82 @@ compression = "zstd(99)"
 roll = { bytes = "128", age = "1 year", window = 3 }
 "#;
     insta::assert_snapshot!(report(text));
+}
+
+/// The mistakes of a pipeline whose `[window]` has these lines, beside a text column `id` and a timestamp column `at`.
+#[track_caller]
+fn refused_window(lines: &str, message: &str) {
+    let file = File { window: lines.replace(';', "\n"), ..file().columns("at = { type = \"timestamp\" }\n") };
+    assert_eq!(file.messages(), [message], "{lines}");
+}
+
+#[test]
+fn windows_of_time() {
+    let window = |lines: &str| {
+        let file = File { window: lines.replace(';', "\n"), ..file().columns("at = { type = \"timestamp\" }\n") };
+        let Window::Tumbling(tumbling) = file.good().window else { panic!("it is a window of time") };
+        tumbling
+    };
+    let least = window(r#"type = "tumbling"; size = "1h"; time = "at""#);
+    assert_eq!((least.size, least.out_of_order, least.idle, least.late), (3_600_000_000, 0, None, Late::Side));
+    assert_eq!((least.time.column(), least.max_ahead), ("at", 3_600_000_000));
+    let all = r#"type = "tumbling"; size = "7d"; time = "_kafka_timestamp"; time_zone = "Europe/Rome"; origin = 1970-01-05;
+        out_of_order = "2m"; idle = "5s"; late = "drop""#;
+    let all = window(all);
+    assert_eq!(all.to_string(), "7d of _kafka_timestamp, Europe/Rome, from 1970-01-05T00:00:00");
+    assert_eq!((all.out_of_order, all.idle, all.late), (120_000_000, Some(Duration::from_secs(5)), Late::Drop));
+    assert_eq!(
+        window(r#"type = "tumbling"; size = "1d"; time = "at"; origin = "1970-01-01T06:00:00""#).origin.hour(),
+        6
+    );
+}
+
+#[test]
+fn mistakes_in_windows_of_time() {
+    let good = r#"type = "tumbling"; size = "1h"; time = "at""#;
+    let and = |more: &str, message: &str| refused_window(&format!("{good}; {more}"), message);
+    refused_window(r#"type = "tumbling"; time = "at""#, "[window] lacks `size`");
+    refused_window(r#"type = "tumbling"; size = "1h""#, "[window] lacks `time`");
+    refused_window(r#"size = "1h"; time = "at""#, "[window] lacks `type`");
+    refused_window("rows = 100", "[window] lacks `type`");
+    refused_window(r#"type = "tumbling"; size = 3600; time = "at""#, "this must be a number with its unit, not 3600");
+    refused_window(r#"type = "tumbling"; size = "0s"; time = "at""#, "this must be from 1ms to 366d, not \"0s\"");
+    refused_window(r#"type = "tumbling"; size = "367d"; time = "at""#, "this must be from 1ms to 366d, not \"367d\"");
+    refused_window(r#"type = "count"; rows = 1; size = "1h""#, "[window] has no key `size`");
+    refused_window(
+        r#"type = "tumbling"; size = "1h"; time = "id""#,
+        "`id` is no timestamp, so it can't be the event time",
+    );
+    refused_window(r#"type = "tumbling"; size = "1h"; time = "att""#, "there is no column `att`");
+    refused_window(r#"type = "hourly"; size = "1h""#, "this must be \"count\" or \"tumbling\", not \"hourly\"");
+    and("rows = 5", "[window] has no key `rows`");
+    and("late = \"aside\"", "this must be \"accept\", \"side\" or \"drop\", not \"aside\"");
+    and("time_zone = \"Mars/Olympus\"", "there is no time zone \"Mars/Olympus\"");
+    let no_origin = "this must be a date, or a date and time without a zone";
+    for origin in [
+        "\"1970-01-05T00:00:00Z\"",
+        "\"1970-01-05T00:00:00+01:00\"",
+        "\"1970-01-05T00:00:00[Europe/Rome]\"",
+        "\"Monday\"",
+    ] {
+        and(&format!("origin = {origin}"), &format!("{no_origin}, not {origin}"));
+    }
+    and("origin = 06:00:00", &format!("{no_origin}, not the date or time 06:00:00"));
+    let kafka = r#"type = "tumbling"; size = "1h"; time = "_kafka_timestamp"; max_ahead = "1h""#;
+    refused_window(kafka, "`max_ahead` compares the event time with Kafka's timestamp, which is the event time here");
+}
+
+#[test]
+fn folders_of_windows() {
+    let tumbling = || File {
+        window: "type = \"tumbling\"\nsize = \"1h\"\ntime = \"at\"".into(),
+        ..file().columns("at = { type = \"timestamp\" }\n")
+    };
+    let keys = "partition_by = [\"window\"]\n";
+    assert_eq!(tumbling().sink(keys).good().sink.partition_by, ["window"]);
+    assert_eq!(file().sink(keys).messages(), ["there is no column `window`"]);
+    let column = "Window = { type = \"string\", required = true }\n";
+    assert_eq!(tumbling().columns(column).sink(keys).messages(), ["`window` is the window's own key and a column too"]);
 }
 
 #[test]

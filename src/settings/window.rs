@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::keys;
 use super::mistake::Mistakes;
 use super::pipeline::{Column, ColumnType, EventTime, Late, Tumbling, Window, Zone, defaults};
 use super::section::{Section, amount, choice, closest, integer, refuse, text, wrong};
@@ -18,7 +19,9 @@ const OUT_OF_ORDER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_s
 const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(366 * 86_400);
 const MAX_AHEAD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(100 * 366 * 86_400);
 
-const TYPES: &[(&str, &str)] = &[("count", "window.count"), ("tumbling", "window.tumbling")];
+const COUNT: &str = "window.count";
+const TUMBLING: &str = "window.tumbling";
+const TYPES: &[(&str, &str)] = &[("count", COUNT), ("tumbling", TUMBLING)];
 const LATE: &[(&str, Late)] = &[("accept", Late::Accept), ("side", Late::Side), ("drop", Late::Drop)];
 
 /// Reads the section; `columns` are the file's, as far as they could be read.
@@ -35,14 +38,18 @@ pub(super) fn window(node: &Node, columns: Option<&[Column]>, mistakes: &Mistake
         let message = format!("windows of type {:?} are not there yet", word.text);
         return refuse(kind, message, "weir has \"count\" (so many rows) and \"tumbling\" (event time)", mistakes);
     }
-    let path = match kind {
-        Some(kind) => choice(kind, TYPES, mistakes)?,
-        None => "window.count",
+    let path = match (kind, &node.toml) {
+        (Some(kind), _) => choice(kind, TYPES, mistakes)?,
+        // Without a type the keys tell which one was meant.
+        (None, Toml::Table(entries)) if entries.iter().any(|entry| keys::of(TUMBLING).contains(&&*entry.key)) => {
+            TUMBLING
+        }
+        _ => COUNT,
     };
     let section = Section::open(path, node, mistakes)?;
     section.must("type", "type = \"count\" or \"tumbling\"")?;
     match path {
-        "window.tumbling" => tumbling(&section, columns).map(Window::Tumbling),
+        TUMBLING => tumbling(&section, columns).map(Window::Tumbling),
         _ => {
             let rows = section.must("rows", "rows = 100").and_then(|node| integer(node, 1..=1_000_000_000, mistakes));
             Some(Window::Count { rows: rows? })
@@ -55,7 +62,7 @@ fn tumbling(section: &Section<'_>, columns: Option<&[Column]>) -> Option<Tumblin
     let span = |node, range| amount(node, duration, range, show_duration, units::DURATION, mistakes);
     let size = section.must("size", "size = \"1h\" or \"1d\"").and_then(|node| span(node, SIZE));
     let time = section
-        .must("time", "time = a timestamp column, or \"_kafka_timestamp\" for the time of arrival")
+        .must("time", "time = \"measured_at\", a timestamp column, or \"_kafka_timestamp\" for Kafka's own")
         .and_then(|node| event_time(node, columns, mistakes));
     let zone = section.node("time_zone").map(|node| zone(node, mistakes));
     let origin = section.node("origin").map(|node| origin(node, mistakes));
@@ -63,10 +70,16 @@ fn tumbling(section: &Section<'_>, columns: Option<&[Column]>) -> Option<Tumblin
     let idle = section.node("idle").map(|node| span(node, IDLE));
     let late = section.node("late").map(|node| choice(node, LATE, mistakes));
     let max_ahead = section.node("max_ahead").map(|node| span(node, MAX_AHEAD));
+    if let (Some(EventTime::Kafka), Some(node)) = (&time, section.node("max_ahead")) {
+        let message = "`max_ahead` compares the event time with Kafka's timestamp, which is the event time here";
+        refuse::<()>(node, message, "leave it out", mistakes);
+    }
     let zone = match zone {
         None => defaults::window_zone(),
         Some(Some(Zone::Named(zone))) => zone,
-        Some(Some(Zone::Fixed(seconds))) => TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).ok()?),
+        Some(Some(Zone::Fixed(seconds))) => {
+            TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).expect("it was read from such an offset"))
+        }
         Some(None) => return None,
     };
     Some(Tumbling {
@@ -117,10 +130,10 @@ fn origin(node: &Node, mistakes: &Mistakes) -> Option<DateTime> {
         Toml::Datetime(text) => text,
         _ => "",
     };
-    let has_offset = text.parse::<jiff::Timestamp>().is_ok();
-    let read = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(|date| date.at(0, 0, 0, 0)));
-    match read {
-        Ok(origin) if !has_offset => Some(origin),
+    // An offset or a zone in it would be passed over without a word.
+    let has_zone = text.parse::<jiff::Timestamp>().is_ok() || text.contains('[');
+    match text.parse::<DateTime>() {
+        Ok(origin) if !has_zone => Some(origin),
         _ => {
             let help = "write \"1970-01-05\" (a Monday) or \"1970-01-01T06:00:00\"; time_zone says where";
             wrong(node, "this must be a date, or a date and time without a zone", help, mistakes)

@@ -1,6 +1,6 @@
-//! Rows to files: routed by hive key, encoded as Parquet, ended where a commit can cut.
+//! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! Everything here is pure or blocking: no actor, no clock, no ledger. Files are written and closed in `staging/` but not
+//! `layout.rs`, `roll.rs` and `writer.rs` decide and encode; `work.rs` adds the clock and the ledger, `actor.rs` the lane. Files are written and closed in `staging/` but not
 //! fsynced; making them durable and part of the dataset is the ledger's.
 
 mod actor;

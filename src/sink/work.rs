@@ -16,6 +16,12 @@ use crate::settings::Pipeline;
 /// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
 pub type ConfirmTopic = Box<dyn Fn(Instant) -> Result<(), LaneError> + Send>;
 
+/// Windows of time that one entry may speak of: it is read as a whole.
+const TALLIES_MAX: usize = 100_000;
+
+/// What a window of time keeps in memory until it is committed, about.
+const TALLY_BYTES: usize = 128;
+
 /// A lane's open files, what they hold, and the chain that they will be part of.
 pub struct Work {
     partition: Partition,
@@ -102,6 +108,9 @@ impl Work {
 
     /// Why to commit now, if there is a reason.
     pub fn due(&self) -> Option<Reason> {
+        if self.pending.tallies.len() >= TALLIES_MAX {
+            return Some(Reason::Memory);
+        }
         self.roller.due(self.writer.is_full(), self.pending.age(Instant::now()))
     }
 
@@ -152,7 +161,7 @@ impl Work {
 
     /// Takes what the open files hold from the budget.
     fn measure(&mut self) {
-        let bytes = self.writer.memory();
+        let bytes = self.writer.memory() + self.pending.tallies.len() * TALLY_BYTES;
         self.credit.resize(bytes);
         self.held.set(bytes);
     }

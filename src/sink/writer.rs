@@ -13,7 +13,7 @@ use arrow::compute::{concat_batches, max, min, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
-use crate::decode::schema::late_schema_of;
+use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side, StagedName};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
@@ -76,7 +76,7 @@ impl LaneWriter {
         names: Names,
     ) -> Result<Self, SinkError> {
         let layout = Layout::new(rows, &pipeline.sink.partition_by)?;
-        let late_layout = Layout::new(&late_schema_of(rows), &pipeline.sink.partition_by)?;
+        let late_layout = Layout::new(&late_schema(rows), &pipeline.sink.partition_by)?;
         let (calendar, time) = match &pipeline.window {
             Window::Count { .. } => (None, None),
             Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
@@ -169,7 +169,8 @@ impl LaneWriter {
     /// After a write: encodes the rows of a file that is made, or has enough of them to be; the others wait on their own,
     /// because a slice keeps its whole batch in memory.
     fn settle(&mut self, key: Key) -> Result<(), SinkError> {
-        let open = self.open.get_mut(&key).expect("rows were just added to it");
+        // Making an earlier one of this write's files may have ended this one.
+        let Some(open) = self.open.get_mut(&key) else { return Ok(()) };
         let before = open.waiting_bytes;
         open.keep()?;
         let now = open.waiting_bytes;
@@ -515,6 +516,21 @@ mod tests {
                 ("data/k=b", windows, 20_000)
             ]
         );
+    }
+
+    #[test]
+    fn a_file_that_another_ends_in_the_same_write() {
+        let root = tempfile::tempdir().unwrap();
+        let mut pipeline = pipeline(&["k"]);
+        pipeline.sink.max_keys = 1;
+        let mut writer = writer(root.path(), &pipeline);
+        let mut windower = windower(1_000_000);
+        writer.write(&parts(&mut windower, 0, &vec![Some("b"); 40_000], 0)).unwrap();
+        let keys: Vec<_> = (0..20_001).map(|row| if row < 20_000 { Some("a") } else { Some("b") }).collect();
+        writer.write(&parts(&mut windower, 40_000, &keys, 0)).unwrap();
+        let files = writer.finish().unwrap();
+        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 60_001);
+        assert_eq!(writer.memory(), 0);
     }
 
     #[test]

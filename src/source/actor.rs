@@ -1,8 +1,8 @@
 //! The first stage: owns the poll thread, makes a lane for each partition it is given, and keeps the lanes alive.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -11,13 +11,14 @@ use actix::{
 };
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
 use super::confirm::{Confirm, same_topic};
 use super::poll_thread::{Command, Event, PollThread, StartAt};
+use super::quiet::{self, Handed, quiet};
 use super::start::{StartError, check_partition, read_ledger, transient};
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, answer};
@@ -32,9 +33,6 @@ const TELL_KAFKA: Duration = Duration::from_secs(1);
 const ANSWER_GROUP_WITHIN: Duration = Duration::from_secs(5);
 /// How long the consumer may take to leave its group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// How often lanes that were handed nothing are looked for, at the least and at the most.
-const LOOK_FOR_QUIET_MIN: Duration = Duration::from_millis(50);
-const LOOK_FOR_QUIET_MAX: Duration = Duration::from_secs(5);
 /// How often it is made sure that a topic wasn't deleted and made again: the client reads on in the new one.
 const CHECK_TOPICS: Duration = Duration::from_secs(5);
 
@@ -45,8 +43,8 @@ pub struct Source {
     broker: Option<Broker>,
     /// What its lanes ask before they commit.
     confirm: Arc<Confirm>,
-    /// What quiet lanes know of other partitions' windows.
-    others: Arc<Mutex<Others>>,
+    /// What quiet lanes know of other partitions' windows; none while they are looked for.
+    others: Option<Others>,
     number: usize,
     /// For a run until the end: what this source reads, and up to where. None: what the group assigns, without end.
     until: Option<BTreeMap<Partition, Bounds>>,
@@ -56,6 +54,9 @@ pub struct Source {
     /// Positions that Kafka hasn't been told yet.
     untold: HashMap<Partition, i64>,
     checking: bool,
+    /// What came while that was under way.
+    suspected: Option<(KafkaError, Option<String>)>,
+    checking_topics: bool,
     stopping: bool,
     finished: Option<oneshot::Sender<Finished>>,
     failure: Option<String>,
@@ -150,7 +151,7 @@ impl Source {
             run: run.clone(),
             confirm: Arc::new(Confirm::new(&broker)),
             broker: Some(broker),
-            others: Arc::default(),
+            others: Some(Others::default()),
             number,
             until,
             commands,
@@ -158,6 +159,8 @@ impl Source {
             generations: 0,
             untold: HashMap::new(),
             checking: false,
+            suspected: None,
+            checking_topics: false,
             stopping: false,
             finished: Some(finished),
             failure: None,
@@ -315,6 +318,7 @@ impl Source {
         let mut draining = Vec::new();
         for partition in partitions {
             if let Some(slot) = self.lanes.get_mut(partition)
+                && matches!(slot.state, State::Running(_))
                 && let State::Running(lane) = std::mem::replace(&mut slot.state, State::Draining)
             {
                 let reply = lane.validator.send(Drain { reason: Reason::Drain });
@@ -414,41 +418,68 @@ impl Source {
     }
 
     /// Lanes that were handed no record for `idle`, and for which Kafka has none, close their windows.
-    ///
-    /// Kafka is asked because a lane without records may as well be one whose broker is gone, or that is paused.
     fn look_for_quiet(&mut self, idle: Duration, ctx: &mut Context<Self>) {
-        let (mut quiet, now) = (Vec::new(), Instant::now());
+        let Some(others) = self.others.take_if(|_| !self.stopping) else {
+            return; // It is with the look before this one.
+        };
+        let (mut lanes, now) = (Vec::new(), Instant::now());
         for (partition, slot) in &mut self.lanes {
             if matches!(slot.state, State::Running(_)) && now - slot.quiet_since >= idle {
                 slot.quiet_since = now;
-                quiet.push((partition.clone(), slot.generation, slot.position));
+                lanes.push(Handed {
+                    partition: partition.clone(),
+                    generation: slot.generation,
+                    position: slot.position,
+                });
             }
         }
-        if quiet.is_empty() || self.stopping {
+        if lanes.is_empty() {
+            self.others = Some(others);
             return;
         }
-        let (run, broker, others) = (self.run.clone(), self.broker(), self.others.clone());
-        let asked = tokio::task::spawn_blocking(move || quiet_lanes(&run, &broker, &others, quiet));
+        let (run, broker) = (self.run.clone(), self.broker());
+        let asked = tokio::task::spawn_blocking(move || quiet(&run, &broker, others, lanes));
         ctx.spawn(asked.into_actor(self).map(|found, source, _| {
-            let found = match found {
-                Ok(Ok(found)) => found,
-                Ok(Err(error)) => return tracing::debug!(%error, "looking for quiet partitions"),
-                Err(_) => return,
-            };
-            for (partition, generation, position, to) in found {
-                if let Some(slot) = source.lanes.get(&partition)
-                    && let State::Running(lane) = &slot.state
-                    && (slot.generation, slot.position) == (generation, position)
+            let (found, others) = found.unwrap_or_else(|panic| {
+                tracing::error!(%panic, "looking for quiet partitions panicked; this is a bug in weir");
+                Default::default()
+            });
+            source.others = Some(others);
+            for (lane, to) in found {
+                if let Some(slot) = source.lanes.get(&lane.partition)
+                    && let State::Running(running) = &slot.state
+                    && (slot.generation, slot.position) == (lane.generation, lane.position)
                 {
-                    lane.validator.do_send(Idle { to });
+                    running.validator.do_send(Idle { to });
                 }
             }
         }));
     }
 
+    /// Nothing came of a partition since the client couldn't read a batch: it fails, unless it is at its end.
+    fn stalled(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
+        let Some(slot) = self.lanes.get(&partition).filter(|slot| slot.generation == generation) else { return };
+        let handed = Handed { partition, generation, position: slot.position };
+        let broker = self.broker();
+        let asked =
+            tokio::task::spawn_blocking(move || (quiet::at_end(&broker, vec![handed.clone()]).is_empty(), handed));
+        ctx.spawn(asked.into_actor(self).map(move |answer, source, ctx| {
+            let Ok((true, handed)) = answer else { return };
+            let slot = source.lanes.get(&handed.partition);
+            let unmoved = |slot: &Slot| {
+                matches!(slot.state, State::Running(_))
+                    && (slot.generation, slot.position) == (handed.generation, handed.position)
+            };
+            if slot.is_some_and(unmoved) {
+                source.failed(&handed.partition, &reason, ctx);
+            }
+        }));
+    }
+
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
-    fn suspect(&mut self, error: &rdkafka::error::KafkaError, ctx: &mut Context<Self>) {
+    fn suspect(&mut self, error: KafkaError, damage: Option<String>, ctx: &mut Context<Self>) {
         if std::mem::replace(&mut self.checking, true) {
+            self.suspected = Some((error, damage)); // It may be of another partition.
             return;
         }
         tracing::warn!(%error, "Kafka refuses a position or a topic, checking all of them");
@@ -468,7 +499,7 @@ impl Source {
             let check = |(partition, generation): (Partition, u64)| {
                 let position = positions.get(&partition).map_or(0, |(to, _)| *to);
                 let verdict = check_partition(&run, &broker, &partition, position);
-                (partition, generation, verdict)
+                (partition, generation, verdict.map(|bounds| bounds.end))
             };
             running.into_iter().map(check).collect::<Vec<_>>()
         });
@@ -480,19 +511,30 @@ impl Source {
                 match verdict {
                     Err(error) if !transient(&error) => source.park(&partition, &error.to_string()),
                     Err(error) => source.failed(&partition, &error.to_string(), ctx),
-                    // The client has stopped reading the partition, and doesn't say which one it is.
-                    Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
-                    Ok(()) => {}
+                    // The client has stopped reading the partition, and doesn't say which one it is. All begin anew; one that is
+                    // at its end is hardly the one.
+                    Ok(end) if lost_its_place && source.lanes[&partition].position >= end => {
+                        source.start(vec![partition], false, ctx);
+                    }
+                    Ok(_) if lost_its_place => {
+                        source.failed(&partition, damage.as_deref().unwrap_or("the client lost its place"), ctx);
+                    }
+                    Ok(_) => {}
                 }
             }
             // Not at once again: the client repeats its error for each partition and each attempt.
-            ctx.run_later(Duration::from_secs(1), |source, _| source.checking = false);
+            ctx.run_later(Duration::from_secs(1), |source, ctx| {
+                source.checking = false;
+                if let Some((error, damage)) = source.suspected.take() {
+                    source.suspect(error, damage, ctx);
+                }
+            });
         }));
     }
 
     /// Parks the lanes of a topic that is another one now.
     fn check_topics(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping {
+        if self.stopping || std::mem::replace(&mut self.checking_topics, true) {
             return;
         }
         let mut topics: Vec<Partition> = self.lanes.keys().cloned().collect();
@@ -507,6 +549,7 @@ impl Source {
             topics.iter().filter_map(replaced).collect::<Vec<_>>()
         });
         ctx.spawn(checked.into_actor(self).map(|replaced, source, _| {
+            source.checking_topics = false;
             for (topic, reason) in replaced.unwrap_or_default() {
                 let lanes: Vec<_> = source.lanes.keys().filter(|lane| lane.topic == topic).cloned().collect();
                 let running = |lane: &Partition| !matches!(source.lanes[lane].state, State::Parked);
@@ -537,28 +580,6 @@ impl Source {
     }
 }
 
-/// A quiet lane: its generation, the position that it is at, and up to where it closes windows because others have.
-type Quiet = (Partition, u64, i64, Option<i64>);
-
-/// Blocking: of some lanes that were handed nothing, those that are at the end of their partition.
-fn quiet_lanes(
-    run: &Run,
-    broker: &Broker,
-    others: &Mutex<Others>,
-    lanes: Vec<(Partition, u64, i64)>,
-) -> Result<Vec<Quiet>, StartError> {
-    let partitions: Vec<Partition> = lanes.iter().map(|(partition, ..)| partition.clone()).collect();
-    let ends = broker.ends(&partitions)?;
-    let at_end =
-        lanes.into_iter().filter(|(partition, _, position)| ends.get(partition).is_some_and(|end| end <= position));
-    let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
-    let to = |(partition, generation, position): (Partition, u64, i64)| {
-        let to = run.closed_by_others(&partition, &mut others)?;
-        Ok((partition, generation, position, to))
-    };
-    at_end.map(to).collect()
-}
-
 /// The events of a poll thread as a stream.
 fn stream(mut events: mpsc::UnboundedReceiver<Event>) -> impl Stream<Item = Event> {
     poll_fn(move |ctx| events.poll_recv(ctx))
@@ -571,8 +592,7 @@ impl Actor for Source {
         ctx.run_interval(TELL_KAFKA, |source, _| source.tell_kafka());
         ctx.run_interval(CHECK_TOPICS, Self::check_topics);
         if let Window::Tumbling(Tumbling { idle: Some(idle), .. }) = self.run.pipeline.window {
-            let often = (idle / 4).clamp(LOOK_FOR_QUIET_MIN, LOOK_FOR_QUIET_MAX);
-            ctx.run_interval(often, move |source, ctx| source.look_for_quiet(idle, ctx));
+            ctx.run_interval(quiet::often(idle), move |source, ctx| source.look_for_quiet(idle, ctx));
         }
         match &self.until {
             Some(until) => self.start(until.keys().cloned().collect(), true, ctx),
@@ -588,7 +608,8 @@ impl StreamHandler<Event> for Source {
             Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
             Event::End { partition, generation } => self.end(partition, generation, ctx),
             Event::Full => self.relieve(),
-            Event::Suspect(error) => self.suspect(&error, ctx),
+            Event::Suspect(error, damage) => self.suspect(error, damage, ctx),
+            Event::Stalled { partition, generation, reason } => self.stalled(partition, generation, reason, ctx),
             Event::Broken { partition, generation, reason } => {
                 if self.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
                     self.failed(&partition, &reason, ctx);

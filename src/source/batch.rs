@@ -1,11 +1,11 @@
 //! Collects one partition's records until they are worth a message.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use super::ffi;
-use crate::pipeline::messages::{Headers, Range, RawRecords};
+use crate::pipeline::messages::{Range, RawRecords};
 
 /// What was read of one partition and not yet handed on.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Collecting {
     leader_epoch: Option<i32>,
     records: RawRecords,
     since: Option<Instant>,
+    /// The client couldn't read a batch, of this partition or another, because of this, and since then.
+    damage: Option<(String, Instant)>,
 }
 
 /// A batch without its credit.
@@ -40,7 +42,33 @@ impl Collecting {
             leader_epoch: None,
             records: RawRecords::default(),
             since: None,
+            damage: None,
         }
+    }
+
+    /// The client couldn't read a batch, and doesn't say of which partition. It leaves the batch out, or asks for it again and
+    /// again. The partition that goes on without a gap is not the one.
+    pub(super) fn doubt(&mut self, damage: &str) {
+        self.damage.get_or_insert_with(|| (damage.to_owned(), Instant::now()));
+    }
+
+    /// What a batch of this partition, or of another, couldn't be read for since the last record.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.as_ref().map(|(damage, _)| damage.as_str())
+    }
+
+    /// The same, where nothing has come for this long; once in that time.
+    pub(super) fn stalled(&mut self, time: Duration) -> Option<String> {
+        let (damage, since) = self.damage.as_mut().filter(|(_, since)| since.elapsed() >= time)?;
+        *since = Instant::now();
+        Some(damage.clone())
+    }
+
+    /// Why the partition can't go on at `position`, when a batch may have been left out before it.
+    ///
+    /// **Invariant:** what the client couldn't read is never taken for a gap. A gap that isn't one of damage costs a restart.
+    pub(super) fn damaged_before(&mut self, position: i64) -> Option<String> {
+        self.damage().filter(|_| position > self.next).map(str::to_owned)
     }
 
     /// Adds a record, unless it is at or past this run's end. Returns the bytes collected so far.
@@ -57,13 +85,14 @@ impl Collecting {
             return Some(self.records.bytes());
         }
         self.since.get_or_insert_with(Instant::now);
-        if let Some(headers) = headers(message) {
+        if let Some(headers) = ffi::headers(message) {
             self.records.header_bytes += headers.iter().map(header_bytes).sum::<usize>();
             self.records.headers.push((self.records.len(), headers));
         }
         self.records.push(offset, message.timestamp().to_millis(), message.key(), message.payload());
         self.leader_epoch = ffi::leader_epoch(message).or(self.leader_epoch);
         self.next = offset + 1;
+        self.damage = None;
         Some(self.records.bytes())
     }
 
@@ -97,9 +126,4 @@ impl Collecting {
 
 fn header_bytes((key, value): &(String, Option<Vec<u8>>)) -> usize {
     size_of::<(String, Option<Vec<u8>>)>() + key.len() + value.as_ref().map_or(0, Vec::len)
-}
-
-fn headers(message: &BorrowedMessage<'_>) -> Option<Headers> {
-    let headers = message.headers()?;
-    Some(headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect())
 }

@@ -11,6 +11,8 @@ use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataBroker;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::ffi;
@@ -28,9 +30,8 @@ pub enum BrokerError {
     Client(#[source] KafkaError),
     /// Nobody answered.
     #[error(
-        "no broker answered at {brokers} within {} s while {doing}: {cause}{hint}; check that Kafka runs there, and that the \
-         address and [source.client]'s security settings are right",
-        ANSWER_WITHIN.as_secs()
+        "no broker answered at {brokers} in time while {doing}: {cause}{hint}; check that Kafka runs there, and that the \
+         address and [source.client]'s security settings are right"
     )]
     Unreachable {
         /// `bootstrap.servers`.
@@ -330,16 +331,27 @@ impl Broker {
         if let Some(error) = described.error() {
             return Err(missing(RDKafkaErrorCode::from(error).to_string()));
         }
-        let broker = metadata.brokers().first().map(|broker| broker.id());
-        let id =
-            ffi::topic_id(self.owner.0.client().native_ptr(), broker, topic, timeout).map_err(|error| match error {
-                ffi::NoTopicId::Silent(code) => {
-                    self.unreachable("asking for the topic's id", KafkaError::MetadataFetch(code.into()))
-                }
-                ffi::NoTopicId::Refused(reason) => missing(reason),
-            })?;
+        let id = self.topic_id(topic, metadata.brokers(), timeout).map_err(|error| match error {
+            ffi::NoTopicId::Silent(code) => {
+                self.unreachable("asking for the topic's id", KafkaError::MetadataFetch(code.into()))
+            }
+            ffi::NoTopicId::Refused(reason) => missing(reason),
+        })?;
         let partitions = i32::try_from(described.partitions().len()).expect("partition numbers are 32 bits wide");
         Ok((id, partitions))
+    }
+
+    /// A topic's id, by the first broker that answers.
+    fn topic_id(&self, topic: &str, brokers: &[MetadataBroker], timeout: Duration) -> Result<String, ffi::NoTopicId> {
+        let client = self.owner.0.client().native_ptr();
+        let mut answer = Err(ffi::NoTopicId::Silent(RespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN));
+        for broker in brokers {
+            answer = ffi::topic_id(client, broker.id(), topic, timeout);
+            if !matches!(answer, Err(ffi::NoTopicId::Silent(_))) {
+                break;
+            }
+        }
+        answer
     }
 
     /// Where the log starts and ends for a read_committed consumer.
@@ -348,7 +360,7 @@ impl Broker {
     /// When a partition's leader doesn't answer.
     pub fn bounds(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Bounds>, BrokerError> {
         let starts = self.resolve(partitions, Offset::Beginning, "the log's start")?;
-        let ends = self.ends(partitions)?;
+        let ends = self.resolve(partitions, Offset::End, "the log's end")?;
         Ok(starts
             .into_iter()
             .filter_map(|(partition, start)| {
@@ -358,9 +370,17 @@ impl Broker {
             .collect())
     }
 
-    /// Where the log ends for a read_committed consumer.
-    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>, BrokerError> {
-        self.resolve(partitions, Offset::End, "the log's end")
+    /// Where the log ends for a read_committed consumer, of the partitions whose leader says so; asked once.
+    pub(super) fn ends_of_those_that_answer(&self, partitions: &[Partition]) -> BTreeMap<Partition, i64> {
+        let list = positions(partitions.iter().map(|partition| (partition, Offset::End)));
+        let Ok(list) = self.owner.0.offsets_for_times(list, ANSWER_WITHIN) else { return BTreeMap::new() };
+        let end = |element: &TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(end)) => {
+                Some((Partition { topic: element.topic().into(), partition: element.partition() }, end))
+            }
+            _ => None,
+        };
+        list.elements().iter().filter_map(end).collect()
     }
 
     /// The first position whose record's timestamp is at or after `timestamp_ms`; the end where there is none.

@@ -17,15 +17,22 @@ use super::start::StartError;
 use crate::pipeline::topology::Run;
 
 /// How long one question may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the lanes of one source ask.
 #[derive(Debug)]
 pub struct Confirm {
     broker: WeakBroker,
-    /// When each topic was last asked about, of the questions that were answered well.
-    asked: Mutex<HashMap<String, Instant>>,
+    /// When each topic was last asked about, of the questions that were answered well, and since when nobody answers.
+    asked: Mutex<Asked>,
     stopping: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    confirmed: HashMap<String, Instant>,
+    /// When nobody answered.
+    silent: Option<Instant>,
 }
 
 impl Confirm {
@@ -47,12 +54,17 @@ impl Confirm {
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut said = false;
-        while asked.get(topic).is_none_or(|at| *at < read_by) {
-            let at = Instant::now();
+        while asked.confirmed.get(topic).is_none_or(|at| *at < read_by) {
+            let (at, stopping) = (Instant::now(), self.stopping.load(Ordering::Acquire));
+            // Many lanes stop together: one question for all of them.
+            if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
+                return Err(StartError::Unconfirmed { topic: topic.to_owned() });
+            }
             let broker = self.broker.upgrade().ok_or(StartError::Closed)?;
-            match same_topic(run, &broker, topic, ANSWER_WITHIN) {
-                Ok(()) => drop(asked.insert(topic.to_owned(), at)),
-                Err(StartError::Broker(BrokerError::Unreachable { .. })) if !self.stopping.load(Ordering::Acquire) => {
+            match same_topic(run, &broker, topic, CONFIRM_WITHIN) {
+                Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
+                Err(StartError::Broker(BrokerError::Unreachable { .. })) => {
+                    asked.silent = Some(Instant::now());
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
                             topic,

@@ -1,4 +1,5 @@
-//! What rust-rdkafka doesn't offer: a topic's id and a record's leader epoch. The only module with `unsafe` code.
+//! What rust-rdkafka doesn't offer: a topic's id, a record's leader epoch, and headers whose names are no UTF-8 (it panics at
+//! one). The only module with `unsafe` code.
 
 #![allow(unsafe_code)]
 
@@ -9,11 +10,39 @@ use std::time::Duration;
 use rdkafka::bindings as rd;
 use rdkafka::message::BorrowedMessage;
 
+use crate::pipeline::messages::Headers;
+
 /// The leader epoch under which the broker stored the record; none from brokers that don't tell it.
 pub(super) fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
     // SAFETY: the pointer is valid for as long as the borrowed message lives, and the call only reads it.
     let epoch = unsafe { rd::rd_kafka_message_leader_epoch(message.ptr()) };
     (epoch >= 0).then_some(epoch)
+}
+
+/// A record's headers, in order; none where it has none. In a name, bytes that are not UTF-8 become U+FFFD.
+pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<Headers> {
+    let mut list = ptr::null_mut();
+    // SAFETY: the pointer is valid for as long as the borrowed message lives, and so is what the call gives: the message
+    // owns its headers.
+    let found = unsafe { rd::rd_kafka_message_headers(message.ptr(), &raw mut list) };
+    if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    let mut headers = Vec::new();
+    loop {
+        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+        // SAFETY: `list` is the message's, and what the call points to is copied before the message goes.
+        let header = unsafe {
+            let at = headers.len();
+            let found = rd::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size);
+            if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Some(headers);
+            }
+            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec());
+            (text(name), value)
+        };
+        headers.push(header);
+    }
 }
 
 /// Frees a librdkafka object when it goes out of scope.
@@ -42,7 +71,7 @@ pub(super) enum NoTopicId {
 /// When the broker doesn't know the topic or doesn't answer in time.
 pub(super) fn topic_id(
     client: *mut rd::rd_kafka_t,
-    broker: Option<i32>,
+    broker: i32,
     topic: &str,
     timeout: Duration,
 ) -> Result<String, NoTopicId> {
@@ -62,9 +91,7 @@ pub(super) fn topic_id(
             rd::rd_kafka_AdminOptions_destroy,
         );
         rd::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
-        if let Some(broker) = broker {
-            rd::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
-        }
+        rd::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
         let queue = Owned(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
         rd::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
         let event = rd::rd_kafka_queue_poll(queue.0, timeout_ms);

@@ -13,6 +13,7 @@ mod client;
 mod confirm;
 mod ffi;
 mod poll_thread;
+mod quiet;
 mod start;
 
 pub use actor::{Finished, Source, Stop};

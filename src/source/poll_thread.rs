@@ -24,6 +24,8 @@ use crate::pipeline::messages::{Partition, RawBatch};
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
+/// How long nothing may come of a partition of which a batch may be unreadable.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long a seek may take; longer means that the client is stuck.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
@@ -71,10 +73,13 @@ pub(crate) enum Event {
     End { partition: Partition, generation: u64 },
     /// Reading a partition failed.
     Broken { partition: Partition, generation: u64, reason: String },
+    /// Nothing came of a partition since the client couldn't read a batch of it or of another: unless it is at its end, it
+    /// is the one.
+    Stalled { partition: Partition, generation: u64, reason: String },
     /// Memory is used up and partitions are paused: the largest lane should commit.
     Full,
-    /// A position may be gone, or a topic: look.
-    Suspect(KafkaError),
+    /// A position may be gone, or a topic: look. With what the client couldn't read before that, if there was something.
+    Suspect(KafkaError, Option<String>),
     /// The consumer can't go on.
     Fatal(KafkaError),
 }
@@ -162,6 +167,9 @@ impl PollThread {
         let Some(at) = self.find(message.topic(), message.partition()) else {
             return; // Of a partition that was just given back: its next owner reads it.
         };
+        if let Some(reason) = self.open[at].1.damaged_before(message.offset()) {
+            return self.broken(at, &reason);
+        }
         match self.open[at].1.push(message) {
             Some(bytes) if bytes < self.batch_bytes() => {}
             Some(_) => self.hand_on(at),
@@ -218,6 +226,11 @@ impl PollThread {
         self.pass_gaps();
         for at in 0..self.open.len() {
             self.hand_on(at);
+            let (partition, collecting) = &mut self.open[at];
+            if let Some(reason) = collecting.stalled(STALLED_AFTER) {
+                let (partition, generation) = (partition.clone(), collecting.generation);
+                let _ = self.events.send(Event::Stalled { partition, generation, reason });
+            }
         }
         if self.paused {
             if self.credits.recovered() {
@@ -235,7 +248,10 @@ impl PollThread {
             if let Offset::Offset(position) = element.offset()
                 && let Some(at) = self.find(element.topic(), element.partition())
             {
-                self.open[at].1.pass(position);
+                match self.open[at].1.damaged_before(position) {
+                    Some(reason) => self.broken(at, &reason),
+                    None => self.open[at].1.pass(position),
+                }
             }
         }
     }
@@ -255,7 +271,25 @@ impl PollThread {
                 | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed,
-            ) => drop(self.events.send(Event::Suspect(error))),
+            ) => {
+                let damage = self.open.iter().find_map(|(_, collecting)| collecting.damage()).map(str::to_owned);
+                drop(self.events.send(Event::Suspect(error, damage)));
+            }
+            KafkaError::MessageConsumption(
+                code @ (RDKafkaErrorCode::BadMessage
+                | RDKafkaErrorCode::BadCompression
+                | RDKafkaErrorCode::NotImplemented
+                | RDKafkaErrorCode::Underflow
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::MessageSizeTooLarge),
+            ) => {
+                let damage = format!("Kafka's client can't read a batch of records: {code}");
+                if !self.open.is_empty() && self.open.iter().all(|(_, collecting)| collecting.damage().is_none()) {
+                    tracing::warn!(error = %code, "Kafka's client can't read a batch of records; no partition goes on past it");
+                }
+                self.open.iter_mut().for_each(|(_, collecting)| collecting.doubt(&damage));
+            }
             // Lost connections and leader changes: librdkafka retries, and the context has said it once.
             error => tracing::debug!(%error, "while polling"),
         }
@@ -265,10 +299,14 @@ impl PollThread {
     /// its position. The event doesn't tell the topic, so this is known only where there is one.
     fn pass_to_end(&mut self, partition: i32) {
         let one_topic = self.open.windows(2).all(|pair| pair[0].0.topic == pair[1].0.topic);
-        if let Some((_, collecting)) = self.open.iter_mut().find(|(open, _)| one_topic && open.partition == partition)
-            && let Some(end) = collecting.end
+        let at = self.open.iter().position(|(open, _)| one_topic && open.partition == partition);
+        if let Some(at) = at
+            && let Some(end) = self.open[at].1.end
         {
-            collecting.pass(end);
+            match self.open[at].1.damaged_before(end) {
+                Some(reason) => self.broken(at, &reason),
+                None => self.open[at].1.pass(end),
+            }
         }
     }
 

@@ -89,6 +89,12 @@ pub enum StartError {
         /// The id now.
         now: String,
     },
+    /// Nobody answered, and there is no time to wait.
+    #[error("{topic}: no broker answers to confirm that the topic is still the one that was read")]
+    Unconfirmed {
+        /// The topic.
+        topic: String,
+    },
     /// The consumer was closed.
     #[error("the Kafka client is closed already")]
     Closed,
@@ -115,9 +121,11 @@ pub(super) fn check_partition(
     broker: &Broker,
     partition: &Partition,
     position: i64,
-) -> Result<(), StartError> {
+) -> Result<Bounds, StartError> {
     same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
-    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition])
+    let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
+    check(partition, position, bounds)?;
+    Ok(bounds)
 }
 
 /// Whether trying again may help.

@@ -45,7 +45,16 @@ impl Ahead {
                 found,
             ));
         };
-        let Some(column) = self.column else { return Ok(()) };
+        let Some(column) = self.column else {
+            return match jiff::Timestamp::from_microsecond(kafka) {
+                Ok(_) => Ok(()),
+                Err(_) => fault(Problem::expected(
+                    Rule::Range,
+                    "a Kafka timestamp within the years that there are windows of",
+                    &format!("{kafka} microseconds since 1970"),
+                )),
+            };
+        };
         match cells[column].instant(row) {
             None => fault(Problem::expected(Rule::Required, "an event time", "none")),
             Some(time) if time > kafka.saturating_add(self.max_ahead) => {

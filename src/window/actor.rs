@@ -59,6 +59,8 @@ impl Handler<Idle> for Windower {
         let sink = self.sink.clone();
         let passed = async move {
             let Some(batch) = closed else { return Ok(()) };
+            // An entry of its own: the ledger tells windows that rows have closed from those that quiet closed.
+            answer(sink.send(Drain { reason: Reason::Idle }).await)?;
             answer(sink.send(batch).await)?;
             answer(sink.send(Drain { reason: Reason::Idle }).await)
         };

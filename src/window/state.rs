@@ -40,7 +40,7 @@ pub struct TimeState {
     pub largest: Option<i64>,
     /// Windows that end at or before this are closed. It never goes back.
     pub watermark: Option<i64>,
-    /// Why windows were closed that the rows alone would have left open, if they were, and no row came since.
+    /// Why its windows don't wait for its rows: the partition is quiet, or a person closed them. None once a row came.
     pub closed_by: Option<ClosedBy>,
 }
 

@@ -15,7 +15,7 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use super::calendar::Calendar;
 use super::state::{ClosedBy, Tally, TimeState};
 use super::{WindowId, WindowState};
-use crate::decode::schema::{late_schema_of, rejects_schema};
+use crate::decode::schema::{late_schema, rejects_schema};
 use crate::ledger::{Counts, Side};
 use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
 use crate::settings::pipeline::{Late, Tumbling};
@@ -31,6 +31,9 @@ pub struct TimeWindower {
     /// Windows that got rows in this lane and are not closed yet: end and start. They decide no row's class.
     open: BTreeSet<(i64, i64)>,
 }
+
+/// Windows whose end is counted at the most: the count only says when files are worth a commit.
+const OPEN_MAX: usize = 100_000;
 
 /// Where one row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,14 +98,15 @@ impl TimeWindower {
     }
 
     /// Closes every window that has rows, and all that end at or before `to`: nothing says that more is to come. The part
-    /// stands for no position; there is none where this changes nothing.
+    /// stands for no position; there is none where this changes nothing. That a partition without any row is quiet does
+    /// change something: the others needn't wait for it.
     pub fn close(&mut self, position: i64, to: Option<i64>, by: ClosedBy) -> Option<WindowedPart> {
         let before = self.state;
         let own = self.state.largest.map(|largest| self.calendar.window(largest).1);
         for end in [own, to].into_iter().flatten() {
             self.state.advance(end);
         }
-        if self.state.watermark == before.watermark {
+        if self.state.watermark == before.watermark && before.closed_by.is_some() {
             return None;
         }
         self.state.closed_by = Some(by);
@@ -127,7 +131,9 @@ impl TimeWindower {
             let late_by = self.state.watermark.map(|watermark| watermark.saturating_sub(end));
             return Place { window, late_by };
         }
-        self.open.insert((end, start));
+        if self.open.len() < OPEN_MAX {
+            self.open.insert((end, start));
+        }
         let largest = self.state.largest.map_or(time, |largest| largest.max(time));
         self.state.largest = Some(largest);
         self.state.advance(largest.saturating_sub(self.out_of_order));
@@ -197,7 +203,7 @@ impl TimeWindower {
 }
 
 fn with_lateness(rows: &RecordBatch, late_by: ArrayRef) -> RecordBatch {
-    let schema: SchemaRef = late_schema_of(rows.schema_ref());
+    let schema: SchemaRef = late_schema(rows.schema_ref());
     let columns = rows.columns().iter().cloned().chain([late_by]).collect();
     RecordBatch::try_new(schema, columns).expect("one column more, as its schema has")
 }
@@ -335,6 +341,9 @@ mod tests {
             }
             if let Quiet(to) = events[at] {
                 windower.close(at as i64, to, ClosedBy::Idle).iter().for_each(|part| outcome.add(part));
+                if *restart {
+                    windower = TimeWindower::new(tumbling, outcome.state);
+                }
                 at += 1;
                 continue;
             }
@@ -386,7 +395,7 @@ mod tests {
                 Quiet(to) => {
                     let before = closed_to;
                     closed_to = closed_to.max(newest.map(|newest| window_of(tumbling, newest).1)).max(*to);
-                    if closed_to != before {
+                    if closed_to != before || outcome.state.closed_by.is_none() {
                         outcome.state.closed_by = Some(ClosedBy::Idle);
                     }
                 }

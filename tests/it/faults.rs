@@ -2,6 +2,7 @@
 //! dataset is in the end exactly what the topic's committed records must become.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -353,6 +354,67 @@ fn a_stop_while_the_broker_is_gone() {
 #[test]
 fn a_stop_while_the_broker_is_gone_and_records_wait() {
     stopped_without_a_broker("unconfirmed", r#"windows = 1000000, age = "1h""#, 3);
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_is_no_gap() {
+    let mut broker = Broker::own();
+    let Case { pipeline, workspace, .. } = restless_case(&broker, "corrupt");
+    produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
+    let ends: Vec<i64> = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).collect();
+    broker.stop();
+    // One byte in the middle of a partition, a batch's last one: brokers hand out what is on their disk, and clients check it.
+    let log = broker.log(&pipeline.topic, 1);
+    let mut bytes = fs::read(&log).unwrap();
+    let length = |at: usize| 12 + i32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    let batches = std::iter::successors(Some(0), |at| Some(at + length(*at)).filter(|next| *next < bytes.len()));
+    // A transaction's marker is shorter.
+    let hit = batches.clone().find(|at| *at > bytes.len() / 2 && length(*at) > 500).unwrap();
+    let middle = hit + length(hit) - 1;
+    bytes[middle] ^= 0x55;
+    fs::write(&log, &bytes).unwrap();
+    broker.start();
+    let mut run =
+        workspace.spawn_with(["run", &format!("{}.toml", pipeline.name)], &[("WEIR__RESTART__BACKOFF_MAX", "1s")]);
+    let positions = || -> Vec<i64> {
+        chains(&workspace.dataset(&pipeline)).values().map(|chain| to(chain.last().unwrap())).collect()
+    };
+    until("the partition is parked and the others are read", PATIENCE, || {
+        let read = positions();
+        assert!(run.is_running(), "{}", run.stderr());
+        run.stderr().contains("lane is parked") && read.len() == 3 && (read[0], read[2]) == (ends[0], ends[2])
+    });
+    let stuck_at = positions()[1];
+    assert!(stuck_at > 0 && stuck_at < ends[1], "{stuck_at} of {}", ends[1]);
+    run.signal("TERM");
+    let finished = run.wait(PATIENCE).expect_code(3);
+    println!("{}", finished.stdout);
+    assert!(finished.stdout.contains("can't read a batch of records"), "{}", finished.stdout);
+    // With the byte as it was, nothing is missing.
+    broker.stop();
+    bytes[middle] ^= 0x55;
+    fs::write(&log, &bytes).unwrap();
+    broker.start();
+    close(&Case { broker: &broker, pipeline, workspace });
+}
+
+#[test]
+fn a_run_to_the_end_that_is_stopped_before_it_began_is_no_success() {
+    let case = restless_case(Broker::shared(), "early");
+    produce(case.broker, &case.pipeline.topic, 3, &Load { records: 3_000, ..Load::default() });
+    for _ in 0..3 {
+        // A dataset of its own each time: what is there says nothing then.
+        let case = Case::of(case.broker, case.pipeline.clone());
+        let run = case.workspace.spawn(["run", &case.file(), "--until-end"]);
+        // Signals are taken from the moment on that the dataset is opened.
+        until("it begins", PATIENCE, || case.dataset().join("ledger/dataset.json").exists());
+        run.signal("TERM");
+        let finished = run.wait(PATIENCE);
+        let ends: i64 = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).sum();
+        let all = case.positions().values().sum::<i64>() == ends;
+        assert_eq!(finished.status.code(), Some(if all { 0 } else { 3 }), "{}\n{}", finished.stdout, finished.stderr);
+    }
+    close(&case);
 }
 
 #[test]

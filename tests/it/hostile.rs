@@ -6,7 +6,7 @@ use rdkafka::producer::Producer;
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE};
 use crate::harness::dataset::{Dataset, Side};
-use crate::harness::pipeline::Pipeline;
+use crate::harness::pipeline::{Cell, Pipeline};
 use crate::harness::produce::{send, settle, transactional};
 use crate::harness::topics::make_topic;
 
@@ -102,4 +102,55 @@ fn nul_bytes() {
 #[test]
 fn a_tombstone() {
     check("tombstone", None, None);
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn headers_that_are_no_text() {
+    use std::ffi::{CStr, CString};
+    use std::ptr;
+
+    use rdkafka::bindings as rd;
+
+    let broker = Broker::shared();
+    let topic = "hostile-headers";
+    make_topic(broker, topic, 1, &[]);
+    let producer = transactional(broker, topic);
+    send(&producer, topic, 0, Some(GOOD.as_bytes()));
+    // rust-rdkafka takes names of UTF-8 only; other producers send what they like.
+    let (mut value, names) = (*b"broken", [c"plain".to_owned(), CString::new(b"a\xff\xfe").unwrap()]);
+    let part = |vtype, u| rd::rd_kafka_vu_s { vtype, u };
+    let header = |name: &CStr, val: &[u8]| rd::rd_kafka_vu_s__bindgen_ty_1 {
+        header: rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+            name: name.as_ptr(),
+            val: if val.is_empty() { ptr::null() } else { val.as_ptr().cast() },
+            size: val.len() as isize,
+        },
+    };
+    let payload = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: value.as_mut_ptr().cast(), size: value.len() };
+    let topic_name = CString::new(topic).unwrap();
+    let parts = [
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC, rd::rd_kafka_vu_s__bindgen_ty_1 { cstr: topic_name.as_ptr() }),
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION, rd::rd_kafka_vu_s__bindgen_ty_1 { i32_: 0 }),
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, rd::rd_kafka_vu_s__bindgen_ty_1 { mem: payload }),
+        // Copies the value.
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, rd::rd_kafka_vu_s__bindgen_ty_1 { i: 2 }),
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADER, header(&names[0], &[0xff, 0])),
+        part(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADER, header(&names[1], &[])),
+    ];
+    // SAFETY: every part has the member that its type says, and outlives the call, which copies all of them.
+    let failed = unsafe { rd::rd_kafka_produceva(producer.client().native_ptr(), parts.as_ptr(), parts.len()) };
+    assert!(failed.is_null());
+    send(&producer, topic, 0, Some(GOOD.as_bytes()));
+    settle(&producer);
+    producer.commit_transaction(PATIENCE).unwrap();
+
+    let case = Case::of(broker, Pipeline::new(broker, topic));
+    case.finish();
+    let verdict = case.judge();
+    assert_eq!((verdict.rows, verdict.rejects), (2, 1));
+    let dataset = Dataset::read(&case.dataset());
+    let reject = dataset.partitions().values().flatten().find(|row| row.side == Side::Rejects).unwrap();
+    let expected = "[{\"key\":\"plain\",\"base64\":\"/wA=\"},{\"key\":\"a\u{fffd}\u{fffd}\",\"value\":null}]";
+    assert_eq!(dataset.cell(*reject, "_kafka_headers"), Some(Cell::Text(expected.into())));
 }

@@ -19,6 +19,7 @@ use crate::settings::pipeline::{
 };
 use crate::validate::Checker;
 
+mod ahead;
 mod hostile;
 mod oracle;
 mod records;

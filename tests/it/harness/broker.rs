@@ -71,6 +71,13 @@ impl Broker {
         format!("localhost:{}", self.port)
     }
 
+    /// The log of a partition's first segment, as the broker keeps it.
+    pub fn log(&self, topic: &str, partition: i32) -> PathBuf {
+        let found = super::dataset::files(&self.data);
+        let name = format!("{topic}-{partition}/00000000000000000000.log");
+        found.into_iter().find(|path| path.ends_with(&name)).expect("the broker keeps the partition's log")
+    }
+
     /// Starts it with the port and the data that it had.
     pub fn start(&mut self) {
         assert!(self.supervisor.is_none(), "the broker runs");
