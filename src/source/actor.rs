@@ -1,6 +1,6 @@
 //! The first stage: owns the poll thread, makes a lane for each partition it is given, and keeps the lanes alive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -53,9 +53,8 @@ pub struct Source {
     generations: u64,
     /// Positions that Kafka hasn't been told yet.
     untold: HashMap<Partition, i64>,
-    checking: bool,
-    /// What came while that was under way.
-    suspected: Option<(KafkaError, Option<String>)>,
+    /// Of which partitions (or of all) positions and topics are being looked at.
+    checking: HashSet<Option<Partition>>,
     checking_topics: bool,
     stopping: bool,
     finished: Option<oneshot::Sender<Finished>>,
@@ -158,8 +157,7 @@ impl Source {
             lanes: HashMap::new(),
             generations: 0,
             untold: HashMap::new(),
-            checking: false,
-            suspected: None,
+            checking: HashSet::new(),
             checking_topics: false,
             stopping: false,
             finished: Some(finished),
@@ -456,33 +454,27 @@ impl Source {
         }));
     }
 
-    /// Nothing came of a partition since the client couldn't read a batch: it fails, unless it is at its end.
-    fn stalled(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
-        let Some(slot) = self.lanes.get(&partition).filter(|slot| slot.generation == generation) else { return };
-        let handed = Handed { partition, generation, position: slot.position };
-        let broker = self.broker();
-        let asked =
-            tokio::task::spawn_blocking(move || (quiet::at_end(&broker, vec![handed.clone()]).is_empty(), handed));
-        ctx.spawn(asked.into_actor(self).map(move |answer, source, ctx| {
-            let Ok((true, handed)) = answer else { return };
-            let slot = source.lanes.get(&handed.partition);
-            let unmoved = |slot: &Slot| {
-                matches!(slot.state, State::Running(_))
-                    && (slot.generation, slot.position) == (handed.generation, handed.position)
-            };
-            if slot.is_some_and(unmoved) {
-                source.failed(&handed.partition, &reason, ctx);
+    /// A batch of a partition can't be read: what came before it is committed, and the lane tries again.
+    fn damaged(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
+        if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
+            return;
+        }
+        let drained = self.drain(std::slice::from_ref(&partition));
+        ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
+            source.drained(drained);
+            if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
+                source.failed(&partition, &reason, ctx);
             }
         }));
     }
 
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
-    fn suspect(&mut self, error: KafkaError, damage: Option<String>, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.checking, true) {
-            self.suspected = Some((error, damage)); // It may be of another partition.
+    fn suspect(&mut self, error: &KafkaError, of: Option<Partition>, ctx: &mut Context<Self>) {
+        // The client repeats its error for each attempt.
+        if !self.checking.insert(of.clone()) {
             return;
         }
-        tracing::warn!(%error, "Kafka refuses a position or a topic, checking all of them");
+        tracing::warn!(%error, partition = of.as_ref().map(tracing::field::display), "Kafka refuses a position or a topic, checking");
         let lost_its_place = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
@@ -490,7 +482,9 @@ impl Source {
         let running: Vec<(Partition, u64)> = self
             .lanes
             .iter()
-            .filter(|(_, slot)| matches!(slot.state, State::Running(_)))
+            .filter(|(partition, slot)| {
+                matches!(slot.state, State::Running(_)) && of.as_ref().is_none_or(|of| of == *partition)
+            })
             .map(|(partition, slot)| (partition.clone(), slot.generation))
             .collect();
         let positions = self.run.progress.snapshot().positions;
@@ -499,7 +493,7 @@ impl Source {
             let check = |(partition, generation): (Partition, u64)| {
                 let position = positions.get(&partition).map_or(0, |(to, _)| *to);
                 let verdict = check_partition(&run, &broker, &partition, position);
-                (partition, generation, verdict.map(|bounds| bounds.end))
+                (partition, generation, verdict)
             };
             running.into_iter().map(check).collect::<Vec<_>>()
         });
@@ -511,23 +505,14 @@ impl Source {
                 match verdict {
                     Err(error) if !transient(&error) => source.park(&partition, &error.to_string()),
                     Err(error) => source.failed(&partition, &error.to_string(), ctx),
-                    // The client has stopped reading the partition, and doesn't say which one it is. All begin anew; one that is
-                    // at its end is hardly the one.
-                    Ok(end) if lost_its_place && source.lanes[&partition].position >= end => {
-                        source.start(vec![partition], false, ctx);
-                    }
-                    Ok(_) if lost_its_place => {
-                        source.failed(&partition, damage.as_deref().unwrap_or("the client lost its place"), ctx);
-                    }
-                    Ok(_) => {}
+                    // The client has stopped reading the partition.
+                    Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
+                    Ok(()) => {}
                 }
             }
-            // Not at once again: the client repeats its error for each partition and each attempt.
-            ctx.run_later(Duration::from_secs(1), |source, ctx| {
-                source.checking = false;
-                if let Some((error, damage)) = source.suspected.take() {
-                    source.suspect(error, damage, ctx);
-                }
+            // Not at once again.
+            ctx.run_later(Duration::from_secs(1), move |source, _| {
+                source.checking.remove(&of);
             });
         }));
     }
@@ -608,8 +593,8 @@ impl StreamHandler<Event> for Source {
             Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
             Event::End { partition, generation } => self.end(partition, generation, ctx),
             Event::Full => self.relieve(),
-            Event::Suspect(error, damage) => self.suspect(error, damage, ctx),
-            Event::Stalled { partition, generation, reason } => self.stalled(partition, generation, reason, ctx),
+            Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
+            Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
             Event::Broken { partition, generation, reason } => {
                 if self.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
                     self.failed(&partition, &reason, ctx);

@@ -1,10 +1,8 @@
 //! Collects one partition's records until they are worth a message.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rdkafka::message::{BorrowedMessage, Message as _};
-
-use super::ffi;
+use super::ffi::Record;
 use crate::pipeline::messages::{Range, RawRecords};
 
 /// What was read of one partition and not yet handed on.
@@ -23,8 +21,6 @@ pub(super) struct Collecting {
     leader_epoch: Option<i32>,
     records: RawRecords,
     since: Option<Instant>,
-    /// The client couldn't read a batch, of this partition or another, because of this, and since then.
-    damage: Option<(String, Instant)>,
 }
 
 /// A batch without its credit.
@@ -42,41 +38,15 @@ impl Collecting {
             leader_epoch: None,
             records: RawRecords::default(),
             since: None,
-            damage: None,
         }
-    }
-
-    /// The client couldn't read a batch, and doesn't say of which partition. It leaves the batch out, or asks for it again and
-    /// again. The partition that goes on without a gap is not the one.
-    pub(super) fn doubt(&mut self, damage: &str) {
-        self.damage.get_or_insert_with(|| (damage.to_owned(), Instant::now()));
-    }
-
-    /// What a batch of this partition, or of another, couldn't be read for since the last record.
-    pub(super) fn damage(&self) -> Option<&str> {
-        self.damage.as_ref().map(|(damage, _)| damage.as_str())
-    }
-
-    /// The same, where nothing has come for this long; once in that time.
-    pub(super) fn stalled(&mut self, time: Duration) -> Option<String> {
-        let (damage, since) = self.damage.as_mut().filter(|(_, since)| since.elapsed() >= time)?;
-        *since = Instant::now();
-        Some(damage.clone())
-    }
-
-    /// Why the partition can't go on at `position`, when a batch may have been left out before it.
-    ///
-    /// **Invariant:** what the client couldn't read is never taken for a gap. A gap that isn't one of damage costs a restart.
-    pub(super) fn damaged_before(&mut self, position: i64) -> Option<String> {
-        self.damage().filter(|_| position > self.next).map(str::to_owned)
     }
 
     /// Adds a record, unless it is at or past this run's end. Returns the bytes collected so far.
     ///
     /// **Invariant:** every record is at or after the position that is next; none where the client has gone back (it may,
     /// when a pause for a group event overlaps a poll), and then the lane must start again from its ledger.
-    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
-        let offset = message.offset();
+    pub(super) fn push(&mut self, record: &Record) -> Option<usize> {
+        let offset = record.offset();
         if offset < self.next {
             return None;
         }
@@ -85,14 +55,13 @@ impl Collecting {
             return Some(self.records.bytes());
         }
         self.since.get_or_insert_with(Instant::now);
-        if let Some(headers) = ffi::headers(message) {
+        if let Some(headers) = record.headers() {
             self.records.header_bytes += headers.iter().map(header_bytes).sum::<usize>();
             self.records.headers.push((self.records.len(), headers));
         }
-        self.records.push(offset, message.timestamp().to_millis(), message.key(), message.payload());
-        self.leader_epoch = ffi::leader_epoch(message).or(self.leader_epoch);
+        self.records.push(offset, record.timestamp_ms(), record.key(), record.value());
+        self.leader_epoch = record.leader_epoch().or(self.leader_epoch);
         self.next = offset + 1;
-        self.damage = None;
         Some(self.records.bytes())
     }
 

@@ -3,14 +3,13 @@
 //! Everything here blocks and is called from blocking threads or the poll thread, never from an arbiter.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -86,8 +85,6 @@ pub(crate) enum Rebalance {
 #[derive(Debug)]
 pub(crate) struct Context {
     brokers: String,
-    rebalances: Mutex<Vec<Rebalance>>,
-    closing: AtomicBool,
     down_since: Mutex<Option<Instant>>,
     last_word: Mutex<String>,
 }
@@ -97,23 +94,16 @@ pub(crate) type Consumer = BaseConsumer<Context>;
 
 impl Context {
     fn new(brokers: &str) -> Self {
-        Context {
-            brokers: brokers.to_owned(),
-            rebalances: Mutex::default(),
-            closing: AtomicBool::new(false),
-            down_since: Mutex::default(),
-            last_word: Mutex::default(),
+        Context { brokers: brokers.to_owned(), down_since: Mutex::default(), last_word: Mutex::default() }
+    }
+
+    /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
+    /// rest is for those who ask for it.
+    pub(crate) fn logged(&self, level: i32, facility: &str, line: &str) {
+        if level <= RDKafkaLogLevel::Warning as i32 {
+            line.clone_into(&mut lock(&self.last_word));
         }
-    }
-
-    /// Group events since the last call.
-    pub(crate) fn take_rebalances(&self) -> Vec<Rebalance> {
-        std::mem::take(&mut *lock(&self.rebalances))
-    }
-
-    /// From here on partitions are given back without asking anybody: the consumer is being closed.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        tracing::debug!(target: "librdkafka", facility, "{line}");
     }
 
     /// Data came in: says so once if the connection was down.
@@ -130,12 +120,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // librdkafka repeats itself for every attempt on every broker; people get one line from `error`, the rest is
-        // for those who ask for it.
-        if (level as i32) <= RDKafkaLogLevel::Warning as i32 {
-            message.clone_into(&mut lock(&self.last_word));
-        }
-        tracing::debug!(target: "librdkafka", facility, "{message}");
+        self.logged(level as i32, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -162,24 +147,12 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
+    /// Only while the consumer closes, which polls by itself; before that the poll thread sees group events first.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RespErr, list: &mut TopicPartitionList) {
-        let partitions = names(list);
-        if code == RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            lock(&self.rebalances).push(Rebalance::Assigned(partitions));
-        } else if self.closing.load(Ordering::Acquire) {
-            if let Err(error) = consumer.incremental_unassign(list) {
-                tracing::debug!(%error, "giving partitions back while closing");
-            }
-        } else {
-            // Answered by an incremental_unassign when the lanes have drained: see the poll thread.
-            lock(&self.rebalances).push(Rebalance::Revoked(partitions, consumer.assignment_lost()));
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            // Advisory only (lag tools read it): the next commit brings it up to date.
-            tracing::debug!(%error, "the group's offset was not committed");
+        if code != RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+            && let Err(error) = consumer.incremental_unassign(list)
+        {
+            tracing::debug!(%error, "giving partitions back while closing");
         }
     }
 }
@@ -233,22 +206,13 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
 /// A consumer, and the questions a start asks. Cheap to clone; the consumer closes with its last owner.
 #[derive(Clone)]
 pub struct Broker {
-    owner: Arc<Owner>,
+    owner: Arc<Consumer>,
     brokers: String,
-}
-
-/// The consumer's owner: with the last of its clones gone, what is left of the consumer closes without asking anybody.
-struct Owner(Arc<Consumer>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.0.context().close();
-    }
 }
 
 /// A [`Broker`] that doesn't keep its consumer from closing.
 pub(super) struct WeakBroker {
-    owner: Weak<Owner>,
+    owner: Weak<Consumer>,
     brokers: String,
 }
 
@@ -284,12 +248,12 @@ impl Broker {
         let mut config = config.clone();
         config.set_log_level(RDKafkaLogLevel::Info);
         let consumer = config.create_with_context(Context::new(&brokers)).map_err(BrokerError::Client)?;
-        Ok(Broker { owner: Arc::new(Owner(Arc::new(consumer))), brokers })
+        Ok(Broker { owner: Arc::new(consumer), brokers })
     }
 
     /// The consumer, to be polled by one thread.
     pub(crate) fn consumer(&self) -> Arc<Consumer> {
-        self.owner.0.clone()
+        self.owner.clone()
     }
 
     /// The same, not keeping the consumer.
@@ -303,10 +267,9 @@ impl Broker {
     /// When no broker answers.
     pub fn cluster_id(&self) -> Result<String, BrokerError> {
         self.owner
-            .0
             .fetch_metadata(None, ANSWER_WITHIN)
             .map_err(|cause| self.unreachable("asking for the cluster's id", cause))?;
-        let id = self.owner.0.client().fetch_cluster_id(ANSWER_WITHIN);
+        let id = self.owner.client().fetch_cluster_id(ANSWER_WITHIN);
         id.ok_or_else(|| BrokerError::NoClusterId { brokers: self.brokers.clone() })
     }
 
@@ -322,7 +285,6 @@ impl Broker {
     pub(super) fn topic_within(&self, topic: &str, timeout: Duration) -> Result<(String, i32), BrokerError> {
         let metadata = self
             .owner
-            .0
             .fetch_metadata(Some(topic), timeout)
             .map_err(|cause| self.unreachable("asking for the topic", cause))?;
         let missing =
@@ -343,7 +305,7 @@ impl Broker {
 
     /// A topic's id, by the first broker that answers.
     fn topic_id(&self, topic: &str, brokers: &[MetadataBroker], timeout: Duration) -> Result<String, ffi::NoTopicId> {
-        let client = self.owner.0.client().native_ptr();
+        let client = self.owner.client().native_ptr();
         let mut answer = Err(ffi::NoTopicId::Silent(RespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN));
         for broker in brokers {
             answer = ffi::topic_id(client, broker.id(), topic, timeout);
@@ -373,7 +335,7 @@ impl Broker {
     /// Where the log ends for a read_committed consumer, of the partitions whose leader says so; asked once.
     pub(super) fn ends_of_those_that_answer(&self, partitions: &[Partition]) -> BTreeMap<Partition, i64> {
         let list = positions(partitions.iter().map(|partition| (partition, Offset::End)));
-        let Ok(list) = self.owner.0.offsets_for_times(list, ANSWER_WITHIN) else { return BTreeMap::new() };
+        let Ok(list) = self.owner.offsets_for_times(list, ANSWER_WITHIN) else { return BTreeMap::new() };
         let end = |element: &TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
             (Ok(()), Offset::Offset(end)) => {
                 Some((Partition { topic: element.topic().into(), partition: element.partition() }, end))
@@ -400,7 +362,7 @@ impl Broker {
         let asked = Instant::now();
         loop {
             let list = positions([(partition, Offset::Invalid)]);
-            let cause = match self.owner.0.committed_offsets(list, ANSWER_WITHIN) {
+            let cause = match self.owner.committed_offsets(list, ANSWER_WITHIN) {
                 Ok(list) => match list.elements().first() {
                     Some(element) => match (element.error(), element.offset()) {
                         (Ok(()), Offset::Offset(offset)) => return Ok(Some((offset, element.metadata().to_owned()))),
@@ -434,7 +396,7 @@ impl Broker {
         let asked = Instant::now();
         loop {
             let list = positions(partitions.iter().map(|partition| (partition, which)));
-            let answer = self.owner.0.offsets_for_times(list, ANSWER_WITHIN);
+            let answer = self.owner.offsets_for_times(list, ANSWER_WITHIN);
             let list = match answer {
                 Ok(list) => list,
                 Err(cause) if asked.elapsed() > ANSWER_WITHIN => return Err(self.unreachable(doing, cause)),
@@ -463,7 +425,7 @@ impl Broker {
     }
 
     fn unreachable(&self, doing: &'static str, cause: KafkaError) -> BrokerError {
-        let last_word = lock(&self.owner.0.context().last_word).clone();
+        let last_word = lock(&self.owner.context().last_word).clone();
         let hint = if last_word.is_empty() { String::new() } else { format!(" (the client says: {last_word})") };
         BrokerError::Unreachable { brokers: self.brokers.clone(), doing, cause, hint }
     }

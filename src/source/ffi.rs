@@ -1,51 +1,239 @@
-//! What rust-rdkafka doesn't offer: a topic's id, a record's leader epoch, and headers whose names are no UTF-8 (it panics at
-//! one). The only module with `unsafe` code.
+//! What rust-rdkafka doesn't offer: which partition an error is of, a record's leader epoch, headers whose names are no UTF-8
+//! (it panics at one), and a topic's id. The only module with `unsafe` code.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::RDKafkaErrorCode;
 
-use crate::pipeline::messages::Headers;
+use super::client::Consumer;
+use crate::pipeline::messages::{Headers, Partition};
 
-/// The leader epoch under which the broker stored the record; none from brokers that don't tell it.
-pub(super) fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
-    // SAFETY: the pointer is valid for as long as the borrowed message lives, and the call only reads it.
-    let epoch = unsafe { rd::rd_kafka_message_leader_epoch(message.ptr()) };
-    (epoch >= 0).then_some(epoch)
+/// A consumer's queue: everything that it has for us comes out of it. Keep the consumer longer than this.
+#[derive(Debug)]
+pub(super) struct Queue(Owned<rd::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues may be used by any thread.
+unsafe impl Send for Queue {}
+
+/// What came out of a queue.
+pub(super) enum Polled {
+    /// A record.
+    Record(Record),
+    /// Something went wrong, or a partition's end was reached.
+    Error {
+        code: RDKafkaErrorCode,
+        /// Whether the consumer can't go on.
+        fatal: bool,
+        /// The client's words.
+        reason: String,
+        /// The partition that it is about, when it is about one.
+        partition: Option<Partition>,
+    },
+    /// The group gives these partitions or wants them back.
+    Rebalance(rd::rd_kafka_resp_err_t, Vec<Partition>),
+    /// The group's offsets were not committed.
+    NotCommitted(RDKafkaErrorCode),
+    /// A line of the client's log: level, facility, text.
+    Log(i32, String, String),
+    /// What nobody needs to know of.
+    Nothing,
 }
 
-/// A record's headers, in order; none where it has none. In a name, bytes that are not UTF-8 become U+FFFD.
-pub(super) fn headers(message: &BorrowedMessage<'_>) -> Option<Headers> {
-    let mut list = ptr::null_mut();
-    // SAFETY: the pointer is valid for as long as the borrowed message lives, and so is what the call gives: the message
-    // owns its headers.
-    let found = unsafe { rd::rd_kafka_message_headers(message.ptr(), &raw mut list) };
-    if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return None;
+impl Queue {
+    /// The queue of a consumer that nobody else polls.
+    pub(super) fn of(consumer: &Consumer) -> Self {
+        // SAFETY: the consumer is one, so that it has such a queue; the reference is given back by the guard.
+        let queue = unsafe { rd::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        assert!(!queue.is_null(), "a consumer has a queue");
+        Queue(Owned(queue, rd::rd_kafka_queue_destroy))
     }
-    let mut headers = Vec::new();
-    loop {
-        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: `list` is the message's, and what the call points to is copied before the message goes.
-        let header = unsafe {
-            let at = headers.len();
-            let found = rd::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size);
-            if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Some(headers);
+
+    /// The next thing in it, if one comes in this time.
+    pub(super) fn poll(&self, timeout: Duration) -> Option<Polled> {
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is ours. Everything that is read from the event is copied, or goes with it into a record,
+        // before its guard destroys it.
+        unsafe {
+            let event = rd::rd_kafka_queue_poll(self.0.0, timeout_ms);
+            if event.is_null() {
+                return None;
             }
-            let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec());
-            (text(name), value)
-        };
-        headers.push(header);
+            let event = Owned(event, rd::rd_kafka_event_destroy);
+            let code = rd::rd_kafka_event_error(event.0);
+            Some(match rd::rd_kafka_event_type(event.0) {
+                rd::RD_KAFKA_EVENT_FETCH => match rd::rd_kafka_event_message_next(event.0) {
+                    message if message.is_null() => Polled::Nothing,
+                    message => Polled::Record(Record { message, _event: event }),
+                },
+                rd::RD_KAFKA_EVENT_ERROR => Polled::Error {
+                    code: code.into(),
+                    fatal: rd::rd_kafka_event_error_is_fatal(event.0) != 0,
+                    reason: text(rd::rd_kafka_event_error_string(event.0)),
+                    partition: partition_of(event.0),
+                },
+                rd::RD_KAFKA_EVENT_REBALANCE => Polled::Rebalance(code, partitions_of(event.0)),
+                rd::RD_KAFKA_EVENT_OFFSET_COMMIT if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                    Polled::NotCommitted(code.into())
+                }
+                rd::RD_KAFKA_EVENT_LOG => log_of(event.0),
+                _ => Polled::Nothing,
+            })
+        }
     }
+}
+
+/// The partition that an event is about.
+///
+/// # Safety
+/// `event` is one.
+unsafe fn partition_of(event: *mut rd::rd_kafka_event_t) -> Option<Partition> {
+    // SAFETY: what the call gives is ours to free; it may be null, and so may its topic's name.
+    unsafe {
+        let found = rd::rd_kafka_event_topic_partition(event);
+        if found.is_null() {
+            return None;
+        }
+        let found = Owned(found, rd::rd_kafka_topic_partition_destroy);
+        let rd::rd_kafka_topic_partition_t { topic, partition, .. } = *found.0;
+        (!topic.is_null() && partition >= 0).then(|| Partition { topic: text(topic).into(), partition })
+    }
+}
+
+/// The partitions that an event is about.
+///
+/// # Safety
+/// `event` is one.
+unsafe fn partitions_of(event: *mut rd::rd_kafka_event_t) -> Vec<Partition> {
+    // SAFETY: the list is the event's; it has `cnt` elements, each with a topic's name.
+    unsafe {
+        let list = rd::rd_kafka_event_topic_partition_list(event);
+        if list.is_null() {
+            return Vec::new();
+        }
+        let count = usize::try_from((*list).cnt).unwrap_or(0);
+        let element = |at| {
+            let element = (*list).elems.add(at);
+            Partition { topic: text((*element).topic).into(), partition: (*element).partition }
+        };
+        (0..count).map(element).collect()
+    }
+}
+
+/// A line of the log.
+///
+/// # Safety
+/// `event` is one.
+unsafe fn log_of(event: *mut rd::rd_kafka_event_t) -> Polled {
+    let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: what the call points to lives as long as the event, and is copied.
+    unsafe {
+        match rd::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level) {
+            0 => Polled::Log(level, text(facility), text(line)),
+            _ => Polled::Nothing,
+        }
+    }
+}
+
+/// A record as the client holds it.
+pub(super) struct Record {
+    message: *const rd::rd_kafka_message_t,
+    /// The message is the event's.
+    _event: Owned<rd::rd_kafka_event_t>,
+}
+
+impl Record {
+    fn message(&self) -> &rd::rd_kafka_message_t {
+        // SAFETY: it is not null, and lives as long as the event, which this owns.
+        unsafe { &*self.message }
+    }
+
+    /// Whether it is of this partition.
+    pub(super) fn is_of(&self, partition: &Partition) -> bool {
+        // SAFETY: a record that came from a broker has its topic, whose name lives as long as the message.
+        let topic = unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.message().rkt)) };
+        self.message().partition == partition.partition && topic.to_bytes() == partition.topic.as_bytes()
+    }
+
+    /// Its partition.
+    pub(super) fn partition(&self) -> Partition {
+        // SAFETY: a record that came from a broker has its topic.
+        let topic = unsafe { text(rd::rd_kafka_topic_name(self.message().rkt)) };
+        Partition { topic: topic.into(), partition: self.message().partition }
+    }
+
+    /// Its offset.
+    pub(super) fn offset(&self) -> i64 {
+        self.message().offset
+    }
+
+    /// Its value; none for a tombstone.
+    pub(super) fn value(&self) -> Option<&[u8]> {
+        // SAFETY: the message's value has that many bytes, and lives as long as the message.
+        unsafe { bytes(self.message().payload, self.message().len) }
+    }
+
+    /// Its key, if it has one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        // SAFETY: as for the value.
+        unsafe { bytes(self.message().key, self.message().key_len) }
+    }
+
+    /// Its timestamp in milliseconds since 1970, whoever set it.
+    pub(super) fn timestamp_ms(&self) -> Option<i64> {
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives, and the call only reads it.
+        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.message, &raw mut kind) };
+        let none = timestamp == -1 || kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        (!none).then_some(timestamp)
+    }
+
+    /// The leader epoch under which the broker stored it; none from brokers that don't tell it.
+    pub(super) fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message lives, and the call only reads it.
+        let epoch = unsafe { rd::rd_kafka_message_leader_epoch(self.message) };
+        (epoch >= 0).then_some(epoch)
+    }
+
+    /// Its headers, in order; none where it has none. In a name, bytes that are not UTF-8 become U+FFFD.
+    pub(super) fn headers(&self) -> Option<Headers> {
+        let mut list = ptr::null_mut();
+        // SAFETY: the message owns its headers.
+        let found = unsafe { rd::rd_kafka_message_headers(self.message, &raw mut list) };
+        if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let mut headers = Vec::new();
+        loop {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: `list` is the message's, and what the call points to is copied before the message goes.
+            let header = unsafe {
+                let at = headers.len();
+                let found = rd::rd_kafka_header_get_all(list, at, &raw mut name, &raw mut value, &raw mut size);
+                if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    return Some(headers);
+                }
+                (text(name), bytes(value, size).map(<[u8]>::to_vec))
+            };
+            headers.push(header);
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` is null, or points to `length` bytes that live as long as what is made of them.
+unsafe fn bytes<'a>(pointer: *const c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: as this function's own contract says.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
 
 /// Frees a librdkafka object when it goes out of scope.
+#[derive(Debug)]
 struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {

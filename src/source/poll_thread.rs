@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::Collecting;
 use super::client::{Consumer, Rebalance, names, positions};
+use super::ffi::{Polled, Queue, Record};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
 
@@ -24,8 +25,6 @@ use crate::pipeline::messages::{Partition, RawBatch};
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
-/// How long nothing may come of a partition of which a batch may be unreadable.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// How long a seek may take; longer means that the client is stuck.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
@@ -73,19 +72,20 @@ pub(crate) enum Event {
     End { partition: Partition, generation: u64 },
     /// Reading a partition failed.
     Broken { partition: Partition, generation: u64, reason: String },
-    /// Nothing came of a partition since the client couldn't read a batch of it or of another: unless it is at its end, it
-    /// is the one.
-    Stalled { partition: Partition, generation: u64, reason: String },
+    /// A batch of records can't be read; all batches before it were sent.
+    Damaged { partition: Partition, generation: u64, reason: String },
     /// Memory is used up and partitions are paused: the largest lane should commit.
     Full,
-    /// A position may be gone, or a topic: look. With what the client couldn't read before that, if there was something.
-    Suspect(KafkaError, Option<String>),
+    /// A position may be gone, or a topic: look at this partition, or at all.
+    Suspect(KafkaError, Option<Partition>),
     /// The consumer can't go on.
     Fatal(KafkaError),
 }
 
 /// The thread's state.
 pub(crate) struct PollThread {
+    /// The consumer's; so it goes before the consumer does.
+    queue: Queue,
     consumer: Arc<Consumer>,
     commands: Receiver<Command>,
     events: UnboundedSender<Event>,
@@ -118,6 +118,7 @@ impl PollThread {
         collecting_bytes: usize,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let mut thread = PollThread {
+            queue: Queue::of(&consumer),
             consumer,
             commands,
             events,
@@ -134,7 +135,6 @@ impl PollThread {
     }
 
     fn run(&mut self) {
-        let consumer = self.consumer.clone();
         let mut ticked = Instant::now();
         loop {
             match self.commands.try_recv() {
@@ -143,18 +143,16 @@ impl PollThread {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break self.close(&[]),
             }
-            // A poll that serves a group event gives no record, so that the event is looked at before the next poll.
             for _ in 0..RECORDS_PER_ROUND {
-                match consumer.poll(POLL) {
-                    Some(Ok(message)) => self.collect(&message),
-                    Some(Err(error)) => {
-                        self.error(error);
+                match self.queue.poll(POLL) {
+                    Some(Polled::Record(record)) => self.collect(&record),
+                    Some(other) => {
+                        self.other(other);
                         break;
                     }
                     None => break,
                 }
             }
-            self.rebalances();
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -162,18 +160,31 @@ impl PollThread {
         }
     }
 
-    fn collect(&mut self, message: &BorrowedMessage<'_>) {
+    fn collect(&mut self, record: &Record) {
         self.received = true;
-        let Some(at) = self.find(message.topic(), message.partition()) else {
+        let Some(at) = self.find_of(record) else {
             return; // Of a partition that was just given back: its next owner reads it.
         };
-        if let Some(reason) = self.open[at].1.damaged_before(message.offset()) {
-            return self.broken(at, &reason);
-        }
-        match self.open[at].1.push(message) {
+        match self.open[at].1.push(record) {
             Some(bytes) if bytes < self.batch_bytes() => {}
             Some(_) => self.hand_on(at),
-            None => self.broken(at, &format!("the client went back to offset {}", message.offset())),
+            None => self.broken(at, &format!("the client went back to offset {}", record.offset())),
+        }
+    }
+
+    /// What came that is no record.
+    fn other(&mut self, other: Polled) {
+        match other {
+            Polled::Error { code, fatal, reason, partition } => self.error(code, fatal, &reason, partition),
+            Polled::Rebalance(RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions) => {
+                let _ = self.events.send(Event::Rebalance(Rebalance::Assigned(partitions)));
+            }
+            // Answered by an incremental_unassign when the lanes have drained.
+            Polled::Rebalance(_, partitions) => self.revoked(partitions),
+            // Advisory only (lag tools read it): the next commit brings it up to date.
+            Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
+            Polled::Log(level, facility, line) => self.consumer.context().logged(level, &facility, &line),
+            Polled::Record(_) | Polled::Nothing => {}
         }
     }
 
@@ -184,14 +195,11 @@ impl PollThread {
         let _ = self.events.send(Event::Broken { partition, generation, reason: reason.to_owned() });
     }
 
-    fn find(&mut self, topic: &str, partition: i32) -> Option<usize> {
-        if let Some((known, _)) = self.open.get(self.last)
-            && known.partition == partition
-            && &*known.topic == topic
-        {
+    fn find_of(&mut self, record: &Record) -> Option<usize> {
+        if self.open.get(self.last).is_some_and(|(known, _)| record.is_of(known)) {
             return Some(self.last);
         }
-        let at = *self.index.get(&Partition { topic: topic.into(), partition })?;
+        let at = *self.index.get(&record.partition())?;
         self.last = at;
         Some(at)
     }
@@ -226,11 +234,6 @@ impl PollThread {
         self.pass_gaps();
         for at in 0..self.open.len() {
             self.hand_on(at);
-            let (partition, collecting) = &mut self.open[at];
-            if let Some(reason) = collecting.stalled(STALLED_AFTER) {
-                let (partition, generation) = (partition.clone(), collecting.generation);
-                let _ = self.events.send(Event::Stalled { partition, generation, reason });
-            }
         }
         if self.paused {
             if self.credits.recovered() {
@@ -245,85 +248,72 @@ impl PollThread {
     fn pass_gaps(&mut self) {
         let Ok(list) = self.consumer.position() else { return };
         for element in list.elements() {
+            let partition = Partition { topic: element.topic().into(), partition: element.partition() };
             if let Offset::Offset(position) = element.offset()
-                && let Some(at) = self.find(element.topic(), element.partition())
+                && let Some(at) = self.index.get(&partition)
             {
-                match self.open[at].1.damaged_before(position) {
-                    Some(reason) => self.broken(at, &reason),
-                    None => self.open[at].1.pass(position),
-                }
+                self.open[*at].1.pass(position);
             }
         }
     }
 
-    fn error(&mut self, error: KafkaError) {
-        match error {
-            KafkaError::PartitionEOF(partition) => {
+    fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, partition: Option<Partition>) {
+        use RDKafkaErrorCode::*;
+        let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
+        match code {
+            PartitionEOF => {
                 self.consumer.context().alive();
-                self.pass_to_end(partition);
-            }
-            KafkaError::MessageConsumptionFatal(_) => drop(self.events.send(Event::Fatal(error))),
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed,
-            ) => {
-                let damage = self.open.iter().find_map(|(_, collecting)| collecting.damage()).map(str::to_owned);
-                drop(self.events.send(Event::Suspect(error, damage)));
-            }
-            KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::BadCompression
-                | RDKafkaErrorCode::NotImplemented
-                | RDKafkaErrorCode::Underflow
-                | RDKafkaErrorCode::InvalidMessage
-                | RDKafkaErrorCode::InvalidMessageSize
-                | RDKafkaErrorCode::MessageSizeTooLarge),
-            ) => {
-                let damage = format!("Kafka's client can't read a batch of records: {code}");
-                if !self.open.is_empty() && self.open.iter().all(|(_, collecting)| collecting.damage().is_none()) {
-                    tracing::warn!(error = %code, "Kafka's client can't read a batch of records; no partition goes on past it");
+                // This run's end, too, even if nothing that was aborted before it moved the client's position.
+                if let Some((at, end)) = open.and_then(|at| Some((at, self.open[at].1.end?))) {
+                    self.open[at].1.pass(end);
                 }
-                self.open.iter_mut().for_each(|(_, collecting)| collecting.doubt(&damage));
             }
-            // Lost connections and leader changes: librdkafka retries, and the context has said it once.
-            error => tracing::debug!(%error, "while polling"),
+            _ if fatal => drop(self.events.send(Event::Fatal(KafkaError::MessageConsumptionFatal(code)))),
+            AutoOffsetReset
+            | OffsetOutOfRange
+            | UnknownTopicOrPartition
+            | UnknownTopic
+            | UnknownPartition
+            | TopicAuthorizationFailed
+            | GroupAuthorizationFailed => {
+                // That a partition is gone matters to those that are read.
+                if open.is_some() || partition.is_none() {
+                    let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
+                }
+            }
+            BadMessage | BadCompression | NotImplemented | Underflow | InvalidMessage | InvalidMessageSize
+            | MessageSizeTooLarge => {
+                if let Some(at) = open {
+                    self.damaged(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
+                }
+            }
+            // Lost connections and leader changes: librdkafka retries, and the context says it once.
+            _ => self.consumer.context().error(KafkaError::Global(code), reason),
         }
     }
 
-    /// The client has reached the end of a partition: of this run's end, too, even if nothing that was aborted before it moved
-    /// its position. The event doesn't tell the topic, so this is known only where there is one.
-    fn pass_to_end(&mut self, partition: i32) {
-        let one_topic = self.open.windows(2).all(|pair| pair[0].0.topic == pair[1].0.topic);
-        let at = self.open.iter().position(|(open, _)| one_topic && open.partition == partition);
-        if let Some(at) = at
-            && let Some(end) = self.open[at].1.end
-        {
-            match self.open[at].1.damaged_before(end) {
-                Some(reason) => self.broken(at, &reason),
-                None => self.open[at].1.pass(end),
-            }
-        }
+    /// The client couldn't read a batch: it asks for it again and again, or leaves it out.
+    ///
+    /// **Invariant:** what can't be read is never taken for a gap. What came before it is handed on, what comes after it isn't.
+    fn damaged(&mut self, at: usize, reason: &str) {
+        self.hand_on(at);
+        let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.generation);
+        self.forget(&partition);
+        let _ = self.consumer.pause(&positions([(&partition, Offset::Invalid)]));
+        let _ = self.events.send(Event::Damaged { partition, generation, reason: reason.to_owned() });
     }
 
-    fn rebalances(&mut self) {
-        for rebalance in self.consumer.context().take_rebalances() {
-            if let Rebalance::Revoked(partitions, lost) = &rebalance {
-                for partition in partitions {
-                    if let Some(at) = self.index.get(partition).copied()
-                        && !lost
-                    {
-                        self.hand_on(at);
-                    }
-                    self.forget(partition);
-                }
+    fn revoked(&mut self, partitions: Vec<Partition>) {
+        let lost = self.consumer.assignment_lost();
+        for partition in &partitions {
+            if let Some(at) = self.index.get(partition).copied()
+                && !lost
+            {
+                self.hand_on(at);
             }
-            let _ = self.events.send(Event::Rebalance(rebalance));
+            self.forget(partition);
         }
+        let _ = self.events.send(Event::Rebalance(Rebalance::Revoked(partitions, lost)));
     }
 
     fn obey(&mut self, command: Command) {
@@ -445,7 +435,6 @@ impl PollThread {
 
     fn close(&mut self, offsets: &[(Partition, i64)]) {
         self.commit(offsets, CommitMode::Async);
-        self.consumer.context().close();
         // A group event that was not answered would hold the consumer's close for ever.
         let _ = self.consumer.incremental_assign(&TopicPartitionList::new());
         if let Ok(assigned) = self.consumer.assignment() {

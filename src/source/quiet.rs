@@ -44,8 +44,7 @@ pub(super) fn quiet(
     (lanes.into_iter().map(with_others).collect(), others)
 }
 
-/// Blocking: those that are at the end of their partition.
-pub(super) fn at_end(broker: &Broker, lanes: Vec<Handed>) -> Vec<Handed> {
+fn at_end(broker: &Broker, lanes: Vec<Handed>) -> Vec<Handed> {
     let partitions: Vec<Partition> = lanes.iter().map(|lane| lane.partition.clone()).collect();
     let ends = broker.ends_of_those_that_answer(&partitions);
     let at_end = |lane: &Handed| ends.get(&lane.partition).is_some_and(|end| (0..=lane.position).contains(end));

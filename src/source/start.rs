@@ -121,11 +121,9 @@ pub(super) fn check_partition(
     broker: &Broker,
     partition: &Partition,
     position: i64,
-) -> Result<Bounds, StartError> {
+) -> Result<(), StartError> {
     same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
-    let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
-    check(partition, position, bounds)?;
-    Ok(bounds)
+    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition])
 }
 
 /// Whether trying again may help.
