@@ -102,7 +102,8 @@ fn compare(brokers: &str, codec: &str, records: usize, rounds: usize) {
         let of = readings.iter().filter(|(reader, _)| is(reader));
         of.max_by(|a, b| rate(&a.1).total_cmp(&rate(&b.1))).expect("there are some of each")
     };
-    let (limit, ours) = (best(|reader| matches!(reader, Reader::Bare(_))), best(|reader| matches!(reader, Reader::Weir(_))));
+    let (limit, ours) =
+        (best(|reader| matches!(reader, Reader::Bare(_))), best(|reader| matches!(reader, Reader::Weir(_))));
     let mut ratios: Vec<f64> = limit.1.iter().zip(&ours.1).map(|(bare, weir)| bare.seconds / weir.seconds).collect();
     ratios.sort_by(f64::total_cmp);
     println!(
@@ -179,7 +180,11 @@ fn weir(brokers: &str, pipeline: &str, consumers: i32) -> Reading {
     std::fs::write(folder.path().join("pipeline.toml"), text).expect("the pipeline file");
     let command = |arguments: &[&str]| {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_weir")));
-        command.args(arguments).current_dir(folder.path()).env("KAFKA_BROKERS", brokers).env("WEIR__LOG__LEVEL", "warn");
+        command
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("KAFKA_BROKERS", brokers)
+            .env("WEIR__LOG__LEVEL", "warn");
         command
     };
     let (started, cpu) = (Instant::now(), cpu_seconds());

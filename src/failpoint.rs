@@ -88,6 +88,7 @@ pub(crate) mod hook {
         HOOK.set(None);
     }
 
+    #[cfg(debug_assertions)]
     pub(super) fn run(name: &str) {
         if let Some(mut hook) = HOOK.take() {
             hook(name);

@@ -76,6 +76,8 @@ pub struct Run {
     pub credits: Credits,
     /// How far the run is.
     pub progress: Progress,
+    /// What lanes ask before they commit.
+    pub confirm: Confirm,
     dataset: Dataset,
     committer: Committer,
     topics: HashMap<String, Topic>,
@@ -313,6 +315,7 @@ fn open(
         restarts,
         credits: Credits::new(limits.credit_bytes()),
         progress: Progress::default(),
+        confirm: Confirm::new(&config)?,
         committer: Committer::start(dataset.clone()),
         dataset,
         topics,
@@ -324,13 +327,7 @@ fn open(
 }
 
 /// Makes a lane on one of the arbiter threads, last stage first, starting at `tip`.
-pub fn lane(
-    run: &Arc<Run>,
-    (partition, generation): (&Partition, u64),
-    tip: Tip,
-    confirm: &Arc<Confirm>,
-    source: &Addr<Source>,
-) -> Lane {
+pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip, source: &Addr<Source>) -> Lane {
     let at = run.next_arbiter.fetch_add(1, Ordering::Relaxed) % run.arbiters.len();
     let arbiter = &run.arbiters[at];
     let watch = |stage| Watch::new(partition.clone(), generation, stage, source.clone().recipient());
@@ -340,8 +337,8 @@ pub fn lane(
     let chain = run.chain(partition);
     let (root, committer, memory) =
         (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
-    let (asks, of, topic) = (confirm.clone(), run.clone(), partition.topic.clone());
-    let confirm = Box::new(move |read_by| Ok(asks.topic(&of, &topic, read_by)?));
+    let (of, topic) = (run.clone(), partition.topic.clone());
+    let confirm = Box::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
     let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, (committer, confirm), memory);
 
     let (committed, watched) = (source.clone().recipient(), watch("sink"));

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
-use super::confirm::{Confirm, same_topic};
+use super::confirm::same_topic;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
 use super::start::{StartError, check_partition, read_ledger, transient};
@@ -41,8 +41,6 @@ pub struct Source {
     run: Arc<Run>,
     /// Taken when the source ends.
     broker: Option<Broker>,
-    /// What its lanes ask before they commit.
-    confirm: Arc<Confirm>,
     /// What quiet lanes know of other partitions' windows; none while they are looked for.
     others: Option<Others>,
     number: usize,
@@ -148,7 +146,6 @@ impl Source {
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
-            confirm: Arc::new(Confirm::new(&broker)),
             broker: Some(broker),
             others: Some(Others::default()),
             number,
@@ -235,7 +232,7 @@ impl Source {
                     tracing::info!(%partition, position = tip.to, sequence = tip.sequence, "lane starts");
                     starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
                     let (of, position) = ((&partition, generation), tip.to);
-                    let lane = topology::lane(&source.run, of, tip, &source.confirm, &ctx.address());
+                    let lane = topology::lane(&source.run, of, tip, &ctx.address());
                     if let Some(slot) = source.lanes.get_mut(&partition) {
                         slot.state = State::Running(lane);
                         (slot.position, slot.quiet_since) = (position, Instant::now());
@@ -669,7 +666,7 @@ impl Handler<Stop> for Source {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
         self.stopping = true;
-        self.confirm.stop();
+        self.run.confirm.stop();
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
         let drained = self.drain(&partitions);
         let (tell, told) = oneshot::channel();

@@ -3,7 +3,7 @@
 //! Everything here blocks and is called from blocking threads or the poll thread, never from an arbiter.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -210,25 +210,6 @@ pub struct Broker {
     brokers: String,
 }
 
-/// A [`Broker`] that doesn't keep its consumer from closing.
-pub(super) struct WeakBroker {
-    owner: Weak<Consumer>,
-    brokers: String,
-}
-
-impl std::fmt::Debug for WeakBroker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WeakBroker({})", self.brokers)
-    }
-}
-
-impl WeakBroker {
-    /// The broker, unless its consumer was closed.
-    pub(super) fn upgrade(&self) -> Option<Broker> {
-        Some(Broker { owner: self.owner.upgrade()?, brokers: self.brokers.clone() })
-    }
-}
-
 /// First and last position that a read_committed consumer may start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -254,11 +235,6 @@ impl Broker {
     /// The consumer, to be polled by one thread.
     pub(crate) fn consumer(&self) -> Arc<Consumer> {
         self.owner.clone()
-    }
-
-    /// The same, not keeping the consumer.
-    pub(super) fn downgrade(&self) -> WeakBroker {
-        WeakBroker { owner: Arc::downgrade(&self.owner), brokers: self.brokers.clone() }
     }
 
     /// The cluster's id.

@@ -12,36 +12,49 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::{Broker, BrokerError, WeakBroker};
+use rdkafka::config::ClientConfig;
+
+use super::client::{Broker, BrokerError};
+use super::ffi::Queue;
 use super::start::StartError;
 use crate::pipeline::topology::Run;
 
 /// How long one question may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the lanes of one source ask.
-#[derive(Debug)]
+/// What the lanes of a pipeline ask.
+///
+/// It has a client of its own: on a consumer's connection a question would wait behind the fetches before it, for up to
+/// 100 ms, which halved the throughput.
 pub struct Confirm {
-    broker: WeakBroker,
-    /// When each topic was last asked about, of the questions that were answered well, and since when nobody answers.
     asked: Mutex<Asked>,
+    broker: Broker,
     stopping: AtomicBool,
 }
 
-#[derive(Debug, Default)]
 struct Asked {
+    /// What the client says about its connections.
+    words: Queue,
+    /// When each topic was last asked about, of the questions that were answered well.
     confirmed: HashMap<String, Instant>,
     /// When nobody answered.
     silent: Option<Instant>,
 }
 
 impl Confirm {
-    pub(super) fn new(broker: &Broker) -> Self {
-        Confirm { broker: broker.downgrade(), asked: Mutex::default(), stopping: AtomicBool::new(false) }
+    /// Makes the client. Does not wait for a connection.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration.
+    pub fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
+        let broker = Broker::new(config)?;
+        let words = Queue::of(&broker.consumer());
+        let asked = Asked { words, confirmed: HashMap::new(), silent: None };
+        Ok(Confirm { asked: Mutex::new(asked), broker, stopping: AtomicBool::new(false) })
     }
 
     /// From here on nobody waits for a broker that doesn't answer.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
@@ -49,7 +62,7 @@ impl Confirm {
     /// one that this run began with. While no broker answers it waits.
     ///
     /// # Errors
-    /// When it is another topic, is gone, or no broker answers while the source is to end.
+    /// When it is another topic, is gone, or no broker answers while the run is to end.
     pub fn topic(&self, run: &Run, topic: &str, read_by: Instant) -> Result<(), StartError> {
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,8 +73,10 @@ impl Confirm {
             if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
                 return Err(StartError::Unconfirmed { topic: topic.to_owned() });
             }
-            let broker = self.broker.upgrade().ok_or(StartError::Closed)?;
-            match same_topic(run, &broker, topic, CONFIRM_WITHIN) {
+            let answer = same_topic(run, &self.broker, topic, CONFIRM_WITHIN);
+            // The consumers' clients say what there is to say; here it would only pile up.
+            while asked.words.poll(Duration::ZERO).is_some() {}
+            match answer {
                 Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
                 Err(StartError::Broker(BrokerError::Unreachable { .. })) => {
                     asked.silent = Some(Instant::now());

@@ -293,12 +293,14 @@ fn kills_change_no_window_and_no_class() {
     println!("{verdict:?}");
     assert!(verdict.late > 100 && verdict.rows > 100, "{verdict:?}");
 
-    let killed =
-        Case::of(calm.broker, Pipeline {
+    let killed = Case::of(
+        calm.broker,
+        Pipeline {
             name: format!("{}-killed", calm.pipeline.name),
             source: "consumers = 2".into(),
             ..calm.pipeline.clone()
-        });
+        },
+    );
     let mut kills = 0;
     for moment in 0..200 {
         let mut run = if moment % 3 == 0 { killed.endless() } else { killed.to_end() };
