@@ -21,7 +21,7 @@ use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
 use super::start::{StartError, check_partition, read_ledger, transient};
 use crate::ledger::{Others, Reason, Tip};
-use crate::pipeline::lane::{Lane, LaneEnded, answer};
+use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
@@ -642,7 +642,11 @@ impl Handler<LaneEnded> for Source {
             self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
             return;
         }
-        self.failed(&ended.partition, &reason, ctx);
+        match &ended.error {
+            // To start again would not help.
+            LaneError::Unconfirmed(error) if !transient(error) => self.park(&ended.partition, &reason),
+            _ => self.failed(&ended.partition, &reason, ctx),
+        }
     }
 }
 

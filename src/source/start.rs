@@ -95,9 +95,6 @@ pub enum StartError {
         /// The topic.
         topic: String,
     },
-    /// The consumer was closed.
-    #[error("the Kafka client is closed already")]
-    Closed,
 }
 
 /// Blocking: everything between being given a partition and knowing where to read on.

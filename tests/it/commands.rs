@@ -152,6 +152,8 @@ fn a_topic_deleted_and_made_again_while_it_is_read() {
     let run = case.endless();
     let ends: Vec<i64> = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).collect();
     until("everything is committed", PATIENCE, || case.positions().into_values().eq(ends.iter().copied()));
+    // An entry is there a moment before its files are.
+    until("everything is in place", PATIENCE, || case.verify()["unpublished"] == serde_json::json!([]));
     let before = case.inventory();
     delete_topic(case.broker, &case.pipeline.topic);
     make_topic(case.broker, &case.pipeline.topic, 3, &[]);
@@ -159,6 +161,29 @@ fn a_topic_deleted_and_made_again_while_it_is_read() {
     until("it says so", PATIENCE, || run.stderr().matches("deleted and made again").count() >= 3);
     run.signal("TERM");
     run.wait(PATIENCE).expect_code(3);
+    assert_eq!(case.inventory(), before, "no record of the new topic may be in the dataset");
+}
+
+/// The client is not there to see the topic go, and finds one that has records where it wants to read on: it just does.
+#[test]
+fn a_topic_deleted_and_made_again_behind_its_back() {
+    let case = case("remade-asleep").with(|pipeline| pipeline.roll = r#"age = "200ms""#.into());
+    send_readings(&case, 1);
+    let run = case.endless();
+    let ends: Vec<i64> = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).collect();
+    until("everything is committed", PATIENCE, || case.positions().into_values().eq(ends.iter().copied()));
+    until("everything is in place", PATIENCE, || case.verify()["unpublished"] == serde_json::json!([]));
+    let before = case.inventory();
+    run.signal("STOP");
+    delete_topic(case.broker, &case.pipeline.topic);
+    make_topic(case.broker, &case.pipeline.topic, 3, &[]);
+    for seed in 2..4 {
+        send_readings(&case, seed);
+    }
+    run.signal("CONT");
+    until("it says so", PATIENCE, || run.stderr().matches("deleted and made again").count() >= 3);
+    run.signal("TERM");
+    println!("{}", run.wait(PATIENCE).expect_code(3).stderr);
     assert_eq!(case.inventory(), before, "no record of the new topic may be in the dataset");
 }
 
