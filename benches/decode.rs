@@ -1,167 +1,212 @@
-//! Records a second from payload bytes to Arrow columns, on one core, for the shape of the air-quality readings.
+//! Payload bytes to Arrow columns on one core, beside arrow-json and sonic-rs, for records of many shapes.
 //!
-//! `cargo bench --bench decode`. A timing on a shared machine is noise: the cases take turns, each keeps its best round,
-//! and what counts is the ratio to serde_json reading the same payloads into a struct, and dropping it, in the same run.
+//! `cargo bench --bench decode`. A timing on a shared machine is noise: the three take turns, each keeps its best round, and
+//! what counts are the ratios. weir checks its rules, keeps coordinates and puts bad records aside; arrow-json gives up a batch at its first
+//! bad record, so that it only has good ones; sonic-rs parses a record into its tree, from which each column's vector is filled.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow_json::ReaderBuilder;
+use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _, Value};
 use weir::pipeline::messages::{Partition, RawRecords};
+use weir::readings;
 use weir::settings::Pipeline;
-use weir::settings::pipeline::{
-    Column, ColumnType, Format, LocalTimePolicy, Roll, Sink, Source, Start, TimeEncoding, TimestampFormat,
-    UnknownFields, Validate, Value, Window, Zone,
-};
 use weir::validate::Checker;
 
-const RECORDS: usize = 1000;
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 40;
+/// Bytes of a batch, about.
+const BATCH_BYTES: usize = 1 << 20;
 
-/// Names in the payload, and a value each.
-const FIELDS: [(&str, &str); 15] = [
-    ("station_id", "\"IT-01\""),
-    ("timestamp", "\"2004-03-10T18:00:00\""),
-    ("co_gt", "2.6"),
-    ("pt08_s1_co", "1360"),
-    ("nmhc_gt", "-200"),
-    ("c6h6_gt", "11.9"),
-    ("pt08_s2_nmhc", "1046"),
-    ("nox_gt", "166"),
-    ("pt08_s3_nox", "1056"),
-    ("no2_gt", "113"),
-    ("pt08_s4_no2", "1692"),
-    ("pt08_s5_o3", "1268"),
-    ("t", "13.6"),
-    ("rh", "48.9"),
-    ("ah", "0.7578"),
-];
-
-/// The same fields for serde: every value is looked at, as in the columns.
-#[derive(serde::Deserialize)]
-#[allow(dead_code)]
-struct Reading<'a> {
-    station_id: &'a str,
-    timestamp: &'a str,
-    co_gt: Option<f64>,
-    pt08_s1_co: Option<f64>,
-    nmhc_gt: Option<f64>,
-    c6h6_gt: Option<f64>,
-    pt08_s2_nmhc: Option<f64>,
-    nox_gt: Option<f64>,
-    pt08_s3_nox: Option<f64>,
-    no2_gt: Option<f64>,
-    pt08_s4_no2: Option<f64>,
-    pt08_s5_o3: Option<f64>,
-    t: Option<f64>,
-    rh: Option<f64>,
-    ah: Option<f64>,
+/// What one batch is read as.
+struct Case {
+    name: &'static str,
+    columns: String,
+    /// The same for arrow-json.
+    schema: Schema,
+    /// Each column's way through a record, and whether it is a number.
+    paths: Vec<(Vec<String>, bool)>,
+    records: RawRecords,
+    bad: usize,
 }
 
 fn main() {
-    let cases = [
-        ("keys in one order", records(|_, _| {}, 0)),
-        ("keys shuffled", records(|index, fields| fields.rotate_left(index % 15), 0)),
-        ("0.5 % bad", records(|_, _| {}, 5)),
-        ("50 % bad", records(|_, _| {}, 500)),
-    ];
-    let mut checker = Checker::new(&pipeline());
-    let partition = Partition { topic: "air-quality-data".into(), partition: 0 };
-    let mut best = [(Duration::MAX, Duration::MAX); 4];
-    for _ in 0..ROUNDS {
-        for ((_, records), (checking, parsing)) in cases.iter().zip(&mut best) {
+    println!("{:34} {:>7} {:>9} {:>9} {:>12} {:>12}", "", "bytes", "M rec/s", "MB/s", "arrow-json", "sonic-rs");
+    for case in cases() {
+        let text = format!("name = \"bench\"\n{SOURCE}\n[columns]\n{}\n{SINK}", case.columns);
+        let pipeline = Pipeline::parse("bench.toml", &text, &|_| None).expect("a pipeline");
+        let mut checker = Checker::new(&pipeline);
+        let partition = Partition { topic: "bench".into(), partition: 0 };
+        let schema = Arc::new(case.schema.clone());
+        let [mut ours, mut arrow, mut sonic] = [Duration::MAX; 3];
+        for _ in 0..ROUNDS {
             let started = Instant::now();
-            let checked = checker.check(&partition, records);
-            *checking = started.elapsed().min(*checking);
-            let classes = checked.rows.num_rows() + checked.rejects.num_rows();
-            assert_eq!(classes, RECORDS);
-
+            let checked = black_box(checker.check(&partition, &case.records));
+            ours = ours.min(started.elapsed());
+            assert_eq!(checked.rejects.num_rows(), case.bad, "{}", case.name);
+            if case.bad == 0 {
+                let started = Instant::now();
+                let rows = black_box(arrow_json(&schema, &case.records));
+                arrow = arrow.min(started.elapsed());
+                assert_eq!(rows, checked.rows.num_rows());
+            }
             let started = Instant::now();
-            let read = |index| serde_json::from_slice::<Reading>(records.value(index)).is_ok();
-            let good = (0..RECORDS).filter(|index| read(*index)).count();
-            *parsing = started.elapsed().min(*parsing);
-            assert_eq!(good, checked.rows.num_rows());
+            let rows = black_box(sonic_rs(&case.paths, &case.records));
+            sonic = sonic.min(started.elapsed());
+            assert!(rows <= case.records.len());
         }
-    }
-    let bytes = cases[0].1.values.len() / RECORDS;
-    println!("{bytes} bytes and {} columns a record", FIELDS.len());
-    for ((name, _), (checking, parsing)) in cases.iter().zip(best) {
-        let rate = RECORDS as f64 / checking.as_secs_f64() / 1e6;
-        let ratio = parsing.as_secs_f64() / checking.as_secs_f64();
-        println!("{name:20} {rate:6.2} M records/s, {ratio:4.2} × serde_json");
+        let records = case.records.len() as f64;
+        let (rate, bytes) = (records / ours.as_secs_f64(), case.records.values.len() as f64);
+        let ratio = |other: Duration| match other {
+            Duration::MAX => "-".to_owned(),
+            other => format!("{:.2} ×", other.as_secs_f64() / ours.as_secs_f64()),
+        };
+        println!(
+            "{:34} {:7.0} {:9.2} {:9.0} {:>12} {:>12}",
+            case.name,
+            bytes / records,
+            rate / 1e6,
+            bytes / ours.as_secs_f64() / 1e6,
+            ratio(arrow),
+            ratio(sonic)
+        );
     }
 }
 
-/// Records whose fields `arrange` puts in order; `bad` in a thousand have a text for a number in the middle.
-fn records(arrange: impl Fn(usize, &mut Vec<(&str, &str)>), bad: usize) -> RawRecords {
-    let mut records = RawRecords::default();
-    for index in 0..RECORDS {
-        let mut fields = FIELDS.to_vec();
-        if index * 7919 % 1000 < bad {
-            fields[7].1 = "\"n/a\"";
-        }
-        arrange(index, &mut fields);
-        let members: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        let payload = format!("{{{}}}", members.join(","));
-        records.push(index as i64, Some(1_700_000_000_000), None, Some(payload.as_bytes()));
+const SOURCE: &str = "[source]\ntype = \"kafka\"\nbrokers = \"-\"\ntopics = [\"bench\"]\nformat = \"json\"";
+const SINK: &str = "[window]\ntype = \"count\"\nrows = 100\n[sink]\ntype = \"parquet\"\npath = \"unused\"";
+
+fn arrow_json(schema: &Arc<Schema>, records: &RawRecords) -> usize {
+    let mut decoder =
+        ReaderBuilder::new(schema.clone()).with_batch_size(records.len()).build_decoder().expect("a decoder");
+    for index in 0..records.len() {
+        decoder.decode(records.value(index)).expect("a record");
     }
-    records
+    decoder.flush().expect("a batch").map_or(0, |batch| batch.num_rows())
 }
 
-fn columns() -> Vec<Column> {
-    let column = |(name, _): &(&str, &str)| Column {
-        name: (*name).to_owned(),
-        kind: ColumnType::Float(64),
-        from: vec![(*name).to_owned()],
-        required: false,
-        default: None,
-        missing: vec![Value::Float(-200.0)],
-        min: None,
-        max: None,
-        one_of: vec![],
-        pattern: None,
-        max_length: None,
-        coerce: false,
+fn sonic_rs(paths: &[(Vec<String>, bool)], records: &RawRecords) -> usize {
+    let mut numbers: Vec<Vec<Option<f64>>> = paths.iter().map(|_| Vec::with_capacity(records.len())).collect();
+    let mut texts: Vec<Vec<u8>> = paths.iter().map(|_| Vec::new()).collect();
+    let mut rows = 0;
+    for index in 0..records.len() {
+        let Ok(record) = sonic_rs::from_slice::<Value>(records.value(index)) else { continue };
+        rows += 1;
+        for (column, (path, number)) in paths.iter().enumerate() {
+            let value = path.iter().try_fold(&record, |value, name| value.as_object()?.get(name));
+            if *number {
+                numbers[column].push(value.and_then(|value| value.as_f64()));
+            } else {
+                texts[column].extend_from_slice(value.and_then(|value| value.as_str()).unwrap_or_default().as_bytes());
+            }
+        }
+    }
+    black_box((numbers, texts));
+    rows
+}
+
+fn cases() -> Vec<Case> {
+    let good: Vec<Vec<u8>> = readings::readings().iter().map(|reading| reading.to_json(readings::STATION)).collect();
+    let fields: Vec<String> = members(&good[0]).iter().map(|member| name(member)).collect();
+    let broken = |every: usize| {
+        let bad = good[0].clone();
+        let text = String::from_utf8(bad).expect("a reading is ASCII").replace(":2.6,", ":\"n/a\",");
+        let payloads = good.iter().cycle().take(4000).enumerate();
+        payloads.map(|(at, one)| if at % every == 0 { text.clone().into_bytes() } else { one.clone() }).collect()
     };
-    let mut columns: Vec<Column> = FIELDS.iter().map(column).collect();
-    columns[0].kind = ColumnType::String;
-    columns[1].kind = ColumnType::Timestamp(TimestampFormat {
-        encoding: TimeEncoding::Rfc3339,
-        zone: Some(Zone::Fixed(3600)),
-        gap: LocalTimePolicy::Reject,
-        fold: LocalTimePolicy::Reject,
+    let rotated = good.iter().take(4000).enumerate().map(|(at, payload)| {
+        let mut members = members(payload);
+        let length = members.len();
+        members.rotate_left(at % length);
+        format!("{{{}}}", members.join(",")).into_bytes()
     });
-    for column in &mut columns[..2] {
-        (column.required, column.missing) = (true, vec![]);
-    }
-    columns[13].min = Some(Value::Float(0.0));
-    columns[13].max = Some(Value::Float(100.0));
-    columns
+    let flat = |columns: usize, text: usize| -> Vec<Vec<u8>> {
+        let record = |at: usize| {
+            let mut json = format!("{{\"f0\":\"{}\"", "x".repeat(text));
+            (1..columns).for_each(|column| {
+                write!(json, ",\"f{column}\":{}.{}", at % 100, column % 10).expect("a text takes what is written");
+            });
+            json.push('}');
+            json.into_bytes()
+        };
+        (0..BATCH_BYTES / record(0).len() + 1).map(record).collect()
+    };
+    let flat_fields = |columns: usize| (0..columns).map(|column| format!("f{column}")).collect::<Vec<_>>();
+    let nested: Vec<Vec<u8>> = (0..4000)
+        .map(|at| {
+            let at = at % 100;
+            format!("{{\"id\":\"s{at}\",\"meta\":{{\"site\":{{\"lat\":{at}.5,\"lon\":-{at}.25}}}},\"values\":{{\"co\":{at}.1,\"no\":{at}.2,\"o\":{at}.3}}}}")
+                .into_bytes()
+        })
+        .collect();
+    let nested_fields = ["id", "meta/site/lat", "meta/site/lon", "values/co", "values/no", "values/o"];
+    vec![
+        case("readings", &fields, good.iter().take(4000).cloned().collect(), 0),
+        case("readings, keys in any order", &fields, rotated.collect(), 0),
+        case("readings, 0.5 % bad", &fields, broken(200), 20),
+        case("readings, 50 % bad", &fields, broken(2), 2000),
+        case("5 columns", &flat_fields(5), flat(5, 4), 0),
+        case("50 columns", &flat_fields(50), flat(50, 4), 0),
+        case("500 columns", &flat_fields(500), flat(500, 4), 0),
+        case("15 columns, a text of 100 kB", &flat_fields(15), flat(15, 100_000), 0),
+        case("6 columns, nested", &nested_fields.map(str::to_owned), nested, 0),
+    ]
 }
 
-fn pipeline() -> Pipeline {
-    Pipeline {
-        name: "bench".to_owned(),
-        source: Source {
-            brokers: String::new(),
-            topics: vec![],
-            format: Format::Json,
-            start: Start::Earliest,
-            group: String::new(),
-            consumers: 1,
-            client: BTreeMap::new(),
-        },
-        columns: columns(),
-        validate: Validate { unknown_fields: UnknownFields::Ignore },
-        window: Window::Count { rows: 100 },
-        sink: Sink {
-            path: "unused".into(),
-            partition_by: vec![],
-            max_keys: 1,
-            compression: parquet::basic::Compression::UNCOMPRESSED,
-            row_group_rows: 1,
-            roll: Roll { windows: 1, rows: None, bytes: 1, age: Duration::ZERO },
-        },
-        hash: String::new(),
-        text: String::new(),
+/// Text columns are the first, those of time are called `timestamp`; all others are numbers.
+fn case(name: &'static str, fields: &[String], payloads: Vec<Vec<u8>>, bad: usize) -> Case {
+    let mut columns = String::new();
+    let mut paths = Vec::new();
+    let mut schema: Vec<Field> = Vec::new();
+    for (at, field) in fields.iter().enumerate() {
+        let path: Vec<String> = field.split('/').map(str::to_owned).collect();
+        let (kind, arrow) = match (at, field.as_str()) {
+            (_, "timestamp") => (
+                "timestamp\", time_zone = \"+01:00",
+                DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+01:00".into())),
+            ),
+            (0, _) => ("string", DataType::Utf8),
+            _ => ("float64", DataType::Float64),
+        };
+        writeln!(columns, "c{at} = {{ type = \"{kind}\", from = \"/{field}\" }}")
+            .expect("a text takes what is written");
+        add(&mut schema, &path, arrow);
+        paths.push((path, kind == "float64"));
     }
+    let mut records = RawRecords::default();
+    for (at, payload) in payloads.iter().enumerate() {
+        records.push(at as i64, Some(1_700_000_000_000), None, Some(payload));
+    }
+    Case { name, columns, schema: Schema::new(schema), paths, records, bad }
+}
+
+/// Adds a column at a path, which structs are made for.
+fn add(fields: &mut Vec<Field>, path: &[String], kind: DataType) {
+    let [first, rest @ ..] = path else { return };
+    if rest.is_empty() {
+        return fields.push(Field::new(first, kind, true));
+    }
+    let known = fields.iter().position(|field| field.name() == first);
+    let mut below = match known.map(|at| fields.remove(at)) {
+        Some(field) => match field.data_type() {
+            DataType::Struct(below) => below.iter().map(|field| (**field).clone()).collect(),
+            other => panic!("{first} is a value and holds some: {other}"),
+        },
+        None => Vec::new(),
+    };
+    add(&mut below, rest, kind);
+    fields.push(Field::new(first, DataType::Struct(Fields::from(below)), true));
+}
+
+/// The members of an object whose texts hold no commas, as written.
+fn members(payload: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(payload).expect("a reading is ASCII");
+    text[1..text.len() - 1].split(',').map(str::to_owned).collect()
+}
+
+fn name(member: &str) -> String {
+    member[1..].split('"').next().expect("a name in quotes").to_owned()
 }

@@ -110,6 +110,19 @@ impl RawRecords {
         Some(&self.headers[found].1)
     }
 
+    /// No records, with room for as many as these are.
+    pub fn with_room(&self) -> RawRecords {
+        RawRecords {
+            values: Vec::with_capacity(self.values.len()),
+            value_ends: Vec::with_capacity(self.value_ends.len()),
+            offsets: Vec::with_capacity(self.offsets.len()),
+            timestamps: Vec::with_capacity(self.timestamps.len()),
+            keys: Vec::with_capacity(self.keys.len()),
+            key_ends: Vec::with_capacity(self.key_ends.len()),
+            ..RawRecords::default()
+        }
+    }
+
     /// Adds a record.
     pub fn push(&mut self, offset: i64, timestamp: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) {
         if value.is_none() {

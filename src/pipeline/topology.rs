@@ -33,6 +33,9 @@ use crate::source::{Broker, BrokerError, Confirm, Finished, Source, Stop, client
 use crate::validate::{Checker, Validator};
 use crate::window::{ClosedBy, WindowState, Windower, Windows};
 
+/// So many cores are kept busy by the records of one consumer: of the 2 us that a gzip reading takes, each of its two threads has 0.4.
+const CORES_PER_CONSUMER: usize = 4;
+
 /// The limits of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -43,13 +46,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What librdkafka may fetch ahead, all consumers together.
+    /// What librdkafka may fetch ahead, all consumers together. It counts values only, and keeps as much again beside each:
+    /// values of 245 bytes took twice their size.
     fn fetch_bytes(&self) -> usize {
-        self.memory / 4
+        self.memory / 16
     }
 
-    /// What half-full batches may hold, all partitions of a consumer together.
-    pub(crate) fn collecting_bytes(&self) -> usize {
+    /// What half-full batches may hold, all partitions of all consumers together.
+    fn collecting_bytes(&self) -> usize {
         self.memory / 16
     }
 
@@ -60,7 +64,7 @@ impl Limits {
 
     /// What batches on their way and open files may hold.
     fn credit_bytes(&self) -> usize {
-        self.memory / 2
+        self.memory / 8 * 3
     }
 }
 
@@ -81,6 +85,7 @@ pub struct Run {
     dataset: Dataset,
     committer: Committer,
     topics: HashMap<String, Topic>,
+    consumers: usize,
     arbiters: Vec<ArbiterHandle>,
     next_arbiter: AtomicUsize,
 }
@@ -162,6 +167,11 @@ impl Run {
         self.topics.iter().flat_map(of).collect()
     }
 
+    /// What half-full batches may hold, all partitions of one consumer together.
+    pub(crate) fn collecting_bytes(&self) -> usize {
+        self.limits.collecting_bytes() / self.consumers
+    }
+
     /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
     pub fn dataset_id(&self) -> &str {
         self.dataset.id()
@@ -232,10 +242,10 @@ pub async fn start(
     restarts: Restart,
     until_end: bool,
 ) -> Result<Running, RunError> {
-    let sources = pipeline.source.consumers;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sources = pipeline.source.consumers.unwrap_or(threads.div_ceil(CORES_PER_CONSUMER));
     let arbiters = (0..threads).map(|_| Arbiter::new().handle()).collect();
-    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, arbiters));
+    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
     let (run, brokers) = opened.await.expect("opening returns its errors; it panics only on a bug")?;
     let run = Arc::new(run);
     let shares = match until_end {
@@ -280,11 +290,11 @@ fn open(
     pipeline: Pipeline,
     limits: Limits,
     restarts: Restart,
+    consumers: usize,
     arbiters: Vec<ArbiterHandle>,
 ) -> Result<(Run, Vec<Broker>), RunError> {
-    let sources = pipeline.source.consumers;
-    let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / sources);
-    let brokers = (0..sources).map(|_| Broker::new(&config)).collect::<Result<Vec<_>, _>>()?;
+    let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers);
+    let brokers = (0..consumers).map(|_| Broker::new(&config)).collect::<Result<Vec<_>, _>>()?;
     let cluster_id = brokers[0].cluster_id()?;
     let described: Vec<(String, String, i32)> = pipeline
         .source
@@ -319,6 +329,7 @@ fn open(
         committer: Committer::start(dataset.clone()),
         dataset,
         topics,
+        consumers,
         arbiters,
         next_arbiter: AtomicUsize::new(0),
         pipeline,
@@ -338,7 +349,7 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
     let (root, committer, memory) =
         (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
     let (of, topic) = (run.clone(), partition.topic.clone());
-    let confirm = Box::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
+    let confirm = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
     let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, (committer, confirm), memory);
 
     let (committed, watched) = (source.clone().recipient(), watch("sink"));

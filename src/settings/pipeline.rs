@@ -56,7 +56,7 @@ pub struct Source {
     /// Consumer group; `weir-<name>` unless given.
     pub group: String,
     /// How many consumers of the group run in this process.
-    pub consumers: usize,
+    pub consumers: Option<usize>,
     /// librdkafka properties from `[source.client]`, already checked against the ones that weir owns.
     pub client: BTreeMap<String, String>,
 }
@@ -356,7 +356,6 @@ pub mod defaults {
         format!("weir-{name}")
     }
     /// `source.consumers`
-    pub const CONSUMERS: usize = 1;
     /// `validate.unknown_fields`
     pub const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignore;
     /// `window.time_zone` of windows of time: UTC

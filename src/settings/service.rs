@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn without_files_the_shipped_file_holds() {
         let expected = Service {
-            limits: Limits { memory: 512 << 20, drain: Duration::from_secs(30) },
+            limits: Limits { memory: 256 << 20, drain: Duration::from_secs(30) },
             restart: Restart {
                 backoff_min: Duration::from_millis(500),
                 backoff_max: Duration::from_secs(30),

@@ -39,7 +39,7 @@ pub(super) fn source(node: &Node, name: Option<&str>, mistakes: &Mistakes) -> Op
         format: format?,
         start: start.unwrap_or(defaults::START),
         group: group.map_or_else(|| defaults::group(name.unwrap_or_default()), str::to_owned),
-        consumers: consumers.unwrap_or(defaults::CONSUMERS),
+        consumers,
         client: client?,
     })
 }

@@ -97,7 +97,7 @@ fn what_may_be_left_out_has_defaults() {
     let pipeline = file().good();
     assert_eq!(pipeline.source.start, Start::Earliest);
     assert_eq!(pipeline.source.group, "weir-p");
-    assert_eq!(pipeline.source.consumers, 1);
+    assert_eq!(pipeline.source.consumers, None);
     assert!(pipeline.source.client.is_empty());
     assert_eq!(pipeline.validate.unknown_fields, UnknownFields::Ignore);
     assert_eq!(pipeline.sink.path.to_str(), Some("processed_data"));

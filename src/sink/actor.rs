@@ -89,7 +89,10 @@ impl Sink {
         let before = std::mem::replace(&mut self.lane, State::Taken);
         let source = self.source.clone();
         async move {
-            let work = before.settle(&source).await?;
+            let mut work = before.settle(&source).await?;
+            if let Some(committed) = work.look()? {
+                source.do_send(committed);
+            }
             Ok(match work.due() {
                 Some(reason) => State::Busy(spawn_blocking(move || Job::Commit(reason).run(work))),
                 None => State::Idle(work),
@@ -103,10 +106,12 @@ impl Sink {
 
 /// What a job is to do.
 enum Job {
-    /// Write a batch, and commit where the roll rules say.
+    /// Write a batch, and begin commits where the roll rules say.
     Write(WindowedBatch),
-    /// Commit everything.
+    /// Begin to commit everything.
     Commit(Reason),
+    /// Commit everything, and wait until that is done.
+    Finish(Reason),
 }
 
 impl Job {
@@ -114,6 +119,7 @@ impl Job {
         let committed = match self {
             Job::Write(batch) => work.write(batch)?,
             Job::Commit(reason) => work.commit(reason)?.into_iter().collect(),
+            Job::Finish(reason) => work.commit(reason)?.into_iter().chain(work.settle()?).collect(),
         };
         Ok((work, committed))
     }
@@ -158,7 +164,7 @@ impl Handler<Drain> for Sink {
         let source = self.source.clone();
         let commit = async move {
             let work = before.settle(&source).await?;
-            let commit = State::Busy(spawn_blocking(move || Job::Commit(drain.reason).run(work)));
+            let commit = State::Busy(spawn_blocking(move || Job::Finish(drain.reason).run(work)));
             commit.settle(&source).await.map(State::Idle)
         };
         AtomicResponse::new(Box::pin(commit.into_actor(self).map(|state, actor, ctx| actor.settled(state, ctx))))

@@ -12,6 +12,7 @@ mod roll;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
+mod under_way;
 mod work;
 mod writer;
 
@@ -20,5 +21,6 @@ pub use error::SinkError;
 pub use layout::{KEYS_MAX, Layout, WINDOW};
 pub use parquet::{Finished, ParquetFile, properties};
 pub use roll::{Pending, Roller, Step};
-pub use work::{ConfirmTopic, Work};
+pub use under_way::ConfirmTopic;
+pub use work::Work;
 pub use writer::{LaneWriter, Names};

@@ -55,7 +55,7 @@ pub(super) fn pipeline(partition_by: &[&str]) -> Pipeline {
             format: Format::Json,
             start: Start::Earliest,
             group: "weir-air".to_owned(),
-            consumers: 1,
+            consumers: None,
             client: Default::default(),
         },
         columns: Vec::new(),

@@ -1,10 +1,14 @@
 //! What a lane's jobs do, on a blocking thread: write batches, and make what was written one entry of the ledger.
+//!
+//! A commit is begun and not waited for: the next files are written while it is under way. The next commit waits for it, as
+//! everything does that must know where the ledger ends. So there may be staged files of two sequence numbers.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::under_way::{ConfirmTopic, UnderWay};
 use super::{LaneWriter, Pending, Roller, Step};
 use crate::decode::schema::{data_schema, rejects_schema};
 use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
@@ -12,9 +16,6 @@ use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::{Held, LaneError};
 use crate::pipeline::messages::{Committed, Partition, WindowedBatch};
 use crate::settings::Pipeline;
-
-/// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
-pub type ConfirmTopic = Box<dyn Fn(Instant) -> Result<(), LaneError> + Send>;
 
 /// Windows of time that one entry may speak of: it is read as a whole.
 const TALLIES_MAX: usize = 100_000;
@@ -30,7 +31,9 @@ pub struct Work {
     roller: Roller,
     pending: Pending,
     chain: Chain,
+    /// The chain's end, but for the commit that is under way.
     tip: Tip,
+    under_way: Option<UnderWay>,
     /// The number of the entry that comes next: part of its files' names.
     sequence: Arc<AtomicU64>,
     committer: Committer,
@@ -71,6 +74,7 @@ impl Work {
             pending: Pending::new(tip.to, tip.window.clone(), tip.leader_epoch),
             chain,
             tip,
+            under_way: None,
             sequence,
             committer,
             confirm,
@@ -80,7 +84,7 @@ impl Work {
         }
     }
 
-    /// Writes a batch, and commits where the roll rules say.
+    /// Writes a batch, and begins a commit where the roll rules say. Gives the commits that have ended meanwhile.
     ///
     /// # Errors
     /// When a file can't be written or the ledger refuses; the lane can't go on then.
@@ -96,12 +100,14 @@ impl Work {
                     parts.iter().for_each(|part| self.pending.add(part, batch.leader_epoch, now));
                 }
                 Step::EndFiles => self.writer.end_files()?,
-                Step::Commit(reason) => committed.extend(self.entry(reason)?),
+                Step::Commit(reason) => committed.extend(self.begin(reason)?),
             }
         }
         if let Some(reason) = self.due() {
-            committed.extend(self.commit(reason)?);
+            self.roller.restart();
+            committed.extend(self.begin(reason)?);
         }
+        committed.extend(self.look()?);
         self.measure();
         Ok(committed)
     }
@@ -114,29 +120,64 @@ impl Work {
         self.roller.due(self.writer.is_full(), self.pending.age(Instant::now()))
     }
 
-    /// Commits everything written; nothing where there is nothing.
+    /// Begins a commit of everything written. Gives the one before it.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn commit(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
         self.roller.restart();
-        let committed = self.entry(reason)?;
+        let before = self.begin(reason)?;
         self.measure();
-        Ok(committed)
+        Ok(before)
     }
 
-    /// Makes everything written the chain's next entry, and waits until it is durable and its files are published.
-    fn entry(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
+    /// The commit that was under way, if it has ended. Does not block.
+    ///
+    /// # Errors
+    /// When it failed.
+    pub fn look(&mut self) -> Result<Option<Committed>, LaneError> {
+        match self.under_way.take().map(UnderWay::look) {
+            None => Ok(None),
+            Some(Ok(end)) => end.map(|end| Some(self.ended(end))),
+            Some(Err(still)) => {
+                self.under_way = Some(still);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits for the commit that is under way, if one is: then the ledger has all that was committed. Blocks.
+    ///
+    /// # Errors
+    /// When it failed.
+    pub fn settle(&mut self) -> Result<Option<Committed>, LaneError> {
+        self.under_way.take().map(UnderWay::wait).transpose().map(|end| end.map(|end| self.ended(end)))
+    }
+
+    fn ended(&mut self, (tip, committed): (Tip, Committed)) -> Committed {
+        self.tip = tip;
+        committed
+    }
+
+    /// Begins to make everything written the chain's next entry, once the one before it is durable. Gives that one.
+    fn begin(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
         if self.pending.is_empty() {
             return Ok(None);
         }
-        (self.confirm)(self.received)?;
         let files = self.writer.finish()?;
+        let before = self.settle()?;
         let pending = self.pending.take();
         pending.assert_files(&files);
         // **Invariant:** an entry starts where the one before it ended.
         assert_eq!(pending.range.from, self.tip.to, "{}: what was written does not follow the ledger", self.partition);
-        let (count, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
+        let committed = Committed {
+            partition: self.partition.clone(),
+            generation: self.generation,
+            to: pending.range.to,
+            counts: pending.counts,
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+        };
         let next = NextEntry {
             to: pending.range.to,
             leader_epoch: pending.leader_epoch,
@@ -146,17 +187,11 @@ impl Work {
             reason,
             files,
         };
-        let reply = self.committer.commit(self.chain.entry(&self.tip, next));
-        self.tip = reply.blocking_recv().map_err(|_| LaneError::Panicked("ledger"))??;
-        self.sequence.store(self.tip.sequence + 1, Ordering::Relaxed);
-        Ok(Some(Committed {
-            partition: self.partition.clone(),
-            generation: self.generation,
-            to: self.tip.to,
-            counts: pending.counts,
-            files: count,
-            bytes,
-        }))
+        let entry = self.chain.entry(&self.tip, next);
+        self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
+        let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
+        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, committed));
+        Ok(before)
     }
 
     /// Takes what the open files hold from the budget.

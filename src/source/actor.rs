@@ -140,7 +140,7 @@ impl Source {
         let (commands, told) = std::sync::mpsc::channel();
         let (tell, events) = mpsc::unbounded_channel();
         let name = format!("{}-{number}", run.pipeline.name);
-        let collecting = run.limits.collecting_bytes();
+        let collecting = run.collecting_bytes();
         let (credits, mark) = (run.credits.clone(), run.dataset_id().to_owned());
         PollThread::spawn(&name, broker.consumer(), told, tell, credits, mark, collecting)?;
         let (finished, end) = oneshot::channel();

@@ -89,7 +89,8 @@ impl Collecting {
         let range = Range { from: self.handed, to: self.next };
         self.handed = self.next;
         self.since = None;
-        (range, self.leader_epoch, std::mem::take(&mut self.records))
+        let next = self.records.with_room();
+        (range, self.leader_epoch, std::mem::replace(&mut self.records, next))
     }
 }
 

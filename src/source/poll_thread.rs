@@ -1,8 +1,8 @@
 //! The thread that polls a consumer, for as long as the consumer lives.
 //!
-//! It never waits for anything but Kafka: what it reads goes out as events, what it is to do comes in as commands, and
-//! memory is bounded by pausing partitions, never by not polling (a consumer that doesn't poll is thrown out of its
-//! group).
+//! What it reads goes out as events, what it is to do comes in as commands. When memory is used up it waits for a moment, and
+//! then pauses its partitions and polls on: a consumer that doesn't poll is thrown out of its group, and pausing drops
+//! what was fetched, which a reader that is only faster than the lanes would pay for again and again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +25,10 @@ use crate::pipeline::messages::{Partition, RawBatch};
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
+/// How long memory may be used up before partitions are paused.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked at until then.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
 /// How long a seek may take; longer means that the client is stuck.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
@@ -74,7 +78,7 @@ pub(crate) enum Event {
     Broken { partition: Partition, generation: u64, reason: String },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
-    /// Memory is used up and partitions are paused: the largest lane should commit.
+    /// Memory is used up, and still is after a moment: the largest lane should commit.
     Full,
     /// A position may be gone, or a topic: look at this partition, or at all.
     Suspect(KafkaError, Option<Partition>),
@@ -98,6 +102,8 @@ pub(crate) struct PollThread {
     index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to: records come in runs.
     last: usize,
+    /// Since when memory is used up.
+    full_since: Option<Instant>,
     paused: bool,
     /// Whether a record came since the last tick.
     received: bool,
@@ -128,6 +134,7 @@ impl PollThread {
             open: Vec::new(),
             index: HashMap::new(),
             last: 0,
+            full_since: None,
             paused: false,
             received: false,
         };
@@ -143,21 +150,41 @@ impl PollThread {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break self.close(&[]),
             }
-            for _ in 0..RECORDS_PER_ROUND {
-                match self.queue.poll(POLL) {
-                    Some(Polled::Record(record)) => self.collect(&record),
-                    Some(other) => {
-                        self.other(other);
-                        break;
-                    }
-                    None => break,
-                }
+            if self.has_room() {
+                self.round();
+            } else {
+                std::thread::sleep(LOOK_FOR_ROOM);
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
             }
         }
+    }
+
+    /// Takes what Kafka has, up to a number of records.
+    fn round(&mut self) {
+        // Only the first of a round may wait: a wait that isn't needed still reads the clock for each record.
+        let mut wait = POLL;
+        for _ in 0..RECORDS_PER_ROUND {
+            match self.queue.poll(std::mem::take(&mut wait)) {
+                Some(Polled::Record(record)) => self.collect(&record),
+                Some(other) => return self.other(other),
+                None => return,
+            }
+        }
+    }
+
+    /// Whether to poll: there is memory, or there was none for so long that partitions are paused.
+    fn has_room(&mut self) -> bool {
+        if self.paused || !self.credits.exhausted() {
+            self.full_since = None;
+        } else if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
+            self.pause();
+        } else {
+            return false;
+        }
+        true
     }
 
     fn collect(&mut self, record: &Record) {
@@ -221,9 +248,6 @@ impl PollThread {
             collecting.ended = true;
             let _ = self.events.send(Event::End { partition: partition.clone(), generation: collecting.generation });
         }
-        if self.credits.exhausted() && !self.paused {
-            self.pause();
-        }
     }
 
     /// Hands on what waits, passes gaps, and goes on reading when memory is free again.
@@ -235,12 +259,10 @@ impl PollThread {
         for at in 0..self.open.len() {
             self.hand_on(at);
         }
-        if self.paused {
-            if self.credits.recovered() {
-                self.resume();
-            } else {
-                let _ = self.events.send(Event::Full);
-            }
+        if self.paused && self.credits.recovered() {
+            self.resume();
+        } else if self.paused || self.full_since.is_some() {
+            let _ = self.events.send(Event::Full);
         }
     }
 

@@ -51,7 +51,7 @@ fn pipeline(columns: Vec<Column>, unknown_fields: UnknownFields) -> Pipeline {
             format: Format::Json,
             start: Start::Earliest,
             group: String::new(),
-            consumers: 1,
+            consumers: None,
             client: BTreeMap::new(),
         },
         columns,

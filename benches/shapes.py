@@ -1,0 +1,147 @@
+"""The same engine on input of many shapes: `benches/run shapes [--megabytes N] [--rounds N] [--only GROUP,…] [--backlog GIGABYTES]`.
+
+One thing is changed at a time; all else is as in the plain case: readings, 3 partitions, gzip, one hive key, files of 100,000 rows. Each
+dataset is checked record by record. What counts is the processor time a byte beside the plain case's, in the same run.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import BROKERS, check, fill, median, readings, save, shuffled, weir
+
+PLAIN = "plain"
+
+
+def main():
+    arguments = argparse.ArgumentParser(prog="benches/run shapes")
+    arguments.add_argument("--megabytes", type=int, default=150, help="of each topic, about")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--only", default="", help="groups: " + ", ".join(dict.fromkeys(group for group, _, _ in SHAPES)))
+    arguments.add_argument("--backlog", type=float, default=0, help="gigabytes of one more topic, to see that memory stays flat")
+    options = arguments.parse_args()
+    only = [group for group in options.only.split(",") if group]
+    shapes = [shape for shape in SHAPES if not only or shape[0] in only + [PLAIN]]
+    size = options.megabytes * 1_000_000
+    topics, pipelines = {}, {}
+    for group, value, shape in shapes + ([("backlog", f"{options.backlog:g} GB", plain())] if options.backlog else []):
+        payloads = shape["payloads"]()
+        mean = sum(map(len, payloads)) / len(payloads)
+        records = int((options.backlog * 1e9 if group == "backlog" else size) / mean)
+        name = f"shape-{group}-{value}-{records}".replace(" ", "").replace("%", "").replace(".", "_")
+        topics[group, value] = fill(name, lambda at: payloads[at % len(payloads)], records, shape["partitions"], shape["codec"])
+        pipelines[group, value] = pipeline(name, shape["columns"], shape["partition_by"])
+
+    runs = {shape: [] for shape in topics}
+    for number in range(options.rounds):
+        for shape in shuffled(runs, number):
+            with tempfile.TemporaryDirectory() as folder:
+                measured, summary = weir(pipelines[shape], Path(folder))
+                check(topics[shape], Path(folder))
+            print(f"round {number + 1}: {shape[0]} {shape[1]}: {measured.seconds:.2f} s, {measured.cpu_seconds:.2f} s of CPU", flush=True)
+            runs[shape].append(measured)
+    table = [
+        {
+            "group": group,
+            "value": value,
+            "records": topics[group, value].committed,
+            "bytes": topics[group, value].bytes,
+            "records_a_second": median(of, lambda one: topics[group, value].committed / one.seconds),
+            "megabytes_a_second": median(of, lambda one: topics[group, value].bytes / one.seconds / 1e6),
+            "cpu_ns_a_byte": median(of, lambda one: one.cpu_seconds * 1e9 / topics[group, value].bytes),
+            "peak_mib": median(of, lambda one: one.peak_bytes / 2**20),
+        }
+        for (group, value), of in runs.items()
+    ]
+    save("shapes", {"rounds": options.rounds, "table": table})
+    least = next(row["cpu_ns_a_byte"] for row in table if row["group"] == PLAIN)
+    for row in table:
+        print(
+            f"{row['group']:14} {row['value']:>10} {row['records_a_second']:>10,.0f} records/s {row['megabytes_a_second']:6.0f} MB/s "
+            f"{row['cpu_ns_a_byte']:6.1f} ns a byte ({row['cpu_ns_a_byte'] / least:.2f} × plain) {row['peak_mib']:6.0f} MiB"
+        )
+
+
+def pipeline(topic, columns, partition_by):
+    keys = ", ".join(f'"{key}"' for key in partition_by)
+    return f"""
+name = "shape"
+[source]
+type = "kafka"
+brokers = "{BROKERS}"
+topics = ["{topic}"]
+format = "json"
+[columns]
+{columns}
+[window]
+type = "count"
+rows = 100
+[sink]
+type = "parquet"
+path = "out"
+partition_by = [{keys}]
+max_keys = 10000
+roll = {{ windows = 1000, bytes = "128MiB", age = "1m" }}
+"""
+
+
+READING_COLUMNS = "\n".join(
+    ['station_id = { type = "string", required = true }', 'timestamp = { type = "timestamp", time_zone = "+01:00" }']
+    + [f'{name} = {{ type = "float64", missing = [-200], min = -100, max = 10000 }}' for name in "co_gt pt08_s1_co nmhc_gt c6h6_gt pt08_s2_nmhc nox_gt pt08_s3_nox no2_gt pt08_s4_no2 pt08_s5_o3 t rh ah".split()]
+)
+
+
+def plain(**changes):
+    return dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"]) | changes
+
+
+def wide(columns, text=4):
+    """Records of a text of so many bytes and of numbers."""
+    numbers = range(1, columns)
+    def payloads():
+        rows = [",".join(f'"f{column}":{(at * 7 + column) % 1000 / 10}' for column in numbers) for at in range(997)]
+        return [f'{{"f0":"{str(at) * (text // len(str(at)) + 1)}",{row}}}'.encode() for at, row in enumerate(rows)]
+    definition = ['f0 = { type = "string" }'] + [f'f{column} = {{ type = "float64" }}' for column in numbers]
+    return plain(payloads=payloads, columns="\n".join(definition), partition_by=[])
+
+
+def nested():
+    def payloads():
+        return [
+            f'{{"id":"s{at}","meta":{{"site":{{"lat":{at % 90}.5,"lon":-{at % 180}.25}},"unit":"ppb"}},"values":{{"co":{at}.1,"no":{at}.2,"o":[{at},{at}.3]}}}}'.encode()
+            for at in range(997)
+        ]
+    paths = ["/meta/site/lat", "/meta/site/lon", "/values/co", "/values/no", "/values/o/1"]
+    definition = ['id = { type = "string" }'] + [f'f{at} = {{ type = "float64", from = "{path}" }}' for at, path in enumerate(paths)]
+    return plain(payloads=payloads, columns="\n".join(definition), partition_by=[])
+
+
+def bad(percent):
+    """So many of a thousand readings have a text for a number."""
+    def payloads():
+        good = readings()[:9000]
+        return [one.replace(b'"rh":', b'"rh":"n/a","was":') if at * 7919 % 1000 < percent * 10 else one for at, one in enumerate(good)]
+    return plain(payloads=payloads)
+
+
+def keys(count):
+    def payloads():
+        good = readings()
+        return [good[at % len(good)].replace(b"IT-01", f"S-{at * 7919 % count}".encode()) for at in range(max(count, 9000))]
+    return plain(payloads=payloads)
+
+
+SHAPES = (
+    [(PLAIN, "readings", plain())]
+    + [("partitions", str(count), plain(partitions=count)) for count in (1, 10, 100, 1000)]
+    + [("columns", str(count), wide(count)) for count in (5, 50, 500)]
+    + [("record bytes", name, wide(columns, text)) for name, columns, text in (("50", 4, 10), ("1,000", 15, 800), ("10,000", 15, 9_800), ("100,000", 15, 99_800))]
+    + [("nested", "6 columns", nested())]
+    + [("bad", f"{percent:g} %", bad(percent)) for percent in (0, 0.5, 5, 50)]
+    + [("hive keys", f"{count:,}", keys(count)) for count in (10, 100, 1_000, 10_000)]
+    + [("codec", codec, plain(codec=codec)) for codec in ("none", "snappy", "lz4", "zstd")]
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

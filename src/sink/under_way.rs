@@ -1,0 +1,64 @@
+//! A lane's commit on its way: Kafka is asked, the entry becomes durable, its files are published, and meanwhile the lane
+//! writes its next files.
+//!
+//! A lane has one at the most: the next entry is made from this one's end. Who drops it doesn't stop it: the entry is
+//! committed all the same, and the lane's next start finds it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::task::spawn_blocking;
+
+use crate::ledger::{Committer, Entry, Tip};
+use crate::pipeline::lane::LaneError;
+use crate::pipeline::messages::Committed;
+
+/// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
+pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sync>;
+
+/// A commit that has begun.
+pub(super) struct UnderWay {
+    end: oneshot::Receiver<Result<Tip, LaneError>>,
+    /// What the source is told when it is done.
+    committed: Committed,
+}
+
+impl UnderWay {
+    /// Begins one, on a blocking thread of the current runtime.
+    pub(super) fn begin(
+        confirm: ConfirmTopic,
+        received: Instant,
+        committer: Committer,
+        entry: Entry,
+        committed: Committed,
+    ) -> Self {
+        let (done, end) = oneshot::channel();
+        spawn_blocking(move || {
+            let commit = || {
+                confirm(received)?;
+                let reply = committer.commit(entry).blocking_recv();
+                Ok(reply.map_err(|_| LaneError::Panicked("ledger"))??)
+            };
+            // A lane that is gone finds its entry when it recovers.
+            let _ = done.send(commit());
+        });
+        UnderWay { end, committed }
+    }
+
+    /// Waits for its end: the chain's new tip, and what was committed. Blocks.
+    pub(super) fn wait(self) -> Result<(Tip, Committed), LaneError> {
+        let tip = self.end.blocking_recv().map_err(|_| LaneError::Panicked("ledger"))??;
+        Ok((tip, self.committed))
+    }
+
+    /// Its end, if it has come; otherwise itself.
+    pub(super) fn look(mut self) -> Result<Result<(Tip, Committed), LaneError>, Self> {
+        match self.end.try_recv() {
+            Ok(end) => Ok(end.map(|tip| (tip, self.committed))),
+            Err(TryRecvError::Closed) => Ok(Err(LaneError::Panicked("ledger"))),
+            Err(TryRecvError::Empty) => Err(self),
+        }
+    }
+}
