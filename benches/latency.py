@@ -35,11 +35,11 @@ sent_us = {{ type = "int64" }}
 value = {{ type = "float64" }}
 [window]
 type = "count"
-rows = {rows}
+rows = 100
 [sink]
 type = "parquet"
 path = "out"
-roll = {{ windows = {windows}, bytes = "128MiB", age = "1s" }}
+roll = {{ windows = 1000000, bytes = "128MiB", age = "{age}" }}
 """
 
 
@@ -71,8 +71,8 @@ def main():
     print(json.dumps({key: value for key, value in result.items() if key != "histogram_ms"}, indent=1))
 
 
-def service(folder, topic, rows, windows):
-    (folder / "pipeline.toml").write_text(PIPELINE.format(brokers=BROKERS, topic=topic, rows=rows, windows=windows))
+def service(folder, topic, age):
+    (folder / "pipeline.toml").write_text(PIPELINE.format(brokers=BROKERS, topic=topic, age=age))
     environment = {**os.environ, "WEIR__LOG__LEVEL": "info", "WEIR__LOG__FORMAT": "json"}
     log = (folder / "log").open("w")
     return subprocess.Popen([str(WEIR), "run", "pipeline.toml"], cwd=folder, env=environment, stderr=log, stdout=log)
@@ -103,7 +103,7 @@ def share(pid, seconds):
 
 
 def steady(topic, folder, options):
-    process = service(folder, topic, 100, 1_000_000)
+    process = service(folder, topic, "1s")
     log = folder / "log"
     wait_for(lambda: log.read_text().count("lane starts") == 3)
     data, seen, done = folder / "out/latency/data", {}, threading.Event()
@@ -142,7 +142,7 @@ def steady(topic, folder, options):
 
 def start(topic, folder):
     """From the group's assignment to the first file that is published, where records wait already."""
-    process = service(folder, topic, 1, 1)
+    process = service(folder, topic, "10ms")
     data, log = folder / "out/latency/data", folder / "log"
     wait_for(lambda: data.is_dir() and any(data.iterdir()))
     seen = time.time()

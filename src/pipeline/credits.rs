@@ -5,13 +5,15 @@
 //! succeeds, since the bytes are already in memory when their size is known; [`Credits::exhausted`] says when to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A shared budget of bytes.
 #[derive(Debug, Clone)]
 pub struct Credits {
     used: Arc<AtomicUsize>,
     limit: usize,
+    /// Whether someone has paused: then nobody goes on before half of it is free.
+    held_back: Arc<AtomicBool>,
 }
 
 /// Bytes taken from a budget until this is dropped.
@@ -24,7 +26,7 @@ pub struct Credit {
 impl Credits {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Credits { used: Arc::default(), limit }
+        Credits { used: Arc::default(), limit, held_back: Arc::default() }
     }
 
     /// Takes `bytes`, also beyond the limit.
@@ -38,14 +40,20 @@ impl Credits {
         self.used.load(Ordering::Acquire)
     }
 
-    /// Whether the budget is used up: the source pauses.
+    /// Whether the budget is used up: no source takes more.
     pub fn exhausted(&self) -> bool {
-        self.used() >= self.limit
+        let limit = if self.held_back.load(Ordering::Acquire) { self.limit / 2 } else { self.limit };
+        let exhausted = self.used() >= limit;
+        if !exhausted {
+            self.held_back.store(false, Ordering::Release);
+        }
+        exhausted
     }
 
-    /// Whether enough came back (half) for the source to go on: pausing drops what was fetched, so it must not flutter.
-    pub fn recovered(&self) -> bool {
-        self.used() < self.limit / 2
+    /// Someone pauses, which drops what was fetched and must not flutter: the budget is used up until half of it came back,
+    /// for all who share it, or one that goes on would keep another one paused.
+    pub fn hold_back(&self) {
+        self.held_back.store(true, Ordering::Release);
     }
 }
 
@@ -87,10 +95,24 @@ mod tests {
         let mut credit = credits.take(60);
         assert!(!credits.exhausted());
         credit.resize(100);
-        assert!(credits.exhausted() && !credits.recovered());
-        credit.resize(49);
-        assert!(credits.recovered());
+        assert!(credits.exhausted());
+        credit.resize(99);
+        assert!(!credits.exhausted());
         drop(credit);
         assert_eq!(credits.used(), 0);
+    }
+
+    #[test]
+    fn who_pauses_holds_all_back_until_half_is_free() {
+        let credits = Credits::new(100);
+        let mut credit = credits.take(100);
+        let other = credits.clone();
+        credits.hold_back();
+        credit.resize(50);
+        assert!(credits.exhausted() && other.exhausted());
+        credit.resize(49);
+        assert!(!other.exhausted());
+        credit.resize(99);
+        assert!(!credits.exhausted());
     }
 }

@@ -285,6 +285,17 @@ async fn shares(run: &Arc<Run>, broker: &Broker, sources: usize) -> Result<Vec<S
     Ok(shares.into_iter().map(Some).collect())
 }
 
+/// The configuration of one of a process's consumers: a group refuses two members with the same static name.
+fn member(config: &ClientConfig, number: usize) -> ClientConfig {
+    const STATIC_NAME: &str = "group.instance.id";
+    let mut config = config.clone();
+    if let Some(name) = config.get(STATIC_NAME).filter(|_| number > 0) {
+        let name = format!("{name}-{number}");
+        config.set(STATIC_NAME, name);
+    }
+    config
+}
+
 /// Blocking: asks the cluster who it is, and opens the dataset for it.
 fn open(
     pipeline: Pipeline,
@@ -294,7 +305,8 @@ fn open(
     arbiters: Vec<ArbiterHandle>,
 ) -> Result<(Run, Vec<Broker>), RunError> {
     let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers);
-    let brokers = (0..consumers).map(|_| Broker::new(&config)).collect::<Result<Vec<_>, _>>()?;
+    let brokers: Vec<_> =
+        (0..consumers).map(|number| Broker::new(&member(&config, number))).collect::<Result<_, _>>()?;
     let cluster_id = brokers[0].cluster_id()?;
     let described: Vec<(String, String, i32)> = pipeline
         .source

@@ -29,8 +29,8 @@ pub struct Sink {
     watch: Watch,
 }
 
-/// What a job gives back: the lane's files, and what it committed.
-type Outcome = Result<(Box<Work>, Vec<Committed>), LaneError>;
+/// What a job gives back: the commits that have ended, and the lane's files, if the lane can go on.
+type Outcome = (Vec<Committed>, Result<Box<Work>, LaneError>);
 
 /// Where the lane's files are.
 enum State {
@@ -48,11 +48,11 @@ impl State {
         match self {
             State::Idle(work) => Ok(work),
             State::Busy(job) => {
-                let (work, committed) = job.await.map_err(|_| LaneError::Panicked("sink"))??;
+                let (committed, work) = job.await.map_err(|_| LaneError::Panicked("sink"))?;
                 for committed in committed {
                     source.do_send(committed);
                 }
-                Ok(work)
+                work
             }
             State::Taken => unreachable!("the actor's future keeps other messages out while it has the lane's files"),
         }
@@ -116,12 +116,28 @@ enum Job {
 
 impl Job {
     fn run(self, mut work: Box<Work>) -> Outcome {
-        let committed = match self {
-            Job::Write(batch) => work.write(batch)?,
-            Job::Commit(reason) => work.commit(reason)?.into_iter().collect(),
-            Job::Finish(reason) => work.commit(reason)?.into_iter().chain(work.settle()?).collect(),
+        let mut committed = Vec::new();
+        let result = match self.act(&mut work, &mut committed) {
+            Ok(()) => Ok(work),
+            Err(error) => {
+                // What is under way ends before the lane does, so that its next start doesn't race it.
+                committed.extend(work.settle().ok().flatten());
+                Err(error)
+            }
         };
-        Ok((work, committed))
+        (committed, result)
+    }
+
+    fn act(self, work: &mut Work, committed: &mut Vec<Committed>) -> Result<(), LaneError> {
+        match self {
+            Job::Write(batch) => work.write(batch, committed)?,
+            Job::Commit(reason) => committed.extend(work.commit(reason)?),
+            Job::Finish(reason) => {
+                committed.extend(work.commit(reason)?);
+                committed.extend(work.settle()?);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -57,11 +57,8 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(PAGE_BYTES)
         .set_dictionary_enabled(true)
-        // Numbers that rise: a dictionary of them would be as long as they are.
+        // Each is another one: a dictionary would hold them all. Deltas would be smaller, but Flink can't read them.
         .set_column_dictionary_enabled(ColumnPath::from("_kafka_offset"), false)
-        .set_column_encoding(ColumnPath::from("_kafka_offset"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(ColumnPath::from("_kafka_timestamp"), false)
-        .set_column_encoding(ColumnPath::from("_kafka_timestamp"), Encoding::DELTA_BINARY_PACKED)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(key_values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()))
         .build()

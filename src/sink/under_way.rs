@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::task::spawn_blocking;
 
 use crate::ledger::{Committer, Entry, Tip};
 use crate::pipeline::lane::LaneError;
@@ -26,7 +25,8 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Begins one, on a blocking thread of the current runtime.
+    /// Begins one, on a thread of its own: on one of the runtime's blocking threads it would wait for those of lanes that
+    /// wait for their commits.
     pub(super) fn begin(
         confirm: ConfirmTopic,
         received: Instant,
@@ -35,7 +35,8 @@ impl UnderWay {
         committed: Committed,
     ) -> Self {
         let (done, end) = oneshot::channel();
-        spawn_blocking(move || {
+        let thread = std::thread::Builder::new().name("commit".to_owned());
+        let begun = thread.spawn(move || {
             let commit = || {
                 confirm(received)?;
                 let reply = committer.commit(entry).blocking_recv();
@@ -44,6 +45,7 @@ impl UnderWay {
             // A lane that is gone finds its entry when it recovers.
             let _ = done.send(commit());
         });
+        begun.expect("the operating system gives a thread");
         UnderWay { end, committed }
     }
 

@@ -84,12 +84,11 @@ impl Work {
         }
     }
 
-    /// Writes a batch, and begins a commit where the roll rules say. Gives the commits that have ended meanwhile.
+    /// Writes a batch, and begins a commit where the roll rules say. Commits that have ended meanwhile go to `committed`.
     ///
     /// # Errors
     /// When a file can't be written or the ledger refuses; the lane can't go on then.
-    pub fn write(&mut self, batch: WindowedBatch) -> Result<Vec<Committed>, LaneError> {
-        let mut committed = Vec::new();
+    pub fn write(&mut self, batch: WindowedBatch, committed: &mut Vec<Committed>) -> Result<(), LaneError> {
         self.received = Instant::now();
         for step in self.roller.plan(&batch.parts) {
             match step {
@@ -109,7 +108,7 @@ impl Work {
         }
         committed.extend(self.look()?);
         self.measure();
-        Ok(committed)
+        Ok(())
     }
 
     /// Why to commit now, if there is a reason.

@@ -11,19 +11,26 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::io::Read as _;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use libdeflater::{DecompressionError, Decompressor};
+use flate2::bufread::GzDecoder;
+use libdeflate_sys as deflate;
 use rdkafka::bindings as rd;
 
-/// The most that deflate makes of a byte: 258 bytes of two bits.
-const RATIO_MAX: usize = 1032;
+/// How a member of a stream begins.
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Bytes of the trailer that say how long the stream is.
 const LENGTH_BYTES: usize = 4;
+
+/// Room that is made at first at the most: the trailer may lie.
+const ROOM_MAX: usize = 64 << 20;
+
+/// The most that deflate makes of a byte: 258 bytes of two bits.
+const RATIO_MAX: usize = 1032;
 
 /// Batches that were decompressed here.
 static BATCHES: AtomicU64 = AtomicU64::new(0);
@@ -34,7 +41,10 @@ pub fn gzip_batches() -> u64 {
 }
 
 /// The content of a gzip stream in memory of librdkafka's allocator, and in `length` how long it is; null for what is no
-/// whole gzip stream. As in librdkafka, only the first member of a stream counts.
+/// whole gzip stream.
+///
+/// A stream's further members count too, as for Kafka's own clients; librdkafka would drop them. What follows the last one
+/// is ignored by both.
 ///
 /// # Safety
 /// `compressed` points to `compressed_length` bytes, and `length` to a number. What is returned is the caller's to free.
@@ -48,61 +58,126 @@ unsafe extern "C" fn rd_gz_decompress(
     let Ok(compressed_length @ 1..) = usize::try_from(compressed_length) else { return ptr::null_mut() };
     // SAFETY: as this function's contract says.
     let stream = unsafe { std::slice::from_raw_parts(compressed.cast::<u8>(), compressed_length) };
-    let Some(Content { bytes, length: found }) = decompress(stream) else { return ptr::null_mut() };
+    let Some(content) = decompress(stream) else { return ptr::null_mut() };
     // SAFETY: as this function's contract says.
-    unsafe { *length = found as u64 };
-    let kept = bytes.0.cast();
-    std::mem::forget(bytes);
-    kept
-}
-
-/// What was in a stream.
-struct Content {
-    bytes: Allocated,
-    length: usize,
+    unsafe { *length = content.length as u64 };
+    content.hand_over()
 }
 
 fn decompress(stream: &[u8]) -> Option<Content> {
-    thread_local! {
-        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    let (first, read) = first_member(stream)?;
+    let mut rest = &stream[read..];
+    if !rest.starts_with(&MAGIC) {
+        return Some(first);
     }
+    let mut all = first.bytes().to_vec();
+    while rest.starts_with(&MAGIC) {
+        let mut member = GzDecoder::new(rest);
+        member.read_to_end(&mut all).ok()?;
+        rest = member.into_inner();
+    }
+    let mut content = Content::with_room(all.len())?;
+    content.room_mut().copy_from_slice(&all);
+    Some(content)
+}
+
+/// The content of a stream's first member, and how many bytes that takes of the stream.
+fn first_member(stream: &[u8]) -> Option<(Content, usize)> {
+    thread_local! {
+        static DECOMPRESSOR: Decompressor = Decompressor::new();
+    }
+    let length = u32::from_le_bytes(*stream.last_chunk::<LENGTH_BYTES>()?);
     let most = stream.len().saturating_mul(RATIO_MAX);
-    let mut room = length_of(stream)?.min(most);
+    let mut room = usize::try_from(length).ok()?.min(ROOM_MAX).min(most);
     loop {
-        // One more, so that a batch of nothing has an address, and that text ends as librdkafka's callers may expect.
-        let bytes = Allocated::zeroed(room + 1)?;
-        // SAFETY: so many bytes were allocated, and all are 0.
-        let out = unsafe { std::slice::from_raw_parts_mut(bytes.0, room) };
-        match DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.gzip_decompress(stream, out)) {
-            Ok(length) => return Some(Content { bytes, length }),
-            // The last member's length, and the first one is longer.
-            Err(DecompressionError::InsufficientSpace) if room < most => room = room.saturating_mul(2).clamp(1, most),
+        let mut content = Content::with_room(room)?;
+        match DECOMPRESSOR.with(|decompressor| decompressor.gzip(stream, content.room_mut())) {
+            Ok((read, length)) => {
+                content.length = length;
+                return Some((content, read));
+            }
+            // It is the last member's length, which may be a shorter one.
+            Err(deflate::libdeflate_result_LIBDEFLATE_INSUFFICIENT_SPACE) if room < most => {
+                room = room.saturating_mul(2).clamp(1, most);
+            }
             Err(_) => return None,
         }
     }
 }
 
-/// How long a stream says that it is, modulo 2^32.
-fn length_of(stream: &[u8]) -> Option<usize> {
-    let length = stream.last_chunk::<LENGTH_BYTES>()?;
-    usize::try_from(u32::from_le_bytes(*length)).ok()
-}
+/// One of libdeflate's decompressors.
+struct Decompressor(NonNull<deflate::libdeflate_decompressor>);
 
-/// Memory of librdkafka's allocator.
-struct Allocated(*mut u8);
-
-impl Allocated {
-    fn zeroed(bytes: usize) -> Option<Self> {
+impl Decompressor {
+    fn new() -> Self {
         // SAFETY: the call allocates, or returns null.
-        let pointer = unsafe { rd::rd_kafka_mem_calloc(ptr::null_mut(), 1, bytes) };
-        (!pointer.is_null()).then_some(Allocated(pointer.cast()))
+        let made = unsafe { deflate::libdeflate_alloc_decompressor() };
+        Decompressor(NonNull::new(made).expect("there are some kilobytes of memory"))
+    }
+
+    /// Decompresses a gzip stream's first member; gives the bytes read and written.
+    fn gzip(&self, stream: &[u8], out: &mut [u8]) -> Result<(usize, usize), deflate::libdeflate_result> {
+        let (mut read, mut written) = (0, 0);
+        // SAFETY: both buffers have the lengths that are given. Only this thread has the decompressor.
+        let result = unsafe {
+            deflate::libdeflate_gzip_decompress_ex(
+                self.0.as_ptr(),
+                stream.as_ptr().cast(),
+                stream.len(),
+                out.as_mut_ptr().cast(),
+                out.len(),
+                &raw mut read,
+                &raw mut written,
+            )
+        };
+        if result == deflate::libdeflate_result_LIBDEFLATE_SUCCESS { Ok((read, written)) } else { Err(result) }
     }
 }
 
-impl Drop for Allocated {
+impl Drop for Decompressor {
     fn drop(&mut self) {
-        // SAFETY: it came from the allocator that this belongs to, and whoever keeps it forgets this.
-        unsafe { rd::rd_kafka_mem_free(ptr::null_mut(), self.0.cast()) }
+        // SAFETY: it is ours, and not used any more.
+        unsafe { deflate::libdeflate_free_decompressor(self.0.as_ptr()) }
+    }
+}
+
+/// Bytes in memory of librdkafka's allocator.
+struct Content {
+    start: NonNull<u8>,
+    room: usize,
+    /// How many of them are content; never more than there is room for.
+    length: usize,
+}
+
+impl Content {
+    /// All zero, and all content.
+    fn with_room(room: usize) -> Option<Self> {
+        // One more, so that there is always one, and a text ends as librdkafka's callers may expect.
+        // SAFETY: the call allocates, or returns null.
+        let start = unsafe { rd::rd_kafka_mem_calloc(ptr::null_mut(), 1, room + 1) };
+        Some(Content { start: NonNull::new(start.cast())?, room, length: room })
+    }
+
+    fn room_mut(&mut self) -> &mut [u8] {
+        // SAFETY: so many bytes were allocated, all are initialised, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.room) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// Gives the memory to librdkafka, which frees it.
+    fn hand_over(self) -> *mut c_void {
+        std::mem::ManuallyDrop::new(self).start.as_ptr().cast()
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        // SAFETY: it came from this allocator, and whoever was handed the memory has forgotten this.
+        unsafe { rd::rd_kafka_mem_free(ptr::null_mut(), self.start.as_ptr().cast()) }
     }
 }
 
@@ -131,9 +206,8 @@ mod tests {
         if content.is_null() {
             return None;
         }
-        let content = Allocated(content.cast());
-        // SAFETY: the function says that there are so many.
-        Some(unsafe { std::slice::from_raw_parts(content.0, usize::try_from(length).unwrap()) }.to_vec())
+        let length = usize::try_from(length).unwrap();
+        Some(Content { start: NonNull::new(content.cast()).unwrap(), room: length, length }.bytes().to_vec())
     }
 
     #[test]
@@ -153,25 +227,37 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_member_counts() {
+    fn all_members_count_and_what_follows_them_does_not() {
         let long = vec![b'x'; 1 << 16];
-        assert_eq!(read(&[gzip(&long), gzip(b"short")].concat()), Some(long.clone()));
-        assert_eq!(read(&[gzip(b"short"), gzip(&long)].concat()).as_deref(), Some(&b"short"[..]));
+        for members in [[&long[..], b"short"], [b"short", &long], [b"same", b"else"]] {
+            let stream = members.map(gzip).concat();
+            assert_eq!(read(&stream), Some(members.concat()));
+            assert_eq!(read(&[&stream[..], b"\xff\xff\xff\xff"].concat()), Some(members.concat()));
+            assert_eq!(read(&stream[..stream.len() - 1]), None);
+        }
+        assert_eq!(read(&[gzip(&long), vec![0xff; 4]].concat()), Some(long));
     }
 
     #[test]
     fn what_is_damaged_is_refused() {
-        let whole = gzip(b"content that is long enough to be cut");
+        let content = b"content that is long enough to be cut";
+        let whole = gzip(content);
         assert_eq!(read(b""), None);
         assert_eq!(read(b"{}"), None);
         for length in 0..whole.len() {
             assert_eq!(read(&whole[..length]), None, "{length} bytes");
         }
+        let mut refused = 0;
         for bit in (10 * 8)..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read(&flipped), None, "bit {bit}");
+            match read(&flipped) {
+                None => refused += 1,
+                // The last byte of the deflated bits is filled up with some that mean nothing.
+                Some(found) => assert_eq!(found, content, "bit {bit}"),
+            }
         }
+        assert!(refused >= (whole.len() - 11) * 8, "only {refused} refused");
     }
 
     proptest! {

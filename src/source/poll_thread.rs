@@ -168,7 +168,11 @@ impl PollThread {
         let mut wait = POLL;
         for _ in 0..RECORDS_PER_ROUND {
             match self.queue.poll(std::mem::take(&mut wait)) {
-                Some(Polled::Record(record)) => self.collect(&record),
+                Some(Polled::Record(record)) => {
+                    if self.collect(&record) && self.credits.exhausted() {
+                        return;
+                    }
+                }
                 Some(other) => return self.other(other),
                 None => return,
             }
@@ -187,16 +191,18 @@ impl PollThread {
         true
     }
 
-    fn collect(&mut self, record: &Record) {
+    /// Adds a record to its partition's batch; answers whether that was handed on.
+    fn collect(&mut self, record: &Record) -> bool {
         self.received = true;
         let Some(at) = self.find_of(record) else {
-            return; // Of a partition that was just given back: its next owner reads it.
+            return false; // Of a partition that was just given back: its next owner reads it.
         };
         match self.open[at].1.push(record) {
-            Some(bytes) if bytes < self.batch_bytes() => {}
+            Some(bytes) if bytes < self.batch_bytes() => return false,
             Some(_) => self.hand_on(at),
             None => self.broken(at, &format!("the client went back to offset {}", record.offset())),
         }
+        true
     }
 
     /// What came that is no record.
@@ -259,9 +265,9 @@ impl PollThread {
         for at in 0..self.open.len() {
             self.hand_on(at);
         }
-        if self.paused && self.credits.recovered() {
+        if self.paused && !self.credits.exhausted() {
             self.resume();
-        } else if self.paused || self.full_since.is_some() {
+        } else if self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK) {
             let _ = self.events.send(Event::Full);
         }
     }
@@ -426,6 +432,7 @@ impl PollThread {
 
     fn pause(&mut self) {
         self.paused = true;
+        self.credits.hold_back();
         if let Ok(list) = self.consumer.assignment() {
             self.report(self.consumer.pause(&list));
         }

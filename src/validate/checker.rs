@@ -84,7 +84,8 @@ impl Checker {
 
     /// Reads one record into the columns, which are `row` long. After an `Err` they may be longer, and must be cut back.
     fn record(&mut self, payload: &[u8], kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
-        let text = std::str::from_utf8(payload).map_err(|error| whole(Problem::utf8(payload, error.valid_up_to())))?;
+        let text = simdutf8::compat::from_utf8(payload);
+        let text = text.map_err(|error| whole(Problem::utf8(payload, error.valid_up_to())))?;
         let mut fields = Row::new(&mut self.cells, row, self.unknown_fields, &mut self.kept);
         self.reader.read(text, &mut fields).map_err(|broken| whole(broken.problem(text)))?;
         fields.end()?;

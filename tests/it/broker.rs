@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
 use rdkafka::producer::Producer;
+use rdkafka::{Offset, TopicPartitionList};
+use weir::source::gzip_batches;
 
 use crate::harness::broker::Broker;
 use crate::harness::oracle::committed;
@@ -104,4 +109,25 @@ fn a_run_can_be_stopped_continued_and_killed() {
     run.signal("CONT");
     until("more records arrive", PATIENCE, || sent() > stopped_at);
     assert_eq!(run.kill().status.code(), None);
+}
+
+/// `src/source/gzip.rs` replaces a function of librdkafka by standing before it when programs are linked, this one as `weir` itself.
+#[test]
+fn gzip_batches_are_decompressed_by_weir() {
+    let broker = Broker::shared();
+    let topic = topic(broker, "gzip", 1);
+    let producer = transactional(broker, &topic);
+    (0..1000).for_each(|record: u32| send(&producer, &topic, 0, Some(format!("record {record}").as_bytes())));
+    producer.commit_transaction(PATIENCE).unwrap();
+    let before = gzip_batches();
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", broker.address()).set("group.id", &topic).create().unwrap();
+    let mut start = TopicPartitionList::new();
+    start.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&start).unwrap();
+    for record in 0..1000 {
+        let message = consumer.poll(PATIENCE).unwrap().unwrap();
+        assert_eq!(message.payload().unwrap(), format!("record {record}").as_bytes());
+    }
+    assert!(gzip_batches() > before, "the linker took librdkafka's own function");
 }
