@@ -1,14 +1,13 @@
 """Draws docs/performance/*.png from the benchmarks' results, and puts their tables into docs/performance.md: `benches/run charts`."""
 
 import json
-import re
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plot
 
-from measure import RESULTS, ROOT
+from measure import RESULTS, ROOT, ratio
 
 OURS, LIMIT, PEER = "#1f6f8b", "#9aa5b1", "#d98e73"
 PAGE = ROOT / "docs/performance.md"
@@ -48,9 +47,9 @@ def compare(result):
     lines = ["| topic | | records/s | CPU a record | peak memory | weir is |", "|---|---|---|---|---|---|"]
     for codec in dict.fromkeys(row["codec"] for row in result["table"]):
         rows = [row for row in result["table"] if row["codec"] == codec]
-        best = max((row for row in rows if re.fullmatch(r"weir, \d", row["who"])), key=lambda row: row["records_a_second"])
+        ours = next(row for row in rows if row["who"] == "weir")
         for row in rows:
-            times = "" if row["who"].startswith("weir") else f"{ratio(best, row)} ×"
+            times = "" if row["who"].startswith("weir") else f"{ratio(ours, row)} ×"
             lines.append(
                 f"| {codec} | {label(row['who'])} | {row['records_a_second']:,.0f} | {row['cpu_us_a_record']:.2f} us "
                 f"| {row['peak_mib']:,.0f} MiB | {times} |"
@@ -59,17 +58,13 @@ def compare(result):
 
 
 def label(who):
+    if who in NAMES:
+        return NAMES[who]
     kind, _, rest = who.partition(", ")
-    if kind in NAMES:
-        return NAMES[kind]
-    name = {"limit": "librdkafka alone", "weir": "weir"}[kind]
+    name = {"limit": "librdkafka alone", "limit with weir's gzip": "librdkafka with weir's gzip", "weir": "weir"}[kind]
+    if not rest:
+        return f"{name}, as it comes"
     return f"{name}, {rest}" if not rest.isdigit() else f"{name}, {rest} consumer{'s' if rest != '1' else ''}"
-
-
-def ratio(one, other):
-    """As in compare.py: the median of the ratios of each round, and the least and the greatest."""
-    ratios = sorted(theirs / ours for ours, theirs in zip(one["seconds"], other["seconds"]))
-    return f"{ratios[len(ratios) // 2]:.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
 
 
 def shapes(result):

@@ -4,6 +4,7 @@ weir runs as a service, in its group, with `age = "1s"`. A record's latency ends
 """
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ import pyarrow.parquet
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from measure import BROKERS, WEIR, save
+from measure import BROKERS, WEIR, environment_of_weir, save
 
 PIPELINE = """
 name = "latency"
@@ -47,6 +48,7 @@ def main():
     arguments = argparse.ArgumentParser(prog="benches/run latency")
     arguments.add_argument("--rate", type=int, default=1_000, help="records a second")
     arguments.add_argument("--seconds", type=int, default=60)
+    arguments.add_argument("--save", action="store_true", help="into docs/performance/")
     options = arguments.parse_args()
     topic = f"latency-{time.time_ns()}"
     admin = AdminClient({"bootstrap.servers": BROKERS})
@@ -67,15 +69,18 @@ def main():
         "assigned_to_first_file_ms": first,
         "histogram_ms": [int(count) for count in numpy.histogram(latencies, bins=range(0, 3_050, 50))[0]],
     }
-    save("latency", result)
+    if options.save:
+        save("latency", result)
     print(json.dumps({key: value for key, value in result.items() if key != "histogram_ms"}, indent=1))
 
 
 def service(folder, topic, age):
     (folder / "pipeline.toml").write_text(PIPELINE.format(brokers=BROKERS, topic=topic, age=age))
-    environment = {**os.environ, "WEIR__LOG__LEVEL": "info", "WEIR__LOG__FORMAT": "json"}
+    environment = {**environment_of_weir(), "WEIR__LOG__LEVEL": "info", "WEIR__LOG__FORMAT": "json"}
     log = (folder / "log").open("w")
-    return subprocess.Popen([str(WEIR), "run", "pipeline.toml"], cwd=folder, env=environment, stderr=log, stdout=log)
+    process = subprocess.Popen([str(WEIR), "run", "pipeline.toml"], cwd=folder, env=environment, stderr=log, stdout=log)
+    atexit.register(process.kill)
+    return process
 
 
 def stop(process):
@@ -115,7 +120,7 @@ def steady(topic, folder, options):
                     seen.setdefault(item.name, time.time())
             time.sleep(0.003)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     producer = Producer({"bootstrap.servers": BROKERS, "linger.ms": 5, "compression.type": "gzip"})
     before, started = cpu_seconds(process.pid), time.monotonic()

@@ -1,6 +1,7 @@
 """What the benchmarks share: topics of known content, runs that are measured from outside, and the check of what came out."""
 
 import gzip
+import hashlib
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import statistics
 import subprocess
 import threading
 import time
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 WEIR = TARGET / "release" / "weir"
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 RESULTS = ROOT / "docs" / "performance"
@@ -45,11 +47,12 @@ def readings():
 
 @dataclass
 class Topic:
-    """A topic that is filled: its committed records by partition, and their bytes."""
+    """A topic that is filled: offsets of its committed records by partition, those of them that are broken, and all their bytes."""
 
     name: str
     partitions: int
     offsets: dict
+    broken: dict
     bytes: int
 
     @property
@@ -57,15 +60,32 @@ class Topic:
         return sum(len(offsets) for offsets in self.offsets.values())
 
 
-def fill(name, payload, records, partitions=3, codec="gzip", aborts=True, brokers=BROKERS):
-    """Makes a topic with `payload(number)` as its records, unless it is there, and says what an independent reader finds in it."""
+def fill(name, payload, records, broken, partitions=3, codec="gzip", aborts=True, brokers=BROKERS):
+    """Makes a topic with `payload(number)` as its records, unless it is there, and says what an independent reader finds in it.
+
+    `broken` tells which payloads weir must reject.
+    """
+    content = hashlib.sha256(repr([records, partitions, codec, aborts, [payload(at) for at in range(0, records, 997)]]).encode())
+    name = "".join(letter if letter.isalnum() else "-" for letter in name) + "-" + content.hexdigest()[:8]
     admin = AdminClient({"bootstrap.servers": brokers})
     if name not in admin.list_topics(timeout=30).topics:
         print(f"filling {name}: {records:,} records", flush=True)
-        for future in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+        for future in admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1"})]).values():
             future.result()
         produce(name, payload, records, partitions, codec, aborts, brokers)
-    return read(name, brokers)
+    per = transaction_records(partitions)
+    expected = sum(min(per, records - start) for at, start in enumerate(range(0, records, per)) if not (aborts and at % ABORTED_EVERY == 7))
+    # The last transaction is visible a moment after its end, when all its partitions have been told.
+    until = time.monotonic() + 60
+    while (topic := read(name, broken, brokers)).committed < expected and time.monotonic() < until:
+        time.sleep(1)
+    assert topic.committed == expected, f"{name} has {topic.committed} records and should have {expected}: delete it"
+    return topic
+
+
+def transaction_records(partitions):
+    """As many of each partition in a transaction, whatever their number."""
+    return TRANSACTION_RECORDS * max(1, partitions // 3)
 
 
 def produce(name, payload, records, partitions, codec, aborts, brokers):
@@ -80,9 +100,10 @@ def produce(name, payload, records, partitions, codec, aborts, brokers):
         }
     )
     producer.init_transactions(60)
-    for number, start in enumerate(range(0, records, TRANSACTION_RECORDS)):
+    per = transaction_records(partitions)
+    for number, start in enumerate(range(0, records, per)):
         producer.begin_transaction()
-        for at in range(start, min(start + TRANSACTION_RECORDS, records)):
+        for at in range(start, min(start + per, records)):
             while True:
                 try:
                     producer.produce(name, payload(at), partition=at % partitions)
@@ -96,7 +117,7 @@ def produce(name, payload, records, partitions, codec, aborts, brokers):
             producer.commit_transaction(60)
 
 
-def read(name, brokers):
+def read(name, broken, brokers):
     """Offsets of all that read_committed shows, by a client that has nothing to do with weir."""
     consumer = Consumer(
         {
@@ -105,23 +126,28 @@ def read(name, brokers):
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 5,
         }
     )
     partitions = list(consumer.list_topics(name, timeout=30).topics[name].partitions)
     consumer.assign([TopicPartition(name, partition, 0) for partition in partitions])
-    offsets, ended, size = {partition: [] for partition in partitions}, 0, 0
+    offsets, faulty = ({partition: array("q") for partition in partitions} for _ in range(2))
+    ended, size = 0, 0
     while ended < len(partitions):
         for message in consumer.consume(10_000, 0.1):
             if message.error() is None:
                 offsets[message.partition()].append(message.offset())
                 size += len(message)
+                if broken(message.value() or b""):
+                    faulty[message.partition()].append(message.offset())
             elif message.error().code() == KafkaError._PARTITION_EOF:
                 ended += 1
             else:
                 raise KafkaException(message.error())
     consumer.close()
-    return Topic(name, len(partitions), {at: numpy.array(of, "int64") for at, of in offsets.items()}, size)
+    offsets, faulty = ({at: numpy.array(of, "int64") for at, of in one.items()} for one in (offsets, faulty))
+    return Topic(name, len(partitions), offsets, faulty, size)
 
 
 @dataclass
@@ -140,16 +166,18 @@ def run(command, cwd, environment=None):
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn", **(environment or {})},
+        env=environment or environment_of_weir(),
         stdout=subprocess.PIPE,
     )
     peak, done = [0], threading.Event()
 
     def watch():
-        while not done.wait(0.01):
-            peak[0] = max(peak[0], sum(resident(pid) for pid in tree(process.pid)))
+        while not done.wait(0.05):
+            pids = list(tree(process.pid))
+            # The kernel knows a process's own peak; of several, only the sum of the moment can be had.
+            peak[0] = max(peak[0], highest(pids[0]) if len(pids) == 1 else sum(map(resident, pids)))
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     output = process.stdout.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
@@ -176,34 +204,55 @@ def tree(pid):
 
 def resident(pid):
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
 
 
-def weir(pipeline, folder, environment=None):
-    """`weir run --until-end` into an empty folder; gives its run and its summary."""
+def highest(pid):
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def environment_of_weir():
+    """weir as it is when nothing is set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
+    return {**kept, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn"}
+
+
+def weir(pipeline, folder):
+    """`weir run --until-end` into an empty folder."""
     (folder / "pipeline.toml").write_text(pipeline)
-    ran = run([WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"], folder, environment)
-    return ran, json.loads(ran.output)
+    return run([WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"], folder)
 
 
 def check(topic, folder):
-    """The oracle: each committed record is in data/, late/ or rejects/ exactly once, nothing else is, and the ledger agrees."""
+    """The oracle: each good record is in data/ exactly once, each broken one in rejects/, nothing else is, and the ledger agrees."""
     [dataset] = [path.parent for path in folder.glob("**/ledger")]
-    found = []
-    for side in ("data", "late", "rejects"):
-        files = [str(path) for path in (dataset / side).glob("**/*.parquet")]
-        if files:
-            table = pyarrow.dataset.dataset(files, format="parquet").to_table(["_kafka_partition", "_kafka_offset"])
-            found.append([table[column].to_numpy() for column in ("_kafka_partition", "_kafka_offset")])
-    partitions, offsets = (numpy.concatenate(column) for column in zip(*found))
-    for partition, expected in topic.offsets.items():
-        written = numpy.sort(offsets[partitions == partition])
-        assert numpy.array_equal(written, expected), f"{topic.name}:{partition}: {len(written)} written, {len(expected)} expected"
-    assert len(offsets) == topic.committed
-    subprocess.run([WEIR, "verify", "pipeline.toml"], cwd=folder, check=True, stdout=subprocess.DEVNULL,
-                   env={**os.environ, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn"})
+    for side, expected in (("data", good(topic)), ("rejects", topic.broken)):
+        found = coordinates((dataset / side).glob("**/*.parquet"), "_kafka_partition", "_kafka_offset")
+        for partition, offsets in expected.items():
+            written = found.pop(partition, numpy.array([], "int64"))
+            assert numpy.array_equal(written, offsets), f"{topic.name}:{partition}: {len(written)} in {side}/, not {len(offsets)}"
+        assert not found, f"{side}/ has records of partitions {list(found)}"
+    subprocess.run([WEIR, "verify", "pipeline.toml"], cwd=folder, check=True, stdout=subprocess.DEVNULL, env=environment_of_weir())
+
+
+def good(topic):
+    return {at: numpy.setdiff1d(of, topic.broken[at], assume_unique=True) for at, of in topic.offsets.items()}
+
+
+def coordinates(files, partition, offset):
+    """Offsets by partition of all rows, ascending, as often as they are there."""
+    files = [str(path) for path in files]
+    if not files:
+        return {}
+    table = pyarrow.dataset.dataset(files, format="parquet").to_table([partition, offset])
+    partitions, offsets = (table[column].to_numpy() for column in (partition, offset))
+    return {int(at): numpy.sort(offsets[partitions == at]) for at in numpy.unique(partitions)}
 
 
 def shipped_pipeline(topic, consumers=None, roll='windows = 1000, bytes = "128MiB", age = "1m"', sink=""):
@@ -227,6 +276,12 @@ def save(name, result):
     """Keeps a benchmark's numbers beside the documentation, which charts.py draws them for."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def ratio(one, other):
+    """How many times as fast the one was: the median of the ratios of each round, and the least and the greatest of them."""
+    ratios = [theirs / ours for ours, theirs in zip(one["seconds"], other["seconds"])]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def shuffled(items, seed):

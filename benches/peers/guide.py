@@ -69,7 +69,7 @@ def row(message):
 
 def save(batch, folder):
     name = f"readings_{datetime.now():%Y%m%d_%H%M%S_%f}.parquet"
-    pd.DataFrame(batch).to_parquet(Path(folder, name), compression="zstd", index=False)
+    pd.DataFrame(batch).to_parquet(Path(folder, name), index=False)
 
 
 if __name__ == "__main__":

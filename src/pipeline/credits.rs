@@ -1,7 +1,7 @@
 //! Byte credits: the one limit on what a pipeline holds in memory.
 //!
 //! The source takes a credit for each batch it hands out, and the batch carries it along; dropping it gives the bytes
-//! back. When none are left the source pauses the partition and keeps polling. Nothing waits here: taking always
+//! back. When none are left the source waits for a moment, and then pauses all its partitions and keeps polling. Nothing waits here: taking always
 //! succeeds, since the bytes are already in memory when their size is known; [`Credits::exhausted`] says when to stop.
 
 use std::sync::Arc;
@@ -42,12 +42,14 @@ impl Credits {
 
     /// Whether the budget is used up: no source takes more.
     pub fn exhausted(&self) -> bool {
-        let limit = if self.held_back.load(Ordering::Acquire) { self.limit / 2 } else { self.limit };
-        let exhausted = self.used() >= limit;
-        if !exhausted {
+        if !self.held_back.load(Ordering::Acquire) {
+            return self.used() >= self.limit;
+        }
+        let enough = self.used() < self.limit / 2;
+        if enough {
             self.held_back.store(false, Ordering::Release);
         }
-        exhausted
+        !enough
     }
 
     /// Someone pauses, which drops what was fetched and must not flutter: the budget is used up until half of it came back,

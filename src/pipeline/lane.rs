@@ -20,6 +20,9 @@ pub enum LaneError {
     /// A stage panicked: a bug, caught before anything wrong was committed.
     #[error("the {0} stage panicked; this is a bug in weir, please report it with the log lines above")]
     Panicked(&'static str),
+    /// No thread for a commit.
+    #[error("the operating system gives no more threads: {0}")]
+    Thread(#[source] std::io::Error),
     /// A file could not be written.
     #[error(transparent)]
     Sink(#[from] SinkError),

@@ -33,8 +33,11 @@ use crate::source::{Broker, BrokerError, Confirm, Finished, Source, Stop, client
 use crate::validate::{Checker, Validator};
 use crate::window::{ClosedBy, WindowState, Windower, Windows};
 
-/// So many cores are kept busy by the records of one consumer: of the 2 us that a gzip reading takes, each of its two threads has 0.4.
-const CORES_PER_CONSUMER: usize = 4;
+/// How many consumers a process has that isn't told. Of the 2 us that a gzip reading takes, each of a consumer's two threads
+/// has 0.4: with up to four cores it is the rest that is waited for.
+fn consumers_for(cores: usize) -> usize {
+    cores.div_ceil(4)
+}
 
 /// The limits of a process.
 #[derive(Debug, Clone, Copy)]
@@ -243,7 +246,7 @@ pub async fn start(
     until_end: bool,
 ) -> Result<Running, RunError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let sources = pipeline.source.consumers.unwrap_or(threads.div_ceil(CORES_PER_CONSUMER));
+    let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(threads));
     let arbiters = (0..threads).map(|_| Arbiter::new().handle()).collect();
     let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
     let (run, brokers) = opened.await.expect("opening returns its errors; it panics only on a bug")?;
@@ -372,4 +375,26 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
     let validator = Validator::start_in_arbiter(arbiter, move |_| Validator::new(checker, position, windower, watched));
     let end = Arc::new(End(sink.clone()));
     Lane { validator, sink, held, end }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumers_follow_the_cores() {
+        assert_eq!([1, 2, 4, 5, 8, 64].map(consumers_for), [1, 1, 1, 2, 2, 16]);
+    }
+
+    #[test]
+    fn static_members_of_one_process_have_names_of_their_own() {
+        let mut config = ClientConfig::new();
+        let names = |config: &ClientConfig| {
+            [0, 1, 2].map(|number| member(config, number).get("group.instance.id").map(str::to_owned))
+        };
+        assert_eq!(names(&config), [None, None, None]);
+        config.set("group.instance.id", "weir-a");
+        assert_eq!(names(&config).map(Option::unwrap), ["weir-a", "weir-a-1", "weir-a-2"]);
+    }
 }

@@ -55,7 +55,7 @@ pub struct Source {
     pub start: Start,
     /// Consumer group; `weir-<name>` unless given.
     pub group: String,
-    /// How many consumers of the group run in this process.
+    /// How many consumers of the group run in this process; none for as many as suit its cores.
     pub consumers: Option<usize>,
     /// librdkafka properties from `[source.client]`, already checked against the ones that weir owns.
     pub client: BTreeMap<String, String>,
@@ -355,7 +355,6 @@ pub mod defaults {
     pub fn group(name: &str) -> String {
         format!("weir-{name}")
     }
-    /// `source.consumers`
     /// `validate.unknown_fields`
     pub const UNKNOWN_FIELDS: UnknownFields = UnknownFields::Ignore;
     /// `window.time_zone` of windows of time: UTC

@@ -1,7 +1,8 @@
 //! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! `layout.rs`, `roll.rs` and `writer.rs` decide and encode; `work.rs` adds the clock and the ledger, `actor.rs` the lane. Files are written and closed in `staging/` but not
-//! fsynced; making them durable and part of the dataset is the ledger's.
+//! `layout.rs`, `roll.rs` and `writer.rs` decide and encode; `work.rs` adds the clock and the ledger, `under_way.rs` is a commit
+//! on its way, `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and
+//! part of the dataset is the ledger's.
 
 mod actor;
 mod error;

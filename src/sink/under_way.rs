@@ -33,25 +33,25 @@ impl UnderWay {
         committer: Committer,
         entry: Entry,
         committed: Committed,
-    ) -> Self {
+    ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
         let thread = std::thread::Builder::new().name("commit".to_owned());
         let begun = thread.spawn(move || {
             let commit = || {
                 confirm(received)?;
                 let reply = committer.commit(entry).blocking_recv();
-                Ok(reply.map_err(|_| LaneError::Panicked("ledger"))??)
+                Ok(reply.map_err(|_| LaneError::Panicked("commit"))??)
             };
             // A lane that is gone finds its entry when it recovers.
             let _ = done.send(commit());
         });
-        begun.expect("the operating system gives a thread");
-        UnderWay { end, committed }
+        begun.map_err(LaneError::Thread)?;
+        Ok(UnderWay { end, committed })
     }
 
     /// Waits for its end: the chain's new tip, and what was committed. Blocks.
     pub(super) fn wait(self) -> Result<(Tip, Committed), LaneError> {
-        let tip = self.end.blocking_recv().map_err(|_| LaneError::Panicked("ledger"))??;
+        let tip = self.end.blocking_recv().map_err(|_| LaneError::Panicked("commit"))??;
         Ok((tip, self.committed))
     }
 
@@ -59,7 +59,7 @@ impl UnderWay {
     pub(super) fn look(mut self) -> Result<Result<(Tip, Committed), LaneError>, Self> {
         match self.end.try_recv() {
             Ok(end) => Ok(end.map(|tip| (tip, self.committed))),
-            Err(TryRecvError::Closed) => Ok(Err(LaneError::Panicked("ledger"))),
+            Err(TryRecvError::Closed) => Ok(Err(LaneError::Panicked("commit"))),
             Err(TryRecvError::Empty) => Err(self),
         }
     }

@@ -103,8 +103,7 @@ impl Work {
             }
         }
         if let Some(reason) = self.due() {
-            self.roller.restart();
-            committed.extend(self.begin(reason)?);
+            committed.extend(self.commit(reason)?);
         }
         committed.extend(self.look()?);
         self.measure();
@@ -189,7 +188,7 @@ impl Work {
         let entry = self.chain.entry(&self.tip, next);
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
-        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, committed));
+        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, committed)?);
         Ok(before)
     }
 
@@ -198,5 +197,106 @@ impl Work {
         let bytes = self.writer.memory() + self.pending.tallies.len() * TALLY_BYTES;
         self.credit.resize(bytes);
         self.held.set(bytes);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ledger::{ColumnIdentity, Dataset, Definition, Identity};
+    use crate::pipeline::credits::Credits;
+    use crate::pipeline::messages::{Range, RawRecords};
+    use crate::readings;
+    use crate::validate::Checker;
+    use crate::window::{Windows, initial_state};
+
+    const ROWS: i64 = 100;
+
+    /// A lane of the shipped pipeline that commits each window of 100 rows, and batches of such a window each.
+    struct Lane {
+        work: Work,
+        chain: Chain,
+        windows: Windows,
+        checker: Checker,
+        next: i64,
+        _folder: TempDir,
+    }
+
+    impl Lane {
+        fn new(confirm: ConfirmTopic) -> Lane {
+            let text = include_str!("../../pipelines/air_quality.toml").replace("windows = 100,", "windows = 1,");
+            let pipeline = Pipeline::parse("air_quality.toml", &text, &|_| None).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let identity = Identity {
+                name: pipeline.name.clone(),
+                cluster_id: "cluster".to_owned(),
+                columns: ColumnIdentity::of(&data_schema(&pipeline)),
+                partition_by: pipeline.sink.partition_by.clone(),
+                window: "count".to_owned(),
+            };
+            let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+            let dataset = Dataset::open(folder.path(), &identity, definition).unwrap();
+            dataset.topic("readings", "id", 1).unwrap();
+            let chain = dataset.chain("readings", "id", 0);
+            let tip = chain.start(0, initial_state(&pipeline.window)).unwrap();
+            let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
+            let committer = Committer::start(dataset);
+            let lane = (&partition(), 1);
+            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, (committer, confirm), memory);
+            let (windows, checker) = (Windows::new(&pipeline.window, None), Checker::new(&pipeline));
+            Lane { work, chain, windows, checker, next: 0, _folder: folder }
+        }
+
+        /// Writes the next window; gives the positions that commits which ended meanwhile go to.
+        fn write(&mut self) -> Vec<i64> {
+            let range = Range { from: self.next, to: self.next + ROWS };
+            self.next = range.to;
+            let mut records = RawRecords::default();
+            for (offset, reading) in (range.from..range.to).zip(readings::readings()) {
+                records.push(offset, Some(0), None, Some(&reading.to_json(readings::STATION)));
+            }
+            let parts = self.windows.assign(range, self.checker.check(&partition(), &records));
+            let batch = WindowedBatch { range, leader_epoch: None, parts, credit: Credit::none() };
+            let mut committed = Vec::new();
+            self.work.write(batch, &mut committed).unwrap();
+            committed.iter().map(|committed| committed.to).collect()
+        }
+    }
+
+    fn partition() -> Partition {
+        Partition { topic: "readings".into(), partition: 0 }
+    }
+
+    #[test]
+    fn files_are_written_while_a_commit_is_under_way() {
+        let (answer, answers) = channel();
+        let answers = Mutex::new(answers);
+        let mut lane = Lane::new(Arc::new(move |_| Ok(answers.lock().unwrap().recv().unwrap())));
+        assert_eq!(lane.write(), [0; 0]);
+        assert!(lane.work.look().unwrap().is_none());
+        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
+        answer.send(()).unwrap();
+        // The next commit begins when the one before it is done, and not before.
+        assert_eq!(lane.write(), [100]);
+        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 100);
+        answer.send(()).unwrap();
+        assert_eq!(lane.work.settle().unwrap().unwrap().to, 200);
+        assert!(lane.work.settle().unwrap().is_none());
+        let tip = lane.chain.recover().unwrap().unwrap();
+        assert_eq!((tip.sequence, tip.to), (2, 200));
+    }
+
+    #[test]
+    fn a_commit_that_fails_ends_the_lane_later_and_commits_nothing() {
+        let mut lane = Lane::new(Arc::new(|_| Err(LaneError::Ended)));
+        assert_eq!(lane.write(), [0; 0]);
+        assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
+        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
     }
 }

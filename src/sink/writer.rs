@@ -18,6 +18,7 @@ use crate::ledger::{FileEntry, Side, StagedName};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
+use crate::sink::parquet::{FEW_ROWS, properties_for_few_rows};
 use crate::sink::{Layout, ParquetFile, SinkError, properties};
 use crate::window::{Calendar, WindowId};
 
@@ -59,6 +60,8 @@ struct Files {
     late_schema: SchemaRef,
     rejects_schema: SchemaRef,
     properties: WriterProperties,
+    /// Of files that are known to get few rows.
+    few_rows: WriterProperties,
     /// The column of event times, for windows of time.
     time: Option<String>,
 }
@@ -81,13 +84,15 @@ impl LaneWriter {
             Window::Count { .. } => (None, None),
             Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
         };
+        let properties = properties(pipeline, partition);
         let files = Files {
             names,
             root: root.to_owned(),
             schema: layout.schema().clone(),
             late_schema: late_layout.schema().clone(),
             rejects_schema: rejects.clone(),
-            properties: properties(pipeline, partition),
+            few_rows: properties_for_few_rows(&properties),
+            properties,
             time,
         };
         Ok(LaneWriter {
@@ -199,7 +204,7 @@ impl LaneWriter {
         }
         let open = self.open.get_mut(key).expect("the caller has it");
         self.waiting_bytes -= open.waiting_bytes;
-        open.encode(&mut self.files, &key.2)
+        open.encode(&mut self.files, &key.2, false)
     }
 
     /// What the files that are made keep in memory from their first row on: enough to bound how many there are.
@@ -212,7 +217,7 @@ impl LaneWriter {
         if let Some(mut open) = self.open.remove(key) {
             self.made.remove(key);
             self.waiting_bytes -= open.waiting_bytes;
-            open.encode(&mut self.files, &key.2)?;
+            open.encode(&mut self.files, &key.2, true)?;
             self.finished.push(open.close()?);
         }
         Ok(())
@@ -310,8 +315,9 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Encodes what waits. Windows are small and encoding has a price a call, so a file gets them as one.
-    fn encode(&mut self, files: &mut Files, path: &str) -> Result<(), SinkError> {
+    /// Encodes what waits; `last` where nothing comes after it. Windows are small and encoding has a price a call, so a file
+    /// gets them as one.
+    fn encode(&mut self, files: &mut Files, path: &str, last: bool) -> Result<(), SinkError> {
         let rows = match std::mem::take(&mut self.waiting) {
             waiting if waiting.is_empty() => return Ok(()),
             mut waiting if waiting.len() == 1 => waiting.remove(0),
@@ -329,7 +335,8 @@ impl OpenFile {
         }
         if self.file.is_none() {
             let name = (files.names)(self.side, path);
-            let (staged, properties) = (files.root.join(&name.staged), files.properties.clone());
+            let properties = if last && self.rows <= FEW_ROWS { &files.few_rows } else { &files.properties };
+            let (staged, properties) = (files.root.join(&name.staged), properties.clone());
             self.file = Some(ParquetFile::create(&staged, &name.path, files.schema(self.side), properties)?);
             self.name = Some(name);
         }
@@ -428,6 +435,27 @@ mod tests {
         let (_, rows) = read(root.path(), &files[1]);
         assert_eq!(rows["value"].as_primitive::<Float64Type>().values(), &[1.0, 2.0]);
         assert!(rows.column_by_name("k").is_none());
+    }
+
+    #[test]
+    fn few_rows_get_a_codec_that_costs_little() {
+        use parquet::basic::Compression::{GZIP, SNAPPY, ZSTD};
+        let codec = |compression, rows: usize| {
+            let root = tempfile::tempdir().unwrap();
+            let mut pipeline = pipeline(&[]);
+            pipeline.sink.compression = compression;
+            let mut writer = writer(root.path(), &pipeline);
+            writer.write(&parts(&mut windower(100), 0, &vec![None; rows], 0)).unwrap();
+            let files = writer.finish().unwrap();
+            let (metadata, read) = read(root.path(), &files[0]);
+            assert_eq!(read.num_rows(), rows);
+            let chunk = metadata.metadata().row_group(0).column(0);
+            assert!(chunk.statistics().is_some());
+            chunk.compression()
+        };
+        assert_eq!(codec(ZSTD(Default::default()), 300), SNAPPY);
+        assert!(matches!(codec(ZSTD(Default::default()), 301), ZSTD(_)));
+        assert!(matches!(codec(GZIP(Default::default()), 300), GZIP(_)));
     }
 
     #[test]

@@ -6,8 +6,7 @@
 //!
 //! No feature of rdkafka-sys offers this, so the linker does it: librdkafka comes as a static library, of which it takes what
 //! nobody has defined yet, and this crate stands before it. The name and its contract are of the librdkafka that this was
-//! read in; `Cargo.toml` pins that version, and the tests fail with another one, or where the linker takes the other
-//! function.
+//! read in: the tests fail with another one, or where the linker takes the other function.
 
 #![allow(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! Kafka to batches.
 //!
-//! A [`Source`] owns one consumer of the pipeline's group. Its poll thread never stops polling: what it reads it hands on
-//! as one batch a partition, and what it is told (start here, stop there, pause) it does between two polls. The actor
+//! A [`Source`] owns one consumer of the pipeline's group. Its poll thread polls always, but for a second at the most while
+//! memory is used up: what it reads it hands on as one batch a partition, and what it is told (start here, stop there) it does
+//! between two polls. The actor
 //! makes a lane for each partition that it is given, starts it from its ledger, and ends it when the partition goes.
 //!
 //! **Promise:** records reach a lane in offset order, each range starting where the one before it ended; only what
