@@ -29,6 +29,19 @@ pub struct Layout {
     converter: RowConverter,
 }
 
+/// The rows of one folder.
+#[derive(Debug)]
+pub struct Folder {
+    /// `key=value/key2=value2`; empty without keys.
+    pub path: String,
+    /// The rows, without the columns that the path tells.
+    pub rows: RecordBatch,
+    /// Which of all rows the first and the last of these were.
+    pub first: usize,
+    /// As `first`.
+    pub last: usize,
+}
+
 /// A part of a folder's path.
 #[derive(Debug)]
 enum Key {
@@ -77,36 +90,38 @@ impl Layout {
         self.keys.iter().any(|key| matches!(key, Key::Window))
     }
 
-    /// Rows by folder (`key=value/key2=value2`, empty without keys), in the order of each folder's first row; `window` is
-    /// the name of their window, where windows have folders.
+    /// Rows by folder, in the order of each folder's first row; `window` is the name of their window, where windows have
+    /// folders.
     ///
     /// Nothing is copied when all rows belong to one folder.
-    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Vec<(String, RecordBatch)>, SinkError> {
+    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Vec<Folder>, SinkError> {
         self.split_by_key(rows, window).map_err(|source| SinkError::Split { source })
     }
 
-    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Vec<(String, RecordBatch)>, ArrowError> {
+    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Vec<Folder>, ArrowError> {
         let file_rows = rows.project(&self.kept)?;
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
         let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
+        let last = rows.num_rows() - 1;
         if columns.is_empty() {
-            return Ok(vec![(self.path(&columns, 0, window)?, file_rows)]);
+            return Ok(vec![Folder { path: self.path(&columns, 0, window)?, rows: file_rows, first: 0, last }]);
         }
         let groups = self.group(&columns)?;
         if let [_] = groups[..] {
-            return Ok(vec![(self.path(&columns, 0, window)?, file_rows)]);
+            return Ok(vec![Folder { path: self.path(&columns, 0, window)?, rows: file_rows, first: 0, last }]);
         }
         // One copy that puts each folder's rows together, and slices of it.
         let order = UInt32Array::from_iter_values(groups.iter().flatten().copied());
         let sorted = take_record_batch(&file_rows, &order)?;
         let mut from = 0;
         let split = groups.iter().map(|indices| {
-            let path = self.path(&columns, indices[0] as usize, window)?;
-            let slice = sorted.slice(from, indices.len());
+            let [first, last] = [indices[0], indices[indices.len() - 1]].map(|index| index as usize);
+            let path = self.path(&columns, first, window)?;
+            let rows = sorted.slice(from, indices.len());
             from += indices.len();
-            Ok((path, slice))
+            Ok(Folder { path, rows, first, last })
         });
         split.collect()
     }
@@ -186,7 +201,7 @@ mod tests {
     /// Each folder and the offsets of its rows.
     fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
         let layout = layout(batch, keys).unwrap();
-        let folders = layout.split(batch, "").unwrap().into_iter().map(|(path, rows)| {
+        let folders = layout.split(batch, "").unwrap().into_iter().map(|Folder { path, rows, .. }| {
             assert_eq!(rows.schema_ref(), layout.schema());
             (path, rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
         });
@@ -220,7 +235,7 @@ mod tests {
         let batch = rows(0, &[Some("a"); 3]);
         let split = layout(&batch, &["k"]).unwrap().split(&batch, "").unwrap();
         assert_eq!(
-            split[0].1.column(0).to_data().buffers()[0].as_ptr(),
+            split[0].rows.column(0).to_data().buffers()[0].as_ptr(),
             batch.column(1).to_data().buffers()[0].as_ptr()
         );
         assert_eq!(self::split(&batch, &[]), [(String::new(), vec![0, 1, 2])]);

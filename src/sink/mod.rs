@@ -19,7 +19,7 @@ mod writer;
 
 pub use actor::Sink;
 pub use error::SinkError;
-pub use layout::{KEYS_MAX, Layout, WINDOW};
+pub use layout::{Folder, KEYS_MAX, Layout, WINDOW};
 pub use parquet::{Finished, ParquetFile, properties};
 pub use roll::{Pending, Roller, Step};
 pub use under_way::ConfirmTopic;

@@ -19,7 +19,7 @@ use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::sink::parquet::{FEW_ROWS, properties_for_few_rows};
-use crate::sink::{Layout, ParquetFile, SinkError, properties};
+use crate::sink::{Folder, Layout, ParquetFile, SinkError, properties};
 use crate::window::{Calendar, WindowId};
 
 /// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
@@ -120,23 +120,50 @@ impl LaneWriter {
     /// Writes consecutive parts. Files that have all their bytes after it end; see [`is_full`](Self::is_full).
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
         let mut touched = BTreeSet::new();
-        for part in parts {
-            for WindowRows { window, side, rows } in &part.rows {
-                let layout = if *side == Side::Late { &self.late_layout } else { &self.layout };
-                let (of_time, name) = match &self.calendar {
-                    Some(calendar) if layout.by_window() => (Some(*window), calendar.name(*window)),
-                    Some(_) => (Some(*window), String::new()),
-                    None => (None, String::new()),
-                };
-                for (path, rows) in layout.split(rows, &name)? {
-                    touched.insert(self.add((*side, of_time, path), rows, Some(*window)));
-                }
+        for run in self.runs(parts) {
+            let (side, of_time) = self.file_of(run[0]);
+            let layout = if side == Side::Late { &self.late_layout } else { &self.layout };
+            let name = match (&self.calendar, of_time) {
+                (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
+                _ => String::new(),
+            };
+            let ends: Vec<usize> = run
+                .iter()
+                .scan(0, |end, part| {
+                    *end += part.rows.num_rows();
+                    Some(*end)
+                })
+                .collect();
+            let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
+            let rows: Vec<_> = run.iter().map(|part| part.rows.clone()).collect();
+            let rows = if let [rows] = &rows[..] { rows.clone() } else { concat(&rows)? };
+            for Folder { path, rows, first, last } in layout.split(&rows, &name)? {
+                touched.insert(self.add((side, of_time, path), rows, Some((window_of(first), window_of(last)))));
             }
+        }
+        for part in parts {
             if part.rejects.num_rows() > 0 {
                 touched.insert(self.add((Side::Rejects, None, String::new()), part.rejects.clone(), None));
             }
         }
         touched.into_iter().try_for_each(|key| self.settle(key))
+    }
+
+    /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
+    fn runs<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
+        let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
+        for rows in parts.iter().flat_map(|part| &part.rows) {
+            match runs.last_mut() {
+                Some(run) if self.file_of(run[0]) == self.file_of(rows) => run.push(rows),
+                _ => runs.push(vec![rows]),
+            }
+        }
+        runs
+    }
+
+    /// Which files rows go to, but for their folder.
+    fn file_of(&self, rows: &WindowRows) -> (Side, Option<WindowId>) {
+        (rows.side, self.calendar.as_ref().map(|_| rows.window))
     }
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
@@ -166,8 +193,8 @@ impl LaneWriter {
     }
 
     /// Adds rows to their file, unencoded.
-    fn add(&mut self, key: Key, rows: RecordBatch, window: Option<WindowId>) -> Key {
-        self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0)).add(rows, window);
+    fn add(&mut self, key: Key, rows: RecordBatch, windows: Option<(WindowId, WindowId)>) -> Key {
+        self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0)).add(rows, windows);
         key
     }
 
@@ -285,12 +312,12 @@ impl OpenFile {
         }
     }
 
-    fn add(&mut self, rows: RecordBatch, window: Option<WindowId>) {
+    fn add(&mut self, rows: RecordBatch, windows: Option<(WindowId, WindowId)>) {
         self.rows += rows.num_rows() as u64;
         self.waiting.push(rows);
-        self.windows = match (self.windows, window) {
-            (Some((first, last)), Some(window)) => Some((first.min(window), last.max(window))),
-            (known, window) => known.or(window.map(|window| (window, window))),
+        self.windows = match (self.windows, windows) {
+            (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
+            (known, new) => known.or(new),
         };
     }
 
