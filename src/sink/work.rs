@@ -277,7 +277,10 @@ mod tests {
     fn files_are_written_while_a_commit_is_under_way() {
         let (answer, answers) = channel();
         let answers = Mutex::new(answers);
-        let mut lane = Lane::new(Arc::new(move |_| Ok(answers.lock().unwrap().recv().unwrap())));
+        let mut lane = Lane::new(Arc::new(move |_| {
+            answers.lock().unwrap().recv().unwrap();
+            Ok(())
+        }));
         assert_eq!(lane.write(), [0; 0]);
         assert!(lane.work.look().unwrap().is_none());
         assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
