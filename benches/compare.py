@@ -26,7 +26,7 @@ def main():
     arguments.add_argument("--records", type=int, default=2_000_000)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--codecs", default="gzip,lz4,none", help="of the topics; peers read the first one's")
-    arguments.add_argument("--peers", default="guide,python,spark,flink,iceberg,quix", help="may be empty")
+    arguments.add_argument("--peers", default="guide,python,spark,flink,iceberg", help="may be empty; there is quix, too")
     arguments.add_argument("--limit", required=True, help=argparse.SUPPRESS)
     arguments.add_argument("--limit-gzip", required=True, help=argparse.SUPPRESS)
     arguments.add_argument("--save", action="store_true", help="into docs/performance/")
@@ -60,8 +60,14 @@ def main():
             measured = runners[name]()
             print(f"round {number + 1}: {' '.join(name)}: {measured.seconds:.2f} s, {measured.cpu_seconds:.2f} s of CPU", flush=True)
             runs[name].append(measured)
+        table = summary(topics, runs)
+        if options.save:
+            save("compare", {"rounds": number + 1, "table": table})
+    report(table)
 
-    table = [
+
+def summary(topics, runs):
+    return [
         {
             "codec": codec,
             "who": who,
@@ -74,9 +80,6 @@ def main():
         }
         for (codec, who), of in runs.items()
     ]
-    if options.save:
-        save("compare", {"rounds": options.rounds, "table": table})
-    report(table)
 
 
 def report(table):
