@@ -1,8 +1,9 @@
 //! Byte credits: the one limit on what a pipeline holds in memory.
 //!
 //! The source takes a credit for each batch it hands out, and the batch carries it along; dropping it gives the bytes
-//! back. When none are left the source waits for a moment, and then pauses all its partitions and keeps polling. Nothing waits here: taking always
-//! succeeds, since the bytes are already in memory when their size is known; [`Credits::exhausted`] says when to stop.
+//! back. When none are left the source waits for a moment, and then pauses all its partitions and keeps polling. Nothing
+//! waits here: taking always succeeds, since the bytes are already in memory when their size is known;
+//! [`Credits::exhausted`] says when to stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

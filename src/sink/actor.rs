@@ -1,8 +1,9 @@
 //! The last stage of a lane: batches by window in, files and ledger entries out.
 //!
 //! The actor is thin: [`Work`] does what a message asks on a blocking thread (encoding), one job at a time; commits go
-//! on beside the jobs, and one that fails ends the lane at the next batch, drain or tick. A batch is answered as soon as its job has started, so that the next batch is decoded beside it; whoever comes next
-//! waits for the job, and an error in it ends the lane then, or at the next tick.
+//! on beside the jobs, and one that fails ends the lane at the next batch, drain or tick. A batch is answered as soon as
+//! its job has started, so that the next batch is decoded beside it; whoever comes next waits for the job, and an error in
+//! it ends the lane then, or at the next tick.
 
 use std::time::Duration;
 

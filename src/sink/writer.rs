@@ -121,25 +121,7 @@ impl LaneWriter {
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
         let mut touched = BTreeSet::new();
         for run in self.runs(parts) {
-            let (side, of_time) = self.file_of(run[0]);
-            let layout = if side == Side::Late { &self.late_layout } else { &self.layout };
-            let name = match (&self.calendar, of_time) {
-                (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
-                _ => String::new(),
-            };
-            let ends: Vec<usize> = run
-                .iter()
-                .scan(0, |end, part| {
-                    *end += part.rows.num_rows();
-                    Some(*end)
-                })
-                .collect();
-            let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
-            let rows: Vec<_> = run.iter().map(|part| part.rows.clone()).collect();
-            let rows = if let [rows] = &rows[..] { rows.clone() } else { concat(&rows)? };
-            for Folder { path, rows, first, last } in layout.split(&rows, &name)? {
-                touched.insert(self.add((side, of_time, path), rows, Some((window_of(first), window_of(last)))));
-            }
+            self.deal(&run, &mut touched)?;
         }
         for part in parts {
             if part.rejects.num_rows() > 0 {
@@ -159,6 +141,27 @@ impl LaneWriter {
             }
         }
         runs
+    }
+
+    /// Adds a run's rows to the files of their folders.
+    fn deal(&mut self, run: &[&WindowRows], touched: &mut BTreeSet<Key>) -> Result<(), SinkError> {
+        let (side, of_time) = self.file_of(run[0]);
+        let layout = if side == Side::Late { &self.late_layout } else { &self.layout };
+        let name = match (&self.calendar, of_time) {
+            (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
+            _ => String::new(),
+        };
+        let (mut batches, mut ends, mut end) = (Vec::new(), Vec::new(), 0);
+        for part in run {
+            end += part.rows.num_rows();
+            ends.push(end);
+            batches.push(part.rows.clone());
+        }
+        let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
+        for Folder { path, rows, first, last } in layout.split(&concat(batches)?, &name)? {
+            touched.insert(self.add((side, of_time, path), rows, Some((window_of(first), window_of(last)))));
+        }
+        Ok(())
     }
 
     /// Which files rows go to, but for their folder.
@@ -328,7 +331,7 @@ impl OpenFile {
             return Ok(());
         }
         if self.waiting.len() > WAITING_MAX {
-            let all = concat(&self.waiting)?;
+            let all = concat(std::mem::take(&mut self.waiting))?;
             (self.waiting, self.copies) = (vec![all], 1);
         } else {
             for rows in &mut self.waiting[self.copies..] {
@@ -345,11 +348,10 @@ impl OpenFile {
     /// Encodes what waits; `last` where nothing comes after it. Windows are small and encoding has a price a call, so a file
     /// gets them as one.
     fn encode(&mut self, files: &mut Files, path: &str, last: bool) -> Result<(), SinkError> {
-        let rows = match std::mem::take(&mut self.waiting) {
-            waiting if waiting.is_empty() => return Ok(()),
-            mut waiting if waiting.len() == 1 => waiting.remove(0),
-            waiting => concat(&waiting)?,
-        };
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let rows = concat(std::mem::take(&mut self.waiting))?;
         (self.copies, self.waiting_bytes) = (0, 0);
         if let Some(time) = &files.time
             && let Some(times) = rows.column_by_name(time).filter(|_| self.side != Side::Rejects)
@@ -386,8 +388,12 @@ impl OpenFile {
     }
 }
 
-fn concat(batches: &[RecordBatch]) -> Result<RecordBatch, SinkError> {
-    concat_batches(batches[0].schema_ref(), batches).map_err(|source| SinkError::Split { source })
+/// One batch of all; nothing is copied where it is one already.
+fn concat(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, SinkError> {
+    match batches.len() {
+        1 => Ok(batches.remove(0)),
+        _ => concat_batches(&batches[0].schema(), &batches).map_err(|source| SinkError::Split { source }),
+    }
 }
 
 #[cfg(test)]
