@@ -19,6 +19,7 @@
 //! | [`decode`], [`validate`] | which class a record is in, and its columns |
 //! | [`window`] | which window a row is in, and when a window is complete |
 //! | [`sink`] | which file a row goes to, when files end, and when a lane commits |
+//! | [`service`] | which pipelines run, who may ask about them, and what is answered |
 //! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
@@ -44,6 +45,7 @@ pub mod failpoint;
 pub mod ledger;
 pub mod pipeline;
 pub mod readings;
+pub mod service;
 pub mod settings;
 pub mod sink;
 pub mod source;

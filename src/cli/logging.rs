@@ -1,26 +1,106 @@
-//! Where words go: log lines and the progress line, both on stderr.
+//! Where words go: log lines (standard error, or a file a day) and the progress line.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::settings::service::{LogFormat, Service};
+use crate::settings::service::{self, LogFormat, Service};
 
-/// Starts logging. `RUST_LOG` outranks the settings.
-pub(crate) fn start(settings: &Service) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("librdkafka=error,{}", settings.log.level)));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveTheBar);
-    // Already started only when a command runs inside another one, as the demo does.
-    let _ = match settings.log.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Pretty | LogFormat::Auto => {
-            builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
-        }
+/// What others say is for those who ask for it by name.
+const QUIET: &str = "librdkafka=error,actix_server=warn";
+
+/// Changes the level of the log that has been started.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+struct Level {
+    now: Mutex<String>,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Starts logging. `RUST_LOG` outranks the settings. `service` says whether programs read the log rather than people.
+///
+/// # Errors
+/// When the log's file can't be made.
+pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
+    let level = match std::env::var("RUST_LOG") {
+        Ok(level) if EnvFilter::try_new(&level).is_ok() && !level.is_empty() => level,
+        _ => format!("{QUIET},{}", settings.log.level),
     };
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&level));
+    let terminal = settings.log.file.is_none() && io::stderr().is_terminal();
+    let json = match settings.log.format {
+        LogFormat::Json => true,
+        LogFormat::Pretty => false,
+        LogFormat::Auto => service && !terminal,
+    };
+    let writer = writer(settings)?;
+    let lines: Box<dyn Layer<_> + Send + Sync> = if json {
+        Box::new(fmt::layer().json().flatten_event(true).with_writer(writer))
+    } else {
+        Box::new(fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer))
+    };
+    // Already started only when a command runs inside another one, as the demo does.
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = LEVEL.set(Level { now: Mutex::new(level), filter: handle });
+    }
+    Ok(())
+}
+
+/// Makes what a line is written to.
+type MakeWriter = Box<dyn Fn() -> Box<dyn Write> + Send + Sync>;
+
+fn writer(settings: &Service) -> Result<MakeWriter, String> {
+    let Some((path, keep)) = &settings.log.file else { return Ok(Box::new(|| Box::new(AboveTheBar))) };
+    let stem = path.file_stem().ok_or_else(|| format!("log.file is {}: it names no file", path.display()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let mut builder = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix(stem.to_string_lossy())
+        .max_log_files(*keep);
+    if let Some(extension) = path.extension() {
+        builder = builder.filename_suffix(extension.to_string_lossy());
+    }
+    let file = builder.build(folder).map_err(|error| format!("log.file {} can't be made: {error}", path.display()))?;
+    let file = std::sync::Arc::new(Mutex::new(file));
+    Ok(Box::new(move || Box::new(Shared(file.clone()))))
+}
+
+/// The log's file, for one line at a time.
+struct Shared(std::sync::Arc<Mutex<RollingFileAppender>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
+
+/// The log's level now; empty before it is started.
+pub(crate) fn level() -> String {
+    LEVEL.get().map(|level| level.now.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+}
+
+/// Changes the log's level, until the process ends.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn set_level(wanted: &str) -> Result<(), String> {
+    let level = LEVEL.get().ok_or("the log has not been started")?;
+    let wanted = service::log_level(wanted)
+        .ok_or_else(|| format!("{wanted:?} is no level; write one such as info or info,weir::sink=debug"))?;
+    let wanted = format!("{QUIET},{wanted}");
+    level.filter.reload(EnvFilter::new(&wanted)).map_err(|error| error.to_string())?;
+    *level.now.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+    Ok(())
 }
 
 /// The process's progress line; hidden where stderr is no terminal.

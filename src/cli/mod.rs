@@ -5,15 +5,19 @@
 
 mod check;
 mod demo;
-mod logging;
+pub(crate) mod logging;
 mod produce;
 mod run;
+mod serve;
 mod show;
 mod verify;
 mod windows;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) use show::shorten;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -23,6 +27,10 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FOUND: u8 = 1;
 /// The environment failed: a broker, a disk.
 pub(crate) const FAILED: u8 = 3;
+/// A second signal ended what a first one had begun to stop.
+pub(crate) const INTERRUPTED: u8 = 130;
+/// What an orderly stop may take beyond the lanes' own deadline, to leave the group.
+pub(crate) const LEAVE: Duration = Duration::from_secs(10);
 
 /// Kafka topics into Parquet datasets: exactly once, provably, from one TOML file.
 #[derive(Debug, Parser)]
@@ -38,6 +46,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a pipeline: read its topics and write its dataset
     Run(run::RunArgs),
+    /// Run every pipeline of a folder as a service, with metrics and an API over HTTP
+    Serve(serve::ServeArgs),
     /// Check pipeline files and report every mistake in them
     Check(check::CheckArgs),
     /// Prove that a dataset is what its ledger says
@@ -90,6 +100,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Windows(args) => windows::windows(&args),

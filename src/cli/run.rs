@@ -11,20 +11,16 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::show::{bytes, duration, number};
-use super::{DONE, FAILED, FOUND, OutputFormat, logging};
+use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat, logging};
 use crate::ledger::{Completeness, Dataset, State};
 use crate::pipeline::progress::Snapshot;
-use crate::pipeline::topology::{self, Limits, Run, Running};
+use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
 use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, Service};
 
 /// How often the progress line changes: on a terminal, and elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);
 const PLAIN_LINE: Duration = Duration::from_secs(10);
-/// What an orderly stop may take beyond the lanes' own deadline, to leave the group.
-const LEAVE: Duration = Duration::from_secs(10);
-/// The exit code of a run that a second signal ended.
-const INTERRUPTED: i32 = 130;
 
 /// Arguments of `weir run`.
 #[derive(Debug, Args)]
@@ -53,7 +49,9 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     if let Some(clash) = clash(&pipelines) {
         return super::fail(FOUND, &clash);
     }
-    logging::start(&settings);
+    if let Err(reason) = logging::start(&settings, false) {
+        return super::fail(FOUND, &reason);
+    }
     let until = if args.close {
         Until::EndAndClose
     } else if args.until_end {
@@ -159,7 +157,7 @@ impl Outcome {
     }
 
     fn json(&self) -> serde_json::Value {
-        let positions = self.done.positions.iter().map(|(partition, (to, _))| (partition.to_string(), json!(to)));
+        let positions = self.done.lanes.iter().map(|(partition, lane)| (partition.to_string(), json!(lane.position)));
         json!({
             "pipeline": self.name,
             "dataset": self.folder,
@@ -180,7 +178,7 @@ impl std::fmt::Display for Outcome {
         if self.folder.as_os_str().is_empty() {
             return writeln!(f, "{}: FAILED, {}", self.name, self.failures.join("; "));
         }
-        let Snapshot { counts, files, bytes: size, commits, positions, restarts, .. } = &self.done;
+        let Snapshot { counts, files, bytes: size, commits, lanes, restarts, .. } = &self.done;
         let total = counts.total();
         let rate = total as f64 / self.elapsed.as_secs_f64().max(1e-9);
         writeln!(
@@ -199,7 +197,7 @@ impl std::fmt::Display for Outcome {
             }
         }
         writeln!(f, "  files       {:>14}   {} in {} commits", number(*files), bytes(*size), number(*commits))?;
-        writeln!(f, "  partitions  {:>14}", positions.len())?;
+        writeln!(f, "  partitions  {:>14}", lanes.len())?;
         if *restarts > 0 {
             writeln!(f, "  restarts    {restarts:>14}   of lanes, each from its ledger")?;
         }
@@ -225,10 +223,11 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
     let outcomes = system.block_on(async move {
         let ctrl_c = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
         let terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
+        let arbiters = Arbiters::start();
         let (mut running, mut outcomes) = (Vec::new(), Vec::new());
         for pipeline in pipelines {
             let name = pipeline.name.clone();
-            match topology::start(pipeline, limits, restarts, until != Until::Stopped).await {
+            match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
                 Err(error) => {
                     let reason = super::chain(&error);
@@ -297,7 +296,7 @@ async fn watch(
         }
         if stop_by.is_some() {
             eprintln!("weir: ended at once; what was not committed is read again at the next start");
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         }
         tracing::info!("stopping: lanes commit what they have; a second signal ends at once");
         running.iter().for_each(Running::stop);
@@ -306,10 +305,12 @@ async fn watch(
     bar.finish_and_clear();
     let outcome = |(run, mut failures): (Arc<Run>, Vec<String>)| {
         let done = run.progress.snapshot();
-        if let Some(left) = done.remaining().filter(|left| *left > 0 && failures.is_empty() && done.parked.is_empty()) {
+        if let Some(left) =
+            done.remaining().filter(|left| *left > 0 && failures.is_empty() && done.parked().next().is_none())
+        {
             failures.push(format!("it was stopped {} positions before the topics' end", number(left.unsigned_abs())));
         }
-        failures.extend(done.parked.iter().map(|(partition, reason)| {
+        failures.extend(done.parked().map(|(partition, reason)| {
             let name = format!("{partition}: ");
             format!("{partition} is parked: {}", reason.strip_prefix(&name).unwrap_or(reason))
         }));

@@ -64,7 +64,7 @@ fn read_rejects(path: &Path, found: &mut Rejects) -> anyhow::Result<()> {
         let (rules, reasons) = (column("rule")?.as_string::<i32>(), column("reason")?.as_string::<i32>());
         let payloads = column("payload")?.as_binary::<i32>();
         for row in 0..batch.num_rows() {
-            let example = || (0, reasons.value(row).to_owned(), shorten(payloads.value(row)));
+            let example = || (0, reasons.value(row).to_owned(), shorten(payloads.value(row), PAYLOAD_CHARS));
             found.entry(rules.value(row).to_owned()).or_insert_with(example).0 += 1;
         }
     }
@@ -72,14 +72,14 @@ fn read_rejects(path: &Path, found: &mut Rejects) -> anyhow::Result<()> {
 }
 
 /// The beginning of a payload as text that is safe to print: control characters and bytes that are no text are escaped.
-fn shorten(payload: &[u8]) -> String {
+pub(crate) fn shorten(payload: &[u8], chars: usize) -> String {
     let mut shown = Vec::new();
     for chunk in payload.utf8_chunks() {
         let safe = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
         shown.extend(chunk.valid().chars().map(safe));
         shown.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-        if shown.len() > PAYLOAD_CHARS {
-            shown.truncate(PAYLOAD_CHARS);
+        if shown.len() > chars {
+            shown.truncate(chars);
             shown.push("…".into());
             break;
         }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn payloads_are_safe_to_print() {
-        assert_eq!(shorten(b"{\"a\":\xff\x1b[31m}"), "{\"a\":\\xff\\u{1b}[31m}");
-        assert_eq!(shorten("é".repeat(100).as_bytes()).chars().last(), Some('…'));
+        assert_eq!(shorten(b"{\"a\":\xff\x1b[31m}", 60), "{\"a\":\\xff\\u{1b}[31m}");
+        assert_eq!(shorten("é".repeat(100).as_bytes(), 60).chars().last(), Some('…'));
     }
 }

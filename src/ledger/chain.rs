@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
 use super::dataset::{Dataset, read_json};
+use super::disk;
 use super::entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 use super::error::LedgerError;
 use super::names;
@@ -140,6 +141,15 @@ impl Chain {
             tallies: next.tallies,
             files: next.files,
         }
+    }
+
+    /// Its newest entries, at the most `limit`.
+    pub(super) fn newest(&self, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let names = disk::list(&self.folder())?;
+        let mut sequences: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
+        sequences.sort_unstable();
+        let entries = sequences.iter().rev().take(limit).map(|sequence| self.read(*sequence));
+        entries.filter_map(Result::transpose).collect()
     }
 
     /// Its topic and partition.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use super::disk::{self, Disk};
-use super::entry::{FORMAT, Side};
+use super::entry::{Entry, FORMAT, Side};
 use super::error::LedgerError;
 use super::names;
 use crate::decode::schema::LATE_BY;
@@ -130,10 +130,7 @@ impl Dataset {
         let content = DatasetFile { format: FORMAT, id: names::random(), identity: identity.clone() };
         disk.create_if_absent(&temporary(&disk, "dataset"), &path, &json(&content))?;
         let DatasetFile { id, identity: there, .. } = read_dataset_file(&path)?;
-        let differences = differences(&there, identity);
-        if !differences.is_empty() {
-            return Err(LedgerError::OtherDataset { folder: disk.root, differences });
-        }
+        agree(&there, identity, &disk.root)?;
         let path = disk.path(&format!("ledger/pipelines/{}.toml", names::encode(&definition.hash)));
         disk.create_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
         Ok(Dataset { inner: Arc::new(Inner { disk, id, identity: there, pipeline: definition.hash }) })
@@ -152,6 +149,14 @@ impl Dataset {
             read => read?,
         };
         Ok(Dataset { inner: Arc::new(Inner { disk, id, identity, pipeline: String::new() }) })
+    }
+
+    /// Whether files of this identity may join it.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherDataset`] if not.
+    pub fn fits(&self, identity: &Identity) -> Result<(), LedgerError> {
+        agree(self.identity(), identity, self.folder())
     }
 
     /// What a topic was like when this dataset first saw it; now, if it never did.
@@ -176,6 +181,20 @@ impl Dataset {
         let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
         self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
         read_json(&path)
+    }
+
+    /// The newest entries of all chains, the newest first, at the most `limit`. Reads no more than that of each chain.
+    ///
+    /// # Errors
+    /// When an entry can't be read.
+    pub fn newest(&self, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let mut newest = Vec::new();
+        for chain in self.chains()?.0 {
+            newest.extend(chain.newest(limit)?);
+        }
+        newest.sort_by_key(|entry| std::cmp::Reverse((entry.written_at_ms, entry.sequence)));
+        newest.truncate(limit);
+        Ok(newest)
     }
 
     /// The chain of a partition. Nothing is read or made yet.
@@ -281,6 +300,13 @@ fn has_chain(folder: &Path) -> Result<bool, LedgerError> {
         }
     }
     Ok(false)
+}
+
+fn agree(there: &Identity, wanted: &Identity, folder: &Path) -> Result<(), LedgerError> {
+    match differences(there, wanted) {
+        differences if differences.is_empty() => Ok(()),
+        differences => Err(LedgerError::OtherDataset { folder: folder.to_owned(), differences }),
+    }
 }
 
 fn differences(there: &Identity, wanted: &Identity) -> Vec<String> {

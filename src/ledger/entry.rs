@@ -68,8 +68,17 @@ pub enum Reason {
     Close,
     /// The lane was asked to end.
     Drain,
+    /// A person asked for everything to be written.
+    Flush,
     /// Memory ran short and this lane held the most.
     Memory,
+}
+
+impl std::fmt::Display for Reason {
+    /// As in an entry.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Records by class; every record that read_committed shows is in exactly one.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Debug, Clone)]
 pub struct Credits {
     used: Arc<AtomicUsize>,
-    limit: usize,
+    limit: Arc<AtomicUsize>,
     /// Whether someone has paused: then nobody goes on before half of it is free.
     held_back: Arc<AtomicBool>,
 }
@@ -27,13 +27,23 @@ pub struct Credit {
 impl Credits {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Credits { used: Arc::default(), limit, held_back: Arc::default() }
+        Credits { used: Arc::default(), limit: Arc::new(limit.into()), held_back: Arc::default() }
     }
 
     /// Takes `bytes`, also beyond the limit.
     pub fn take(&self, bytes: usize) -> Credit {
         self.used.fetch_add(bytes, Ordering::AcqRel);
         Credit { used: self.used.clone(), bytes }
+    }
+
+    /// How many bytes may be taken.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Changes how many bytes may be taken; what is taken stays.
+    pub fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Release);
     }
 
     /// Bytes taken and not yet given back.
@@ -44,9 +54,9 @@ impl Credits {
     /// Whether the budget is used up: no source takes more.
     pub fn exhausted(&self) -> bool {
         if !self.held_back.load(Ordering::Acquire) {
-            return self.used() >= self.limit;
+            return self.used() >= self.limit();
         }
-        let enough = self.used() < self.limit / 2;
+        let enough = self.used() < self.limit() / 2;
         if enough {
             self.held_back.store(false, Ordering::Release);
         }

@@ -9,7 +9,9 @@
 //! Each batch carries the range of positions it stands for, also when no record in it is left. A receiver asserts that
 //! the range starts where the one before it ended: see [`Range::follow`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Message;
 use arrow::array::RecordBatch;
@@ -151,6 +153,8 @@ pub struct RawBatch {
     pub range: Range,
     /// The leader epoch of the last record, where the broker tells it.
     pub leader_epoch: Option<i32>,
+    /// When it was handed on; all its records were read before.
+    pub read_at: Instant,
     /// The records, in offset order.
     pub records: RawRecords,
     /// The bytes this batch may keep in memory; returned to the source when the batch's rows are written.
@@ -165,6 +169,8 @@ pub struct CheckedBatch {
     pub range: Range,
     /// As in [`RawBatch`].
     pub leader_epoch: Option<i32>,
+    /// As in [`RawBatch`].
+    pub read_at: Instant,
     /// The records, by class.
     pub records: CheckedRecords,
     /// As in [`RawBatch`].
@@ -190,6 +196,8 @@ pub struct WindowedBatch {
     pub range: Range,
     /// As in [`RawBatch`].
     pub leader_epoch: Option<i32>,
+    /// As in [`RawBatch`].
+    pub read_at: Instant,
     /// Consecutive parts of the range; together they are all of it. Never empty.
     pub parts: Vec<WindowedPart>,
     /// As in [`RawBatch`].
@@ -256,6 +264,12 @@ pub struct Committed {
     pub to: i64,
     /// Records by class since the last commit.
     pub counts: Counts,
+    /// Of the rejected ones, how many by column and rule.
+    pub rejected_by: BTreeMap<(String, String), u64>,
+    /// The Kafka timestamp of its newest record, in microseconds since 1970.
+    pub newest_us: Option<i64>,
+    /// The watermark of windows of time after it, in microseconds since 1970.
+    pub watermark_us: Option<i64>,
     /// Files that the commit published.
     pub files: u64,
     /// Bytes of those files.

@@ -3,6 +3,7 @@
 pub mod credits;
 pub mod lane;
 pub mod messages;
+pub mod meters;
 pub mod progress;
 pub mod supervisor;
 pub mod topology;

@@ -1,4 +1,4 @@
-//! How far a run is, for the progress line and the summary.
+//! How far a run is: for the progress line, the summary, the service's pages and its metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +19,12 @@ pub struct Progress {
 pub struct Snapshot {
     /// Records handed to lanes, committed or not.
     pub read: u64,
+    /// Bytes of those records.
+    pub read_bytes: u64,
     /// Records committed, by class.
     pub counts: Counts,
+    /// Rejected records committed, by column and rule; the column is empty where the whole record is meant.
+    pub rejected_by: BTreeMap<(String, String), u64>,
     /// Files published.
     pub files: u64,
     /// Their bytes.
@@ -29,16 +33,79 @@ pub struct Snapshot {
     pub commits: u64,
     /// Lanes that were started again.
     pub restarts: u64,
-    /// Per partition, where its ledger ends and where the partition ends for this run, when that is known.
-    pub positions: BTreeMap<Partition, (i64, Option<i64>)>,
-    /// Lanes that were given up, and why.
-    pub parked: BTreeMap<Partition, String>,
+    /// How often the group gave partitions or took them back.
+    pub rebalances: u64,
+    /// The lanes of the partitions that this run has or had.
+    pub lanes: BTreeMap<Partition, LaneProgress>,
+    /// What the client last said of each of its brokers, by source and name.
+    pub brokers: BTreeMap<(usize, String), BrokerConnection>,
+}
+
+/// How far a lane is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaneProgress {
+    /// Where its ledger ends.
+    pub position: i64,
+    /// Where the partition ends for this run, where it has an end.
+    pub end: Option<i64>,
+    /// Why it was given up, if it was.
+    pub parked: Option<String>,
+    /// The Kafka timestamp of the newest record that this run has committed, in microseconds since 1970.
+    pub newest_us: Option<i64>,
+    /// The watermark of its windows of time, in microseconds since 1970.
+    pub watermark_us: Option<i64>,
+    /// Where the partition's log ends, once the broker has said so.
+    pub log_end: Option<LogEnd>,
+}
+
+/// Where a partition's log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The last stable offset: up to here a read_committed consumer can read.
+    pub stable: i64,
+    /// The high watermark: up to here there are records, some of them in open transactions.
+    pub high: i64,
+    /// Since when the last stable offset stands still though there are records after it: a transaction stays open.
+    pub stuck_since: Option<Instant>,
+}
+
+/// What the client tells of its connection to a broker.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BrokerConnection {
+    /// Whether it is up.
+    pub up: bool,
+    /// Bytes received since the client was made.
+    pub received_bytes: u64,
+    /// Bytes sent since the client was made.
+    pub sent_bytes: u64,
+    /// How long a request took in the last interval: median and 99th percentile, in seconds.
+    pub round_trip_seconds: Option<(f64, f64)>,
+}
+
+impl LaneProgress {
+    /// Positions between the ledger's end and the last stable offset, once that is known.
+    pub fn lag(&self) -> Option<i64> {
+        self.log_end.map(|log_end| (log_end.stable - self.position).max(0))
+    }
+
+    /// How old the newest committed record is, in seconds at `now_us`, while there is more to commit; 0 when there isn't.
+    pub fn lag_seconds(&self, now_us: i64) -> Option<f64> {
+        match (self.lag()?, self.newest_us) {
+            (0, _) => Some(0.0),
+            (_, newest) => newest.map(|newest| (now_us - newest).max(0) as f64 / 1e6),
+        }
+    }
 }
 
 impl Snapshot {
     /// Positions still to go until this run's end, where it has one.
     pub fn remaining(&self) -> Option<i64> {
-        self.positions.values().map(|(to, end)| end.map(|end| (end - to).max(0))).sum()
+        self.lanes.values().map(|lane| lane.end.map(|end| (end - lane.position).max(0))).sum()
+    }
+
+    /// Lanes that were given up, and why.
+    pub fn parked(&self) -> impl Iterator<Item = (&Partition, &str)> {
+        self.lanes.iter().filter_map(|(partition, lane)| Some((partition, lane.parked.as_deref()?)))
     }
 }
 
@@ -62,8 +129,9 @@ impl Progress {
     /// A lane starts.
     pub fn starts(&self, partition: &Partition, position: i64, end: Option<i64>) {
         let mut state = self.lock();
-        state.parked.remove(partition);
-        state.positions.insert(partition.clone(), (position, end));
+        let lane = state.lanes.entry(partition.clone()).or_default();
+        lane.parked = None;
+        (lane.position, lane.end) = (position, end);
     }
 
     /// A lane starts again.
@@ -73,32 +141,96 @@ impl Progress {
 
     /// A lane is given up.
     pub fn parks(&self, partition: &Partition, reason: &str) {
-        self.lock().parked.insert(partition.clone(), reason.to_owned());
+        self.lock().lanes.entry(partition.clone()).or_default().parked = Some(reason.to_owned());
     }
 
     /// A lane has gone to another instance.
     pub fn leaves(&self, partition: &Partition) {
-        self.lock().positions.remove(partition);
+        self.lock().lanes.remove(partition);
+    }
+
+    /// The group gave partitions or took them back.
+    pub fn rebalances(&self) {
+        self.lock().rebalances += 1;
     }
 
     /// Records were read.
-    pub fn reads(&self, records: usize) {
-        self.lock().read += records as u64;
+    pub fn reads(&self, records: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.read += records as u64;
+        state.read_bytes += bytes as u64;
     }
 
     /// A lane committed.
     pub fn commits(&self, committed: &Committed) {
         let mut state = self.lock();
         state.counts += committed.counts;
+        for (by, count) in &committed.rejected_by {
+            *state.rejected_by.entry(by.clone()).or_default() += count;
+        }
         state.files += committed.files;
         state.bytes += committed.bytes;
         state.commits += 1;
-        if let Some((to, _)) = state.positions.get_mut(&committed.partition) {
-            *to = committed.to;
+        if let Some(lane) = state.lanes.get_mut(&committed.partition) {
+            lane.position = committed.to;
+            lane.newest_us = lane.newest_us.max(committed.newest_us);
+            lane.watermark_us = committed.watermark_us.or(lane.watermark_us);
         }
+    }
+
+    /// The client tells where logs end, and how its connections are.
+    pub fn statistics(
+        &self,
+        source: usize,
+        log_ends: impl IntoIterator<Item = (Partition, i64, i64)>,
+        brokers: impl IntoIterator<Item = (String, BrokerConnection)>,
+        now: Instant,
+    ) {
+        let mut state = self.lock();
+        for (partition, stable, high) in log_ends {
+            if let Some(lane) = state.lanes.get_mut(&partition) {
+                let before = lane.log_end.filter(|before| before.stable == stable && stable < high);
+                let since = before.map(|before| before.stuck_since.unwrap_or(now));
+                lane.log_end = Some(LogEnd { stable, high, stuck_since: since });
+            }
+        }
+        state.brokers.retain(|(of, _), _| *of != source);
+        state.brokers.extend(brokers.into_iter().map(|(name, broker)| ((source, name), broker)));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stable_offset_that_stands_still_before_records_is_stuck() {
+        let (progress, start) = (Progress::default(), Instant::now());
+        let partition = Partition { topic: "a".into(), partition: 0 };
+        progress.starts(&partition, 10, None);
+        let stuck = |seconds, stable, high| {
+            let now = start + Duration::from_secs(seconds);
+            progress.statistics(0, [(partition.clone(), stable, high)], [], now);
+            progress.snapshot().lanes[&partition].log_end.unwrap().stuck_since.map(|since| (since - start).as_secs())
+        };
+        assert_eq!([stuck(0, 20, 20), stuck(5, 20, 30), stuck(10, 20, 40)], [None, Some(5), Some(5)]);
+        assert_eq!([stuck(15, 21, 40), stuck(20, 21, 40), stuck(25, 40, 40)], [None, Some(20), None]);
+    }
+
+    #[test]
+    fn lag_is_what_is_stable_and_not_committed() {
+        let mut lane = LaneProgress { position: 10, newest_us: Some(5_000_000), ..LaneProgress::default() };
+        assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (None, None));
+        lane.log_end = Some(LogEnd { stable: 15, high: 20, stuck_since: None });
+        assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (Some(5), Some(2.0)));
+        lane.position = 15;
+        assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (Some(0), Some(0.0)));
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{Actor as _, Addr, Arbiter, ArbiterHandle};
+use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, MailboxError};
 use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 
@@ -24,12 +24,13 @@ use crate::ledger::{
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{End, Held, Lane, Watch};
 use crate::pipeline::messages::Partition;
+use crate::pipeline::meters::{Meter, Meters, Stage};
 use crate::pipeline::progress::Progress;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::settings::service::Restart;
-use crate::sink::{Sink, Work};
-use crate::source::{Broker, BrokerError, Confirm, Finished, Source, Stop, client_config};
+use crate::sink::{ConfirmTopic, Sink, Work};
+use crate::source::{Broker, BrokerError, Confirm, Finished, Flush, Hold, Release, Source, Stop, client_config};
 use crate::validate::{Checker, Validator};
 use crate::window::{ClosedBy, WindowState, Windower, Windows};
 
@@ -71,6 +72,29 @@ impl Limits {
     }
 }
 
+/// The threads that a process's lanes are spread over. Cheap to clone; the threads last as long as the process.
+#[derive(Clone)]
+pub struct Arbiters {
+    handles: Arc<[ArbiterHandle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Arbiters {
+    /// As many as there are cores, on the current actix system.
+    pub fn start() -> Self {
+        let handles = (0..cores()).map(|_| Arbiter::new().handle()).collect();
+        Arbiters { handles, next: Arc::default() }
+    }
+
+    fn next(&self) -> &ArbiterHandle {
+        &self.handles[self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len()]
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What every part of a running pipeline knows.
 pub struct Run {
     /// The definition.
@@ -83,14 +107,22 @@ pub struct Run {
     pub credits: Credits,
     /// How far the run is.
     pub progress: Progress,
+    /// What its stages do with their time.
+    pub meters: Arc<Meters>,
     /// What lanes ask before they commit.
     pub confirm: Confirm,
     dataset: Dataset,
     committer: Committer,
     topics: HashMap<String, Topic>,
     consumers: usize,
-    arbiters: Vec<ArbiterHandle>,
-    next_arbiter: AtomicUsize,
+    arbiters: Arbiters,
+}
+
+/// Its parts are threads, clients and numbers; for people its name says which one it is.
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("pipeline", &self.pipeline.name).finish_non_exhaustive()
+    }
 }
 
 /// A topic as the run found it.
@@ -180,6 +212,11 @@ impl Run {
         self.dataset.id()
     }
 
+    /// Gives it another share of the process's memory: for batches and files; what the client fetches ahead stays.
+    pub fn share(&self, memory: usize) {
+        self.credits.set_limit(Limits { memory, ..self.limits }.credit_bytes());
+    }
+
     /// The dataset's folder.
     pub fn folder(&self) -> PathBuf {
         self.dataset.folder().to_owned()
@@ -209,6 +246,21 @@ pub struct Running {
 }
 
 impl Running {
+    /// Reads nothing more and commits what was read; whether every lane did.
+    pub fn hold(&self) -> impl Future<Output = bool> + 'static {
+        all(self.sources.iter().map(|source| source.send(Hold)).collect())
+    }
+
+    /// Reads on after [`hold`](Self::hold).
+    pub fn release(&self) {
+        self.sources.iter().for_each(|source| source.do_send(Release));
+    }
+
+    /// Commits everything that was read so far; whether every lane did.
+    pub fn flush(&self) -> impl Future<Output = bool> + 'static {
+        all(self.sources.iter().map(|source| source.send(Flush)).collect())
+    }
+
     /// Asks every source to commit everything and to leave the group. [`Running::take_ends`] tells when that is done.
     pub fn stop(&self) {
         for source in &self.sources {
@@ -233,6 +285,16 @@ impl Running {
     }
 }
 
+/// Whether all answer yes.
+async fn all(asked: Vec<impl Future<Output = Result<bool, MailboxError>>>) -> bool {
+    let mut all = true;
+    for answer in asked {
+        // A source that is gone has ended its lanes.
+        all &= answer.await.unwrap_or(false);
+    }
+    all
+}
+
 /// Starts a pipeline on the current actix system.
 ///
 /// With `until_end` it reads up to where each partition ends now, without joining the group, and then ends by itself.
@@ -243,11 +305,11 @@ pub async fn start(
     pipeline: Pipeline,
     limits: Limits,
     restarts: Restart,
+    arbiters: &Arbiters,
     until_end: bool,
 ) -> Result<Running, RunError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(threads));
-    let arbiters = (0..threads).map(|_| Arbiter::new().handle()).collect();
+    let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(cores()));
+    let arbiters = arbiters.clone();
     let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
     let (run, brokers) = opened.await.expect("opening returns its errors; it panics only on a bug")?;
     let run = Arc::new(run);
@@ -305,7 +367,7 @@ fn open(
     limits: Limits,
     restarts: Restart,
     consumers: usize,
-    arbiters: Vec<ArbiterHandle>,
+    arbiters: Arbiters,
 ) -> Result<(Run, Vec<Broker>), RunError> {
     let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers);
     let brokers: Vec<_> =
@@ -317,16 +379,7 @@ fn open(
         .iter()
         .map(|topic| brokers[0].topic(topic).map(|(id, partitions)| (topic.clone(), id, partitions)))
         .collect::<Result<_, _>>()?;
-    let identity = Identity {
-        name: pipeline.name.clone(),
-        cluster_id,
-        columns: ColumnIdentity::of(&data_schema(&pipeline)),
-        partition_by: pipeline.sink.partition_by.clone(),
-        window: match &pipeline.window {
-            Window::Count { .. } => "count".to_owned(),
-            Window::Tumbling(window) => format!("tumbling {window}"),
-        },
-    };
+    let identity = identity(&pipeline, cluster_id);
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
     let folder = pipeline.folder();
     let dataset = Dataset::open(&folder, &identity, definition)?;
@@ -340,23 +393,49 @@ fn open(
         restarts,
         credits: Credits::new(limits.credit_bytes()),
         progress: Progress::default(),
+        meters: Arc::default(),
         confirm: Confirm::new(&config)?,
         committer: Committer::start(dataset.clone()),
         dataset,
         topics,
         consumers,
         arbiters,
-        next_arbiter: AtomicUsize::new(0),
         pipeline,
     };
     Ok((run, brokers))
 }
 
+/// What all files that a pipeline writes agree on.
+fn identity(pipeline: &Pipeline, cluster_id: String) -> Identity {
+    Identity {
+        name: pipeline.name.clone(),
+        cluster_id,
+        columns: ColumnIdentity::of(&data_schema(pipeline)),
+        partition_by: pipeline.sink.partition_by.clone(),
+        window: match &pipeline.window {
+            Window::Count { .. } => "count".to_owned(),
+            Window::Tumbling(window) => format!("tumbling {window}"),
+        },
+    }
+}
+
+/// Whether a pipeline may go on with the dataset that is there under its name, if one is. Asks no broker; blocking.
+///
+/// # Errors
+/// When its columns, hive keys or windows are others than the dataset's.
+pub fn fits_its_dataset(pipeline: &Pipeline) -> Result<(), LedgerError> {
+    match Dataset::existing(&pipeline.folder()) {
+        Ok(dataset) => dataset.fits(&identity(pipeline, dataset.identity().cluster_id.clone())),
+        Err(LedgerError::NotADataset { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes a lane on one of the arbiter threads, last stage first, starting at `tip`.
 pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip, source: &Addr<Source>) -> Lane {
-    let at = run.next_arbiter.fetch_add(1, Ordering::Relaxed) % run.arbiters.len();
-    let arbiter = &run.arbiters[at];
+    let arbiter = run.arbiters.next();
     let watch = |stage| Watch::new(partition.clone(), generation, stage, source.clone().recipient());
+    let meter = |stage| Meter::new(&run.meters, stage);
     let position = tip.to;
     let held = Held::default();
     let windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
@@ -364,14 +443,18 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
     let (root, committer, memory) =
         (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
     let (of, topic) = (run.clone(), partition.topic.clone());
-    let confirm = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
-    let work = Work::new(&run.pipeline, (partition, generation), root, chain, tip, (committer, confirm), memory);
+    let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
+    let work = {
+        let (of, to) = ((partition, generation), (committer, confirm));
+        Work::new(&run.pipeline, of, root, chain, tip, to, memory, meter(Stage::Sink))
+    };
 
     let (committed, watched) = (source.clone().recipient(), watch("sink"));
     let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, committed, watched));
     let (next, watched) = (sink.clone(), watch("window"));
+    let watched = (watched, meter(Stage::Window));
     let windower = Windower::start_in_arbiter(arbiter, move |_| Windower::new(windows, position, next, watched));
-    let (checker, watched) = (Checker::new(&run.pipeline), watch("validate"));
+    let (checker, watched) = (Checker::new(&run.pipeline), (watch("validate"), meter(Stage::Validate)));
     let validator = Validator::start_in_arbiter(arbiter, move |_| Validator::new(checker, position, windower, watched));
     let end = Arc::new(End(sink.clone()));
     Lane { validator, sink, held, end }

@@ -59,9 +59,8 @@ impl Broken {
         Report { broken: self, style: MietteHandlerOpts::new() }
     }
 
-    /// [`Broken::report`] as it looks without a terminal: for snapshots.
-    #[cfg(test)]
-    pub(super) fn plain_report(&self) -> String {
+    /// [`Broken::report`] as it looks without a terminal.
+    pub fn plain_report(&self) -> String {
         let style = MietteHandlerOpts::new().color(false).unicode(true).width(120).terminal_links(false);
         Report { broken: self, style }.to_string()
     }

@@ -9,6 +9,7 @@ mod column;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod documentation;
+pub(crate) mod http;
 mod keys;
 mod mistake;
 mod parse;
@@ -27,6 +28,7 @@ mod value;
 mod variables;
 mod window;
 
+pub use http::{Http, Token};
 pub use mistake::{Broken, Mistake};
 pub use pipeline::Pipeline;
 pub use service::Service;

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat, ValueKind};
 
+use super::http::Http;
 use super::section::closest;
 use super::units::{DURATION, SIZE, duration, show_duration, show_size, size};
 
@@ -29,6 +30,10 @@ pub struct Service {
     pub restart: Restart,
     /// What is logged, and how.
     pub log: Log,
+    /// Where the service answers, and to whom; none for nowhere.
+    pub http: Option<Http>,
+    /// This instance's name in consumer groups.
+    pub instance: Option<String>,
 }
 
 /// What a process may use.
@@ -58,6 +63,8 @@ pub struct Log {
     pub level: String,
     /// How it is written.
     pub format: LogFormat,
+    /// The file that it goes to, one a day, and how many are kept; none for standard error.
+    pub file: Option<(PathBuf, usize)>,
 }
 
 /// How the log is written.
@@ -128,10 +135,10 @@ fn environment_file(folder: &Path, name: &str) -> Result<std::path::PathBuf, Ser
 }
 
 /// Reads settings one by one and keeps what is wrong with them.
-struct Reader {
+pub(super) struct Reader {
     settings: Config,
     origins: Origins,
-    mistakes: Vec<String>,
+    pub(super) mistakes: Vec<String>,
 }
 
 impl Reader {
@@ -159,6 +166,16 @@ impl Reader {
             "json" => Some(LogFormat::Json),
             _ => None,
         });
+        let file = self
+            .get("log.file", "a path", |text| Some(PathBuf::from(text)))
+            .filter(|path| !path.as_os_str().is_empty());
+        let keep = self.get("log.keep", "a whole number from 1", |text| text.parse().ok().filter(|keep| *keep > 0));
+        let http = Http::read(self);
+        let instance = self.get("serve.instance", "up to 100 letters, digits, - and _", |text| {
+            let legal = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+            (text.len() <= 100 && text.chars().all(legal))
+                .then(|| Some(text.to_owned()).filter(|text| !text.is_empty()))
+        });
         let restart =
             Restart { backoff_min: backoff_min?, backoff_max: backoff_max?, failures_until_parked: failures? };
         if restart.backoff_min > restart.backoff_max {
@@ -166,10 +183,12 @@ impl Reader {
             self.mistakes.push(format!("restart.backoff_min is above restart.backoff_max (from {origin})"));
         }
         let limits = Limits { memory: usize::try_from(memory?).ok()?, drain: drain? };
-        Some(Service { limits, restart, log: Log { level: level?, format: format? } })
+        let log = Log { level: level?, format: format?, file: file.zip(keep) };
+        Some(Service { limits, restart, log, http: http?, instance: instance? })
     }
 
-    fn get<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    /// Reads a setting; what it can't be is kept as a mistake. Its value is shown in it, so it must be no secret.
+    pub(super) fn get<T>(&mut self, key: &str, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let written = self.settings.get_string(key);
         let value = written.as_deref().ok().and_then(read);
         if value.is_none() {
@@ -196,20 +215,25 @@ impl Reader {
         Some(value)
     }
 
+    /// A setting's text, to be read by other means than [`get`](Self::get).
+    pub(super) fn text(&self, key: &str) -> String {
+        self.settings.get_string(key).unwrap_or_default()
+    }
+
     fn refuse_unknown(&mut self) {
         let built_in = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).build();
         let known = origins(&built_in.unwrap_or_default());
         for key in self.origins.keys().filter(|key| !known.contains_key(*key)) {
             let advice = match closest(key, known.keys().map(String::as_str)) {
                 Some(close) => format!("did you mean {close}?"),
-                None => format!("there are {}", known.keys().cloned().collect::<Vec<_>>().join(", ")),
+                None => what_there_is(key, known.keys()),
             };
             self.mistakes.push(format!("there is no setting {key} (from {}): {advice}", self.origin(key)));
         }
     }
 
     /// The file or variable that a value comes from.
-    fn origin(&self, key: &str) -> String {
+    pub(super) fn origin(&self, key: &str) -> String {
         match self.origins.get(key).and_then(Option::as_deref) {
             Some("the environment") => format!("WEIR__{}", key.to_uppercase().replace('.', "__")),
             Some(file) => file.to_owned(),
@@ -218,8 +242,25 @@ impl Reader {
     }
 }
 
+/// The settings of a wrong one's section; the sections, if there is none of that name.
+fn what_there_is<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let section = key.split('.').next().unwrap_or_default();
+    let (mut sections, mut settings) = (Vec::new(), Vec::new());
+    for (of, name) in known.filter_map(|key| key.split_once('.')) {
+        if of == section {
+            settings.push(name);
+        }
+        sections.push(of);
+    }
+    sections.dedup();
+    match settings.is_empty() {
+        true => format!("the sections are {}", sections.join(", ")),
+        false => format!("{section} has {}", settings.join(", ")),
+    }
+}
+
 /// Directives of which each ends in a level: the filter itself takes a misspelt level for the name of a target.
-fn log_level(text: &str) -> Option<String> {
+pub(crate) fn log_level(text: &str) -> Option<String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let ends_in_level = |directive: &str| LEVELS.contains(&directive.rsplit('=').next().unwrap_or_default());
     let good = text.split(',').all(ends_in_level) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
@@ -285,7 +326,9 @@ mod tests {
                 backoff_max: Duration::from_secs(30),
                 failures_until_parked: 5,
             },
-            log: Log { level: "info".to_owned(), format: LogFormat::Auto },
+            log: Log { level: "info".to_owned(), format: LogFormat::Auto, file: None },
+            http: Some(Http::default()),
+            instance: None,
         };
         assert_eq!(read(&[], &[]).unwrap(), expected);
         assert_eq!(read(&[("default.toml", DEFAULTS)], &[]).unwrap(), expected);
@@ -315,10 +358,8 @@ mod tests {
         assert_eq!(
             mistakes(&files, &variables),
             [
-                "there is no setting limit.x (from WEIR__LIMIT__X): there are limits.drain, limits.memory, log.format, \
-                 log.level, restart.backoff_max, restart.backoff_min, restart.failures_until_parked",
-                "there is no setting log.colour (from default.toml): there are limits.drain, limits.memory, log.format, \
-                 log.level, restart.backoff_max, restart.backoff_min, restart.failures_until_parked",
+                "there is no setting limit.x (from WEIR__LIMIT__X): the sections are http, limits, log, restart, serve",
+                "there is no setting log.colour (from default.toml): log has file, format, keep, level",
                 "there is no setting log.levle (from default.toml): did you mean log.level?",
                 "limits.memory must be a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB), \
                  not \"512\" (from default.toml)",

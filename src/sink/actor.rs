@@ -118,7 +118,7 @@ enum Job {
 impl Job {
     fn run(self, mut work: Box<Work>) -> Outcome {
         let mut committed = Vec::new();
-        let result = match self.act(&mut work, &mut committed) {
+        let result = match work.timed(|work| self.act(work, &mut committed)) {
             Ok(()) => Ok(work),
             Err(error) => {
                 // What is under way ends before the lane does, so that its next start doesn't race it.

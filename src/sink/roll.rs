@@ -9,13 +9,16 @@
 //!   the parts that it is given together. That, age, drain and memory are for the end of a batch ([`Roller::due`]) or between
 //!   batches: the commit covers everything read, and a window's rows may go on in the next file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops;
 use std::time::{Duration, Instant};
 
+use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+
 use crate::ledger::{Counts, FileEntry, Reason};
 use crate::pipeline::messages::{Range, WindowedPart};
-use crate::settings::pipeline::Roll;
+use crate::settings::pipeline::{EventTime, Roll};
 use crate::window::{Tally, WindowId, WindowState};
 
 /// One thing to do with a batch; in order, they write all its parts.
@@ -113,6 +116,10 @@ pub struct Pending {
     closed: bool,
     /// The leader epoch of the newest batch that has one; a commit inside that batch keeps it too.
     pub leader_epoch: Option<i32>,
+    /// Rejected records by column and rule.
+    pub rejected_by: BTreeMap<(String, String), u64>,
+    /// The Kafka timestamp of the newest record that is in a file, in microseconds since 1970.
+    pub newest_us: Option<i64>,
     /// When the oldest of the positions came.
     since: Option<Instant>,
 }
@@ -121,8 +128,17 @@ impl Pending {
     /// Nothing, after `position`.
     pub fn new(position: i64, window: WindowState, leader_epoch: Option<i32>) -> Self {
         let range = Range { from: position, to: position };
-        let (counts, tallies) = (Counts::default(), BTreeMap::new());
-        Pending { range, counts, window, tallies, closed: false, leader_epoch, since: None }
+        Pending {
+            range,
+            counts: Counts::default(),
+            window,
+            tallies: BTreeMap::new(),
+            closed: false,
+            leader_epoch,
+            rejected_by: BTreeMap::new(),
+            newest_us: None,
+            since: None,
+        }
     }
 
     /// Adds a part that is written.
@@ -135,6 +151,9 @@ impl Pending {
         self.closed |= part.range.from == part.range.to && self.window != part.state;
         self.window = part.state.clone();
         self.leader_epoch = leader_epoch.or(self.leader_epoch);
+        count_rules(&part.rejects, &mut self.rejected_by);
+        let batches = part.rows.iter().map(|rows| &rows.rows).chain([&part.rejects]);
+        self.newest_us = batches.filter_map(last_timestamp).max().max(self.newest_us);
         if !self.is_empty() {
             self.since.get_or_insert(now);
         }
@@ -163,6 +182,27 @@ impl Pending {
         let found = counted.map(|(side, _)| (side, rows(side)));
         assert!(found == counted, "files hold {found:?}, {:?} has {:?}", self.range, self.counts);
     }
+}
+
+/// Counts rejects by column and rule.
+fn count_rules(rejects: &RecordBatch, counts: &mut BTreeMap<(String, String), u64>) {
+    let text = |name| rejects.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let (Some(columns), Some(rules)) = (text("column"), text("rule")) else { return };
+    let mut found: HashMap<(&str, &str), u64> = HashMap::new();
+    for row in 0..rejects.num_rows() {
+        let column = if columns.is_null(row) { "" } else { columns.value(row) };
+        *found.entry((column, rules.value(row))).or_default() += 1;
+    }
+    for ((column, rule), count) in found {
+        *counts.entry((column.to_owned(), rule.to_owned())).or_default() += count;
+    }
+}
+
+/// The Kafka timestamp of a batch's last row: rows are in offset order, so that it is the newest but for producers' clocks.
+fn last_timestamp(rows: &RecordBatch) -> Option<i64> {
+    let column = rows.column_by_name(EventTime::KAFKA)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let last = column.len().checked_sub(1)?;
+    column.is_valid(last).then(|| column.value(last))
 }
 
 #[cfg(test)]

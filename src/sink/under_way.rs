@@ -13,6 +13,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::ledger::{Committer, Entry, Tip};
 use crate::pipeline::lane::LaneError;
 use crate::pipeline::messages::Committed;
+use crate::pipeline::meters::Meter;
 
 /// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
 pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sync>;
@@ -32,9 +33,10 @@ impl UnderWay {
         received: Instant,
         committer: Committer,
         entry: Entry,
-        committed: Committed,
+        (committed, meter): (Committed, &Meter),
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
+        let (began, meters) = (Instant::now(), meter.run.clone());
         let thread = std::thread::Builder::new().name("commit".to_owned());
         let begun = thread.spawn(move || {
             let commit = || {
@@ -42,8 +44,10 @@ impl UnderWay {
                 let reply = committer.commit(entry).blocking_recv();
                 Ok(reply.map_err(|_| LaneError::Panicked("commit"))??)
             };
+            let end = commit();
+            meters.commit_seconds.observe(began.elapsed().as_secs_f64());
             // A lane that is gone finds its entry when it recovers.
-            let _ = done.send(commit());
+            let _ = done.send(end);
         });
         begun.map_err(LaneError::Thread)?;
         Ok(UnderWay { end, committed })

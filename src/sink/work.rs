@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::under_way::{ConfirmTopic, UnderWay};
 use super::{LaneWriter, Pending, Roller, Step};
@@ -15,7 +15,9 @@ use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
 use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::{Held, LaneError};
 use crate::pipeline::messages::{Committed, Partition, WindowedBatch};
+use crate::pipeline::meters::{Meter, Stage};
 use crate::settings::Pipeline;
+use crate::window::WindowState;
 
 /// Windows of time that one entry may speak of: it is read as a whole.
 const TALLIES_MAX: usize = 100_000;
@@ -43,6 +45,9 @@ pub struct Work {
     /// What the open files hold, taken from the pipeline's budget and shown to the source.
     credit: Credit,
     held: Held,
+    meter: Meter,
+    /// How long the job has waited for commits.
+    waited: Duration,
 }
 
 impl Work {
@@ -55,6 +60,7 @@ impl Work {
         tip: Tip,
         (committer, confirm): (Committer, ConfirmTopic),
         (credit, held, bytes_max): (Credit, Held, usize),
+        meter: Meter,
     ) -> Self {
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
         let (named, next, mut files) = (chain.clone(), sequence.clone(), 0);
@@ -81,7 +87,19 @@ impl Work {
             received: Instant::now(),
             credit,
             held,
+            meter,
+            waited: Duration::ZERO,
         }
+    }
+
+    /// Does a job, and counts its time.
+    pub(super) fn timed<T>(&mut self, job: impl FnOnce(&mut Self) -> T) -> T {
+        let began = Instant::now();
+        let done = job(self);
+        let waited = std::mem::take(&mut self.waited);
+        self.meter.run.busy(Stage::Sink, began.elapsed().saturating_sub(waited));
+        self.meter.run.back_pressured(Stage::Sink, waited);
+        done
     }
 
     /// Writes a batch, and begins a commit where the roll rules say. Commits that have ended meanwhile go to `committed`.
@@ -107,6 +125,7 @@ impl Work {
         }
         committed.extend(self.look()?);
         self.measure();
+        self.meter.run.batch_seconds.observe(batch.read_at.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -149,7 +168,10 @@ impl Work {
     /// # Errors
     /// When it failed.
     pub fn settle(&mut self) -> Result<Option<Committed>, LaneError> {
-        self.under_way.take().map(UnderWay::wait).transpose().map(|end| end.map(|end| self.ended(end)))
+        let began = Instant::now();
+        let end = self.under_way.take().map(UnderWay::wait);
+        self.waited += began.elapsed();
+        end.transpose().map(|end| end.map(|end| self.ended(end)))
     }
 
     fn ended(&mut self, (tip, committed): (Tip, Committed)) -> Committed {
@@ -173,6 +195,12 @@ impl Work {
             generation: self.generation,
             to: pending.range.to,
             counts: pending.counts,
+            rejected_by: pending.rejected_by,
+            newest_us: pending.newest_us,
+            watermark_us: match &pending.window {
+                WindowState::Time(state) => state.watermark,
+                WindowState::Count { .. } => None,
+            },
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
         };
@@ -188,7 +216,7 @@ impl Work {
         let entry = self.chain.entry(&self.tip, next);
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
-        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, committed)?);
+        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, (committed, &self.meter))?);
         Ok(before)
     }
 
@@ -248,7 +276,9 @@ mod tests {
             let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
             let committer = Committer::start(dataset);
             let lane = (&partition(), 1);
-            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, (committer, confirm), memory);
+            let meter = Meter::new(&Arc::default(), Stage::Sink);
+            let to = (committer, confirm);
+            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory, meter);
             let (windows, checker) = (Windows::new(&pipeline.window, None), Checker::new(&pipeline));
             Lane { work, chain, windows, checker, next: 0, _folder: folder }
         }
@@ -262,7 +292,8 @@ mod tests {
                 records.push(offset, Some(0), None, Some(&reading.to_json(readings::STATION)));
             }
             let parts = self.windows.assign(range, self.checker.check(&partition(), &records));
-            let batch = WindowedBatch { range, leader_epoch: None, parts, credit: Credit::none() };
+            let batch =
+                WindowedBatch { range, leader_epoch: None, read_at: Instant::now(), parts, credit: Credit::none() };
             let mut committed = Vec::new();
             self.work.write(batch, &mut committed).unwrap();
             committed.iter().map(|committed| committed.to).collect()

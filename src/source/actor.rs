@@ -17,15 +17,24 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
 use super::confirm::same_topic;
+use super::control::Requests;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
 use super::start::{StartError, check_partition, read_ledger, transient};
+use super::statistics;
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
 use crate::settings::pipeline::{Tumbling, Window};
+
+/// A log line of a lane: level, run, partition, and then as tracing's.
+macro_rules! log {
+    ($level:ident, $run:expr, $of:expr, $($rest:tt)+) => {
+        tracing::$level!(pipeline = %$run.pipeline.name, topic = %$of.topic, partition = $of.partition, $($rest)+)
+    };
+}
 
 /// How often Kafka is told how far the ledger is.
 const TELL_KAFKA: Duration = Duration::from_secs(1);
@@ -38,7 +47,7 @@ const CHECK_TOPICS: Duration = Duration::from_secs(5);
 
 /// Reads partitions of a pipeline with one consumer.
 pub struct Source {
-    run: Arc<Run>,
+    pub(super) run: Arc<Run>,
     /// Taken when the source ends.
     broker: Option<Broker>,
     /// What quiet lanes know of other partitions' windows; none while they are looked for.
@@ -54,7 +63,9 @@ pub struct Source {
     /// Of which partitions (or of all) positions and topics are being looked at.
     checking: HashSet<Option<Partition>>,
     checking_topics: bool,
-    stopping: bool,
+    pub(super) stopping: bool,
+    /// What people asked for.
+    pub(super) requests: Requests,
     finished: Option<oneshot::Sender<Finished>>,
     failure: Option<String>,
 }
@@ -141,8 +152,8 @@ impl Source {
         let (tell, events) = mpsc::unbounded_channel();
         let name = format!("{}-{number}", run.pipeline.name);
         let collecting = run.collecting_bytes();
-        let (credits, mark) = (run.credits.clone(), run.dataset_id().to_owned());
-        PollThread::spawn(&name, broker.consumer(), told, tell, credits, mark, collecting)?;
+        let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
+        PollThread::spawn(&name, broker.consumer(), told, tell, memory, mark, collecting)?;
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
@@ -157,6 +168,7 @@ impl Source {
             checking: HashSet::new(),
             checking_topics: false,
             stopping: false,
+            requests: Requests::default(),
             finished: Some(finished),
             failure: None,
         };
@@ -167,7 +179,7 @@ impl Source {
         Ok((address, end))
     }
 
-    fn command(&self, command: Command) {
+    pub(super) fn command(&self, command: Command) {
         // The thread ends only after it was told to close; what is told after that has no one to act on it.
         let _ = self.commands.send(command);
     }
@@ -229,7 +241,7 @@ impl Source {
                 Ok(tip) => {
                     let end = source.end_of(&partition).map(|end| end.max(tip.to));
                     source.run.progress.starts(&partition, tip.to, end);
-                    tracing::info!(%partition, position = tip.to, sequence = tip.sequence, "lane starts");
+                    log!(info, source.run, partition, position = tip.to, sequence = tip.sequence, "lane starts");
                     starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
                     let (of, position) = ((&partition, generation), tip.to);
                     let lane = topology::lane(&source.run, of, tip, &ctx.address());
@@ -261,7 +273,8 @@ impl Source {
         slot.generation = self.generations;
         match slot.failures.failed(&self.run.restarts) {
             Decision::Restart(after) => {
-                tracing::warn!(%partition, reason, restart_ms = after.as_millis(), "lane ended, it starts again from its ledger");
+                let restart_ms = after.as_millis();
+                log!(warn, self.run, partition, reason, restart_ms, "lane ended, it starts again from its ledger");
                 self.run.progress.restarts();
                 let (partition, generation) = (partition.clone(), slot.generation);
                 ctx.run_later(after, move |source, ctx| {
@@ -283,7 +296,7 @@ impl Source {
     }
 
     fn park(&mut self, partition: &Partition, reason: &str) {
-        tracing::error!(%partition, reason, "lane is parked; the others run on");
+        log!(error, self.run, partition, reason, "lane is parked; the others run on");
         self.run.progress.parks(partition, reason);
         if let Some(slot) = self.lanes.get_mut(partition) {
             slot.state = State::Parked;
@@ -301,7 +314,7 @@ impl Source {
             if !batch.records.is_empty() {
                 slot.quiet_since = Instant::now();
             }
-            self.run.progress.reads(batch.records.len());
+            self.run.progress.reads(batch.records.len(), batch.records.values.len());
             // Bounded by the credit that the batch carries, not by the mailbox; an error comes as LaneEnded.
             lane.validator.do_send(batch);
         }
@@ -345,13 +358,16 @@ impl Source {
     }
 
     fn rebalance(&mut self, rebalance: Rebalance, ctx: &mut Context<Self>) {
+        self.run.progress.rebalances();
+        let pipeline = &*self.run.pipeline.name;
         match rebalance {
             Rebalance::Assigned(partitions) => {
-                tracing::info!(partitions = partitions.len(), source = self.number, "partitions assigned");
+                tracing::info!(pipeline, partitions = partitions.len(), source = self.number, "partitions assigned");
                 self.start(partitions, true, ctx);
             }
             Rebalance::Revoked(partitions, true) => {
                 tracing::warn!(
+                    pipeline,
                     partitions = partitions.len(),
                     source = self.number,
                     "partitions lost, their lanes are dropped"
@@ -360,6 +376,7 @@ impl Source {
             }
             Rebalance::Revoked(partitions, false) => {
                 tracing::info!(
+                    pipeline,
                     partitions = partitions.len(),
                     source = self.number,
                     "partitions revoked, their lanes drain"
@@ -395,6 +412,14 @@ impl Source {
             source.drained(drained);
             source.finish_if_done();
         }));
+    }
+
+    /// The lanes that run.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().filter_map(|slot| match &slot.state {
+            State::Running(lane) => Some(lane),
+            _ => None,
+        })
     }
 
     /// Memory is used up: the lane that holds the most commits.
@@ -471,7 +496,8 @@ impl Source {
         if !self.checking.insert(of.clone()) {
             return;
         }
-        tracing::warn!(%error, partition = of.as_ref().map(tracing::field::display), "Kafka refuses a position or a topic, checking");
+        let partition = of.as_ref().map(tracing::field::display);
+        tracing::warn!(pipeline = %self.run.pipeline.name, %error, partition, "Kafka refuses a position or a topic, checking");
         let lost_its_place = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
@@ -484,11 +510,11 @@ impl Source {
             })
             .map(|(partition, slot)| (partition.clone(), slot.generation))
             .collect();
-        let positions = self.run.progress.snapshot().positions;
+        let lanes = self.run.progress.snapshot().lanes;
         let (run, broker) = (self.run.clone(), self.broker());
         let checked = tokio::task::spawn_blocking(move || {
             let check = |(partition, generation): (Partition, u64)| {
-                let position = positions.get(&partition).map_or(0, |(to, _)| *to);
+                let position = lanes.get(&partition).map_or(0, |lane| lane.position);
                 let verdict = check_partition(&run, &broker, &partition, position);
                 (partition, generation, verdict)
             };
@@ -589,6 +615,8 @@ impl StreamHandler<Event> for Source {
             Event::Batch { partition, generation, batch } => self.batch(&partition, generation, batch),
             Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
             Event::End { partition, generation } => self.end(partition, generation, ctx),
+            Event::HandedOn => self.handed_on(ctx),
+            Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said),
             Event::Full => self.relieve(),
             Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
             Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
@@ -638,7 +666,8 @@ impl Handler<LaneEnded> for Source {
         }
         let reason = ended.error.to_string();
         if self.stopping {
-            tracing::error!(partition = %ended.partition, reason, "lane did not commit what it had; it is read again at the next start");
+            let words = "lane did not commit what it had; it is read again at the next start";
+            log!(error, self.run, ended.partition, reason, "{words}");
             self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
             return;
         }

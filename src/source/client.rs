@@ -184,6 +184,7 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("fetch.max.bytes", fetch_bytes.to_string())
         .set("fetch.wait.max.ms", "100")
+        .set("statistics.interval.ms", "5000")
         .set("reconnect.backoff.max.ms", "5000");
     for (key, value) in &source.client {
         config.set(key, value);

@@ -47,7 +47,10 @@ impl Confirm {
     /// # Errors
     /// When librdkafka refuses the configuration.
     pub fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
-        let broker = Broker::new(config)?;
+        let mut config = config.clone();
+        // Nobody would read them.
+        config.set("statistics.interval.ms", "0");
+        let broker = Broker::new(&config)?;
         let words = Queue::of(&broker.consumer());
         let asked = Asked { words, confirmed: HashMap::new(), silent: None };
         Ok(Confirm { asked: Mutex::new(asked), broker, stopping: AtomicBool::new(false) })

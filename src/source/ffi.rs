@@ -41,6 +41,8 @@ pub(super) enum Polled {
     NotCommitted(RDKafkaErrorCode),
     /// A line of the client's log: level, facility, text.
     Log(i32, String, String),
+    /// The client's statistics, as JSON.
+    Statistics(String),
     /// What nobody needs to know of.
     Nothing,
 }
@@ -82,6 +84,7 @@ impl Queue {
                     Polled::NotCommitted(code.into())
                 }
                 rd::RD_KAFKA_EVENT_LOG => log_of(event.0),
+                rd::RD_KAFKA_EVENT_STATS => Polled::Statistics(text(rd::rd_kafka_event_stats(event.0))),
                 _ => Polled::Nothing,
             })
         }

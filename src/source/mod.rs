@@ -12,14 +12,17 @@ mod actor;
 mod batch;
 mod client;
 mod confirm;
+mod control;
 mod ffi;
 mod gzip;
 mod poll_thread;
 mod quiet;
 mod start;
+mod statistics;
 
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};
 pub use confirm::Confirm;
+pub use control::{Flush, Hold, Release};
 pub use gzip::gzip_batches;
 pub use start::StartError;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
+use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::Collecting;
@@ -20,6 +20,7 @@ use super::client::{Consumer, Rebalance, names, positions};
 use super::ffi::{Polled, Queue, Record};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
+use crate::pipeline::meters::{Meters, Stage};
 
 /// How long a poll waits for a record: the longest that a command waits, too.
 const POLL: Duration = Duration::from_millis(20);
@@ -59,6 +60,12 @@ pub(crate) enum Command {
     Park(Partition),
     /// Stop reading these partitions and give them back.
     Stop(Vec<Partition>),
+    /// Hand on everything that was read.
+    HandOn,
+    /// Read nothing more, and hand on what was read; stay in the group.
+    Hold,
+    /// Read on after [`Command::Hold`].
+    Release,
     /// Tell Kafka how far the ledger is.
     Commit(Vec<(Partition, i64)>),
     /// Commit, leave the group and end.
@@ -78,6 +85,10 @@ pub(crate) enum Event {
     Broken { partition: Partition, generation: u64, reason: String },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
+    /// Everything that was read before a [`Command::HandOn`] or [`Command::Hold`] was sent.
+    HandedOn,
+    /// What the client says of itself, every few seconds.
+    Statistics(Box<Statistics>),
     /// Memory is used up, and still is after a moment: the largest lane should commit.
     Full,
     /// A position may be gone, or a topic: look at this partition, or at all.
@@ -105,6 +116,9 @@ pub(crate) struct PollThread {
     /// Since when memory is used up.
     full_since: Option<Instant>,
     paused: bool,
+    /// Whether a person wants nothing to be read.
+    held: bool,
+    meters: Arc<Meters>,
     /// Whether a record came since the last tick.
     received: bool,
 }
@@ -119,7 +133,7 @@ impl PollThread {
         consumer: Arc<Consumer>,
         commands: Receiver<Command>,
         events: UnboundedSender<Event>,
-        credits: Credits,
+        (credits, meters): (Credits, Arc<Meters>),
         mark: String,
         collecting_bytes: usize,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
@@ -136,6 +150,8 @@ impl PollThread {
             last: 0,
             full_since: None,
             paused: false,
+            held: false,
+            meters,
             received: false,
         };
         std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || thread.run())
@@ -150,10 +166,14 @@ impl PollThread {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break self.close(&[]),
             }
+            let began = Instant::now();
             if self.has_room() {
                 self.round();
             } else {
                 std::thread::sleep(LOOK_FOR_ROOM);
+            }
+            if self.full_since.is_some() || self.paused {
+                self.meters.back_pressured(Stage::Source, began.elapsed());
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
@@ -165,18 +185,24 @@ impl PollThread {
     /// Takes what Kafka has, up to a number of records.
     fn round(&mut self) {
         // Only the first of a round may wait: a wait that isn't needed still reads the clock for each record.
-        let mut wait = POLL;
+        let (mut wait, mut began) = (POLL, None);
         for _ in 0..RECORDS_PER_ROUND {
-            match self.queue.poll(std::mem::take(&mut wait)) {
+            let polled = self.queue.poll(std::mem::take(&mut wait));
+            began.get_or_insert_with(Instant::now);
+            match polled {
                 Some(Polled::Record(record)) => {
                     if self.collect(&record) && self.credits.exhausted() {
-                        return;
+                        break;
                     }
                 }
-                Some(other) => return self.other(other),
-                None => return,
+                Some(other) => {
+                    self.other(other);
+                    break;
+                }
+                None => break,
             }
         }
+        self.meters.busy(Stage::Source, began.map_or(Duration::ZERO, |began| began.elapsed()));
     }
 
     /// Whether to poll: there is memory, or there was none for so long that partitions are paused.
@@ -217,6 +243,10 @@ impl PollThread {
             // Advisory only (lag tools read it): the next commit brings it up to date.
             Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
             Polled::Log(level, facility, line) => self.consumer.context().logged(level, &facility, &line),
+            Polled::Statistics(text) => match serde_json::from_str(&text) {
+                Ok(statistics) => drop(self.events.send(Event::Statistics(Box::new(statistics)))),
+                Err(error) => tracing::debug!(%error, "the client's statistics can't be read"),
+            },
             Polled::Record(_) | Polled::Nothing => {}
         }
     }
@@ -246,7 +276,7 @@ impl PollThread {
         if collecting.waiting() {
             let (range, leader_epoch, records) = collecting.take();
             let credit = self.credits.take(records.bytes());
-            let batch = RawBatch { range, leader_epoch, records, credit };
+            let batch = RawBatch { range, leader_epoch, read_at: Instant::now(), records, credit };
             let generation = collecting.generation;
             let _ = self.events.send(Event::Batch { partition: partition.clone(), generation, batch });
         }
@@ -261,14 +291,18 @@ impl PollThread {
         if std::mem::take(&mut self.received) {
             self.consumer.context().alive();
         }
-        self.pass_gaps();
-        for at in 0..self.open.len() {
-            self.hand_on(at);
-        }
+        self.hand_on_all();
         if self.paused && !self.credits.exhausted() {
             self.resume();
         } else if self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK) {
             let _ = self.events.send(Event::Full);
+        }
+    }
+
+    fn hand_on_all(&mut self) {
+        self.pass_gaps();
+        for at in 0..self.open.len() {
+            self.hand_on(at);
         }
     }
 
@@ -365,6 +399,20 @@ impl PollThread {
                 let list = positions(ours.map(|partition| (partition, Offset::Invalid)));
                 self.report(self.consumer.incremental_unassign(&list));
             }
+            Command::HandOn => {
+                self.hand_on_all();
+                let _ = self.events.send(Event::HandedOn);
+            }
+            Command::Hold => {
+                self.held = true;
+                self.set_flow();
+                self.hand_on_all();
+                let _ = self.events.send(Event::HandedOn);
+            }
+            Command::Release => {
+                self.held = false;
+                self.set_flow();
+            }
             Command::Commit(offsets) => self.commit(&offsets, CommitMode::Async),
             Command::Close(_) => unreachable!("the loop ends with it"),
         }
@@ -409,11 +457,8 @@ impl PollThread {
 
     /// The client remembers a pause of a partition that went and came back, so that both ways are said.
     fn set_flow(&mut self) {
-        if self.paused {
-            self.pause();
-        } else {
-            self.resume();
-        }
+        let Ok(list) = self.consumer.assignment() else { return };
+        self.report(if self.paused || self.held { self.consumer.pause(&list) } else { self.consumer.resume(&list) });
     }
 
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.
@@ -433,17 +478,13 @@ impl PollThread {
     fn pause(&mut self) {
         self.paused = true;
         self.credits.hold_back();
-        if let Ok(list) = self.consumer.assignment() {
-            self.report(self.consumer.pause(&list));
-        }
+        self.set_flow();
         let _ = self.events.send(Event::Full);
     }
 
     fn resume(&mut self) {
         self.paused = false;
-        if let Ok(list) = self.consumer.assignment() {
-            self.report(self.consumer.resume(&list));
-        }
+        self.set_flow();
     }
 
     fn commit(&self, offsets: &[(Partition, i64)], mode: CommitMode) {

@@ -6,6 +6,7 @@ use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, 
 use super::Checker;
 use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
 use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, RawBatch};
+use crate::pipeline::meters::Meter;
 use crate::window::Windower;
 
 /// Decodes and checks one partition's records.
@@ -15,12 +16,13 @@ pub struct Validator {
     range: Range,
     windower: Addr<Windower>,
     watch: Watch,
+    meter: Meter,
 }
 
 impl Validator {
     /// A validator of a lane that starts at `position`.
-    pub fn new(checker: Checker, position: i64, windower: Addr<Windower>, watch: Watch) -> Self {
-        Validator { checker, range: Range { from: position, to: position }, windower, watch }
+    pub fn new(checker: Checker, position: i64, windower: Addr<Windower>, (watch, meter): (Watch, Meter)) -> Self {
+        Validator { checker, range: Range { from: position, to: position }, windower, watch, meter }
     }
 }
 
@@ -33,9 +35,9 @@ impl Handler<RawBatch> for Validator {
 
     fn handle(&mut self, raw: RawBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(raw.range);
-        let records = self.checker.check(&self.watch.partition, &raw.records);
-        let batch = CheckedBatch { range: raw.range, leader_epoch: raw.leader_epoch, records, credit: raw.credit };
-        self.pass(batch)
+        let RawBatch { range, leader_epoch, read_at, records, credit } = raw;
+        let records = self.meter.busy(|| self.checker.check(&self.watch.partition, &records));
+        self.pass(CheckedBatch { range, leader_epoch, read_at, records, credit })
     }
 }
 
@@ -48,8 +50,11 @@ impl Validator {
         Context<Windower>: ToEnvelope<Windower, M>,
     {
         let sent = self.windower.send(message);
+        let meter = self.meter.clone();
         AtomicResponse::new(Box::pin(
-            async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
+            async move { answer(meter.back_pressured(sent).await) }
+                .into_actor(self)
+                .map(|reply, _, ctx| pass_on(reply, ctx)),
         ))
     }
 }

@@ -1,5 +1,7 @@
 //! The third stage of a lane: checked batches in, batches by window out.
 
+use std::time::Instant;
+
 use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, WrapFuture as _};
 
 use super::{ClosedBy, Windows};
@@ -7,6 +9,7 @@ use crate::ledger::Reason;
 use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
 use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, WindowedBatch};
+use crate::pipeline::meters::Meter;
 use crate::sink::Sink;
 
 /// Gives each row of one partition its window.
@@ -15,14 +18,15 @@ pub struct Windower {
     /// The range of the batch before; the next one follows it.
     range: Range,
     sink: Addr<Sink>,
+    meter: Meter,
     /// Reports the end of this stage when it is dropped.
     _watch: Watch,
 }
 
 impl Windower {
     /// A windower of a lane that starts at `position` with the windows as they were there.
-    pub fn new(windows: Windows, position: i64, sink: Addr<Sink>, watch: Watch) -> Self {
-        Windower { windows, range: Range { from: position, to: position }, sink, _watch: watch }
+    pub fn new(windows: Windows, position: i64, sink: Addr<Sink>, (watch, meter): (Watch, Meter)) -> Self {
+        Windower { windows, range: Range { from: position, to: position }, sink, meter, _watch: watch }
     }
 }
 
@@ -35,12 +39,14 @@ impl Handler<CheckedBatch> for Windower {
 
     fn handle(&mut self, checked: CheckedBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(checked.range);
-        let parts = self.windows.assign(checked.range, checked.records);
-        let batch =
-            WindowedBatch { range: checked.range, leader_epoch: checked.leader_epoch, parts, credit: checked.credit };
-        let sent = self.sink.send(batch);
+        let CheckedBatch { range, leader_epoch, read_at, records, credit } = checked;
+        let parts = self.meter.busy(|| self.windows.assign(range, records));
+        let sent = self.sink.send(WindowedBatch { range, leader_epoch, read_at, parts, credit });
+        let meter = self.meter.clone();
         AtomicResponse::new(Box::pin(
-            async move { answer(sent.await) }.into_actor(self).map(|reply, _, ctx| pass_on(reply, ctx)),
+            async move { answer(meter.back_pressured(sent).await) }
+                .into_actor(self)
+                .map(|reply, _, ctx| pass_on(reply, ctx)),
         ))
     }
 }
@@ -53,6 +59,7 @@ impl Handler<Idle> for Windower {
         let closed = self.windows.close(position, idle.to, ClosedBy::Idle).map(|part| WindowedBatch {
             range: part.range,
             leader_epoch: None,
+            read_at: Instant::now(),
             parts: vec![part],
             credit: Credit::none(),
         });

@@ -1,0 +1,198 @@
+//! What everybody may know of the service: the pipelines' phases and runs, and the files that were refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+use crate::pipeline::topology::Run;
+use crate::settings::Pipeline;
+
+/// How many changes a slow listener may be behind before it misses some.
+const CHANGES_KEPT: usize = 256;
+
+/// How a pipeline is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It asks Kafka, opens its dataset and joins its group.
+    Starting,
+    /// It reads and writes.
+    Running,
+    /// It commits what was read, and reads no more.
+    Pausing,
+    /// It stays in its group and reads nothing.
+    Paused,
+    /// It commits what it has and leaves its group.
+    Stopping,
+    /// It is down until somebody starts it.
+    Stopped,
+    /// It could not start, or ended by itself, and starts again after a while.
+    Failed,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 7] = [
+        Phase::Starting,
+        Phase::Running,
+        Phase::Pausing,
+        Phase::Paused,
+        Phase::Stopping,
+        Phase::Stopped,
+        Phase::Failed,
+    ];
+}
+
+impl std::fmt::Display for Phase {
+    /// As in answers.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// A pipeline, as it is now.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The file that defines it.
+    pub file: PathBuf,
+    /// Its definition, as it is to run.
+    pub pipeline: Arc<Pipeline>,
+    /// How it is.
+    pub phase: Phase,
+    /// Why it failed, or what else is to be said of the phase.
+    pub reason: Option<String>,
+    /// What runs, or ran last.
+    pub run: Option<Arc<Run>>,
+    /// How often it was started.
+    pub starts: u64,
+}
+
+/// A file that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// The pipeline that runs on as the file defined it before.
+    pub pipeline: Option<String>,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+/// Something that changed, for those who listen.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Change {
+    /// A pipeline is in another phase.
+    Phase {
+        /// Which one.
+        pipeline: String,
+        /// Its phase.
+        phase: Phase,
+        /// Why it failed.
+        reason: Option<String>,
+    },
+    /// A pipeline is no longer there.
+    Gone {
+        /// Which one.
+        pipeline: String,
+    },
+    /// The pipeline files were read again.
+    Reloaded {
+        /// How many were refused.
+        problems: usize,
+    },
+}
+
+/// What everybody may know. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Board {
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pipelines: BTreeMap<String, Status>,
+    problems: Vec<Problem>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Board { state: Arc::default(), changes: broadcast::channel(CHANGES_KEPT).0 }
+    }
+}
+
+impl Board {
+    /// Every pipeline, by name.
+    pub fn pipelines(&self) -> BTreeMap<String, Status> {
+        self.lock().pipelines.clone()
+    }
+
+    /// A pipeline.
+    pub fn pipeline(&self, name: &str) -> Option<Status> {
+        self.lock().pipelines.get(name).cloned()
+    }
+
+    /// The files that were refused.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.lock().problems.clone()
+    }
+
+    /// What changes from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    pub(super) fn show(&self, name: &str, status: Status) {
+        let (phase, reason) = (status.phase, status.reason.clone());
+        let before = self.lock().pipelines.insert(name.to_owned(), status);
+        if before.is_none_or(|before| before.phase != phase || before.reason != reason) {
+            self.tell(Change::Phase { pipeline: name.to_owned(), phase, reason });
+        }
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        self.lock().pipelines.remove(name);
+        self.tell(Change::Gone { pipeline: name.to_owned() });
+    }
+
+    pub(super) fn reloaded(&self, problems: Vec<Problem>) {
+        self.tell(Change::Reloaded { problems: problems.len() });
+        self.lock().problems = problems;
+    }
+
+    fn tell(&self, change: Change) {
+        // Nobody may be listening.
+        let _ = self.changes.send(change);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What keeps a service from being ready, each with its pipeline or file.
+pub(super) fn not_ready(board: &Board) -> Vec<String> {
+    let mut reasons: Vec<_> =
+        board.problems().iter().map(|problem| format!("{}: the file was refused", problem.file.display())).collect();
+    for (name, status) in board.pipelines() {
+        match (status.phase, &status.reason) {
+            (Phase::Failed, Some(reason)) => reasons.push(format!("{name}: failed: {reason}")),
+            (Phase::Failed, None) => reasons.push(format!("{name}: failed")),
+            (Phase::Starting, _) => reasons.push(format!("{name}: is starting")),
+            (Phase::Running | Phase::Pausing | Phase::Paused | Phase::Stopping | Phase::Stopped, _) => {}
+        }
+        let Some(run) = status.run.filter(|_| status.phase == Phase::Running) else { continue };
+        let now = run.progress.snapshot();
+        let parked = now.parked().map(|(partition, reason)| format!("{name}: {partition} is parked: {reason}"));
+        reasons.extend(parked);
+        if !now.brokers.is_empty() && now.brokers.values().all(|broker| !broker.up) {
+            reasons.push(format!("{name}: no connection to any broker"));
+        }
+    }
+    reasons
+}

@@ -1,0 +1,338 @@
+//! The routes: one function each.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, get, post, put, web};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+
+use super::events::{self, Far};
+use super::view::{
+    ClassesView, DefinitionView, EntryView, Failure, FileView, Health, LaneView, Level, Newest, Ordered, PipelineView,
+    PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
+};
+use super::{Context, reading};
+use crate::cli::logging;
+use crate::service::board::{Change, Phase, Status, not_ready};
+use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
+use crate::service::keeper::Command;
+use crate::service::metrics::CONTENT_TYPE;
+use crate::settings::{Pipeline, duration};
+
+/// How long the fleet may take to say that it is there.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// The longest wait for a command.
+const WAIT_MAX: Duration = Duration::from_secs(600);
+/// How often a waiting answer looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The description of the API.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "weir", description = "Kafka topics into Parquet datasets: what runs, how far it is, and how it is controlled."),
+    paths(
+        health, readiness, metrics, pipelines, pipeline, lanes, windows, rejects, files, entries, definition, settings,
+        events::events, start, stop, pause, resume, flush, reload, log_level,
+    ),
+    components(schemas(Change, Far, ClassesView, ProblemView)),
+    modifiers(&Tokens),
+    security(("token" = [])),
+    tags(
+        (name = "service", description = "The process"),
+        (name = "pipelines", description = "What runs"),
+        (name = "control", description = "What changes something: needs `http.control_token` where tokens are set"),
+    ),
+)]
+pub(super) struct Api;
+
+struct Tokens;
+
+impl utoipa::Modify for Tokens {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        api.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}
+
+/// The description of the API, as JSON.
+pub fn openapi() -> String {
+    Api::openapi().to_pretty_json().expect("the description is plain data")
+}
+
+pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.service(health).service(readiness).service(metrics);
+    app.service(pipelines).service(pipeline).service(lanes).service(windows).service(rejects);
+    app.service(files).service(entries).service(definition).service(settings).service(events::events);
+    app.service(start).service(stop).service(pause).service(resume).service(flush).service(reload).service(log_level);
+}
+
+pub(super) async fn nothing_here() -> HttpResponse {
+    Failure::answer(StatusCode::NOT_FOUND, "there is nothing here; /docs/ has what there is")
+}
+
+/// Whether the process lives
+///
+/// For whoever restarts it when it doesn't. Needs no token.
+#[utoipa::path(tag = "service", security(()), responses((status = 200, body = Health), (status = 503, body = Failure)))]
+#[get("/healthz")]
+async fn health(context: web::Data<Context>) -> HttpResponse {
+    match tokio::time::timeout(ALIVE_WITHIN, context.fleet.send(Ping)).await {
+        Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }),
+        _ => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, "the service's main thread does not answer"),
+    }
+}
+
+/// Whether everything runs that should
+#[utoipa::path(tag = "service", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+#[get("/readyz")]
+async fn readiness(context: web::Data<Context>) -> HttpResponse {
+    let reasons = not_ready(&context.board);
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(Readiness { ready: reasons.is_empty(), reasons })
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(tag = "service", responses((status = 200, description = "text format 0.0.4", content_type = "text/plain", body = String)))]
+#[get("/metrics")]
+async fn metrics(context: web::Data<Context>) -> HttpResponse {
+    match web::block(move || context.metrics.text()).await {
+        Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
+        Err(_) => {
+            Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the metrics panicked; this is a bug in weir")
+        }
+    }
+}
+
+/// All pipelines, and the files that were refused
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelinesView)))]
+#[get("/api/v1/pipelines")]
+async fn pipelines(context: web::Data<Context>) -> HttpResponse {
+    let problems = context.board.problems();
+    let view = |(name, status): (String, Status)| PipelineView::new(name, &status, &problems);
+    let pipelines = context.board.pipelines().into_iter().map(view).collect();
+    HttpResponse::Ok()
+        .json(PipelinesView { pipelines, problems: problems.into_iter().map(ProblemView::from).collect() })
+}
+
+/// A pipeline
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelineView), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}")]
+async fn pipeline(context: web::Data<Context>, name: web::Path<String>) -> HttpResponse {
+    let name = name.into_inner();
+    match context.board.pipeline(&name) {
+        Some(status) => HttpResponse::Ok().json(PipelineView::new(name, &status, &context.board.problems())),
+        None => unknown(&name),
+    }
+}
+
+/// A pipeline's partitions
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = [LaneView]), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/lanes")]
+async fn lanes(context: web::Data<Context>, name: web::Path<String>) -> HttpResponse {
+    let Some(status) = context.board.pipeline(&name) else { return unknown(&name) };
+    let lanes = status.run.map(|run| run.progress.snapshot().lanes).unwrap_or_default();
+    let views: Vec<_> = lanes.iter().map(|(partition, lane)| LaneView::new(partition, lane)).collect();
+    HttpResponse::Ok().json(views)
+}
+
+/// A pipeline's newest windows of time
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [WindowView]), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/windows")]
+async fn windows(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
+    read(&context, &name, *newest, reading::windows).await
+}
+
+/// A pipeline's newest rejects
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [RejectView]), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/rejects")]
+async fn rejects(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
+    read(&context, &name, *newest, reading::rejects).await
+}
+
+/// A pipeline's newest files
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [FileView]), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/files")]
+async fn files(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
+    read(&context, &name, *newest, reading::files).await
+}
+
+/// The newest entries of a pipeline's ledger
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [EntryView]), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/ledger")]
+async fn entries(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
+    read(&context, &name, *newest, reading::entries).await
+}
+
+/// A pipeline's definition
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = DefinitionView), (status = 404, body = Failure)))]
+#[get("/api/v1/pipelines/{name}/config")]
+async fn definition(context: web::Data<Context>, name: web::Path<String>) -> HttpResponse {
+    let Some(status) = context.board.pipeline(&name) else { return unknown(&name) };
+    HttpResponse::Ok().json(DefinitionView {
+        file: status.file.display().to_string(),
+        hash: status.pipeline.hash.clone(),
+        definition: reading::definition(&status.pipeline),
+    })
+}
+
+/// The settings of the process
+#[utoipa::path(tag = "service", responses((status = 200, body = SettingsView)))]
+#[get("/api/v1/config")]
+async fn settings(context: web::Data<Context>) -> HttpResponse {
+    let settings = &context.settings;
+    let http = settings.http.as_ref();
+    let masked = |there: bool| there.then_some("***");
+    HttpResponse::Ok().json(SettingsView {
+        memory_bytes: settings.limits.memory,
+        drain_seconds: settings.limits.drain.as_secs_f64(),
+        backoff_min_seconds: settings.restart.backoff_min.as_secs_f64(),
+        backoff_max_seconds: settings.restart.backoff_max.as_secs_f64(),
+        failures_until_parked: settings.restart.failures_until_parked,
+        log_level: logging::level(),
+        listen: http.map(|http| http.listen.to_string()),
+        read_token: masked(http.is_some_and(|http| http.read_token.is_some())),
+        control_token: masked(http.is_some_and(|http| http.control_token.is_some())),
+        tls: http.is_some_and(|http| http.tls.is_some()),
+        instance: settings.instance.clone(),
+    })
+}
+
+/// Start a pipeline that was stopped or failed
+#[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
+#[post("/api/v1/pipelines/{name}/start")]
+async fn start(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
+    order(&context, name.into_inner(), Command::Start, &wait, Phase::Running).await
+}
+
+/// Stop a pipeline
+///
+/// It commits what it has and leaves its group, until it is started or the service is.
+#[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
+#[post("/api/v1/pipelines/{name}/stop")]
+async fn stop(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
+    order(&context, name.into_inner(), Command::Stop, &wait, Phase::Stopped).await
+}
+
+/// Pause a pipeline
+///
+/// It commits what it has and reads no more, but keeps its partitions, until it is resumed or the service is started again.
+#[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
+#[post("/api/v1/pipelines/{name}/pause")]
+async fn pause(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
+    order(&context, name.into_inner(), Command::Pause, &wait, Phase::Paused).await
+}
+
+/// Resume a paused pipeline
+#[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
+#[post("/api/v1/pipelines/{name}/resume")]
+async fn resume(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
+    order(&context, name.into_inner(), Command::Resume, &wait, Phase::Running).await
+}
+
+/// Commit everything that a pipeline has read
+///
+/// Answered when it is in the dataset, or when `wait` is over (30 s unless it is given); then it goes on.
+#[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure), (status = 409, body = Failure)))]
+#[post("/api/v1/pipelines/{name}/flush")]
+async fn flush(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
+    let patience = match wait.patience() {
+        Ok(patience) => patience.unwrap_or(Duration::from_secs(30)),
+        Err(answer) => return answer,
+    };
+    let asked = context.fleet.send(FlushOf(name.clone()));
+    // Nothing is taken back when the time is over: the lanes commit all the same.
+    let phase = || context.board.pipeline(&name).map_or(Phase::Stopped, |status| status.phase);
+    match tokio::time::timeout(patience, asked).await {
+        Ok(Ok(Some(Ok(true)))) => HttpResponse::Ok().json(Ordered { phase: phase(), done: true }),
+        Ok(Ok(Some(Ok(false)))) => Failure::answer(
+            StatusCode::CONFLICT,
+            "not every lane could commit; the log says why, and each goes on from its ledger",
+        ),
+        Ok(Ok(Some(Err(phase)))) => {
+            Failure::answer(StatusCode::CONFLICT, format!("{name} reads nothing: it is {phase}"))
+        }
+        Ok(Ok(None)) => unknown(&name),
+        Ok(Err(_)) | Err(_) => HttpResponse::Accepted().json(Ordered { phase: phase(), done: false }),
+    }
+}
+
+/// Read the pipeline files again
+///
+/// Also SIGHUP does; changed files are noticed after some seconds anyway, but not changed variables and secrets.
+#[utoipa::path(tag = "control", responses((status = 200, body = Reloaded), (status = 503, body = Failure)))]
+#[post("/api/v1/reload")]
+async fn reload(context: web::Data<Context>) -> HttpResponse {
+    match context.fleet.send(Reload).await {
+        Ok(Ok(reloaded)) => HttpResponse::Ok().json(reloaded),
+        Ok(Err(reason)) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, reason),
+        Err(_) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, "weir is stopping"),
+    }
+}
+
+/// Change the log's level
+#[utoipa::path(tag = "control", params(Level), responses((status = 204, description = "changed"), (status = 400, body = Failure)))]
+#[put("/api/v1/log")]
+async fn log_level(level: web::Query<Level>) -> HttpResponse {
+    match logging::set_level(&level.level) {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(reason) => Failure::answer(StatusCode::BAD_REQUEST, reason),
+    }
+}
+
+fn unknown(name: &str) -> HttpResponse {
+    Failure::answer(StatusCode::NOT_FOUND, format!("there is no pipeline {name:?}; /api/v1/pipelines lists them"))
+}
+
+/// Answers with what `what` reads of a pipeline's dataset.
+async fn read<T: serde::Serialize + Send + 'static>(
+    context: &Context,
+    name: &str,
+    newest: Newest,
+    what: fn(&Pipeline, usize) -> anyhow::Result<Vec<T>>,
+) -> HttpResponse {
+    let Some(status) = context.board.pipeline(name) else { return unknown(name) };
+    match web::block(move || what(&status.pipeline, newest.limit())).await {
+        Ok(Ok(found)) => HttpResponse::Ok().json(found),
+        Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, format!("{error:#}")),
+        Err(_) => {
+            Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the dataset panicked; this is a bug in weir")
+        }
+    }
+}
+
+/// Passes a command on, and waits until the pipeline is in `phase`, if that is wanted.
+async fn order(context: &Context, name: String, command: Command, wait: &Wait, phase: Phase) -> HttpResponse {
+    let patience = match wait.patience() {
+        Ok(patience) => patience,
+        Err(answer) => return answer,
+    };
+    let order = Order { pipeline: name.clone(), command };
+    if !context.fleet.send(order).await.unwrap_or(false) {
+        return unknown(&name);
+    }
+    let until = tokio::time::Instant::now() + patience.unwrap_or_default();
+    loop {
+        let Some(status) = context.board.pipeline(&name) else { return unknown(&name) };
+        let done = status.phase == phase;
+        if done && patience.is_some() || tokio::time::Instant::now() >= until {
+            let answer = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
+            return HttpResponse::build(answer).json(Ordered { phase: status.phase, done });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Wait {
+    /// How long to wait, if at all.
+    fn patience(&self) -> Result<Option<Duration>, HttpResponse> {
+        let Some(text) = &self.wait else { return Ok(None) };
+        match duration(text).filter(|patience| *patience <= WAIT_MAX) {
+            Some(patience) => Ok(Some(patience)),
+            None => Err(Failure::answer(
+                StatusCode::BAD_REQUEST,
+                format!("wait is {text:?}; write a whole number and ms, s or m, at the most 10m"),
+            )),
+        }
+    }
+}

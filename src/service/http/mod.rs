@@ -1,0 +1,166 @@
+//! The service over HTTP: health, metrics, the API and its page, live events.
+//!
+//! It runs on a thread of its own, below the priority of the lanes, and every wait and size in it has a limit: whatever
+//! clients do, pipelines don't feel it. It reads the [`Board`](super::Board) and the ledgers, and orders through the
+//! [`Fleet`](super::Fleet); it owns nothing.
+
+mod api;
+mod events;
+mod guard;
+mod reading;
+mod view;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use actix_web::dev::{Server as Running, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Semaphore;
+use utoipa::OpenApi as _;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::board::Board;
+use super::fleet::Fleet;
+use super::metrics::Metrics;
+use crate::settings::{Http, Service};
+
+pub use api::openapi;
+
+/// How long the head of a request may take.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may rest between two requests.
+const REST: Duration = Duration::from_secs(15);
+/// How long a client may take to take a connection's end.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Connections at the same time; more wait in the system's queue, which is as long.
+const CONNECTIONS: usize = 256;
+/// Bodies: no request needs one.
+const BODY_BYTES: usize = 4 << 10;
+/// Threads that read ledgers and files for answers.
+const READERS: usize = 2;
+/// Live streams at the same time.
+const STREAMS: usize = 16;
+/// By how much this is nicer than the lanes to others: it gets a tenth of a core that both want.
+const NICER: i32 = 10;
+
+/// What every handler may use.
+pub(super) struct Context {
+    pub(super) board: Board,
+    pub(super) fleet: Addr<Fleet>,
+    pub(super) metrics: Metrics,
+    pub(super) settings: Service,
+    pub(super) streams: Arc<Semaphore>,
+}
+
+/// The server, bound to its address.
+pub struct Server {
+    running: Running,
+    address: SocketAddr,
+    tls: bool,
+}
+
+/// Why it can't answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is taken, or isn't this machine's.
+    #[error("cannot listen on {address}: {cause}; set http.listen to a free one, or to \"\" for none")]
+    Bind {
+        /// `http.listen`
+        address: SocketAddr,
+        /// The system's error.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The certificate or key can't be used.
+    #[error("{setting} {} can't be used: {reason}; it must be a PEM file", path.display())]
+    Tls {
+        /// The setting.
+        setting: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Server {
+    /// Binds the address and begins to answer, on the current actix system.
+    ///
+    /// # Errors
+    /// When the address or the certificate can't be used.
+    pub fn bind(http: &Http, settings: &Service, board: Board, fleet: Addr<Fleet>) -> Result<Self, HttpError> {
+        let context = web::Data::new(Context {
+            metrics: Metrics::new(board.clone(), settings),
+            board,
+            fleet,
+            settings: settings.clone(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+        });
+        let guard = web::Data::new(guard::Guard::new(http));
+        let server = HttpServer::new(move || {
+            // Only this thread, and those that it makes, are nicer.
+            if let Err(error) = rustix::process::nice(NICER) {
+                tracing::debug!(%error, "the service's thread keeps its priority");
+            }
+            App::new()
+                .app_data(context.clone())
+                .app_data(guard.clone())
+                .app_data(web::PayloadConfig::new(BODY_BYTES))
+                .wrap(actix_web::middleware::from_fn(guard::check))
+                .configure(api::routes)
+                .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", api::Api::openapi()))
+                .default_service(web::to(api::nothing_here))
+        });
+        let server = server
+            .workers(1)
+            .worker_max_blocking_threads(READERS)
+            .max_connections(CONNECTIONS)
+            .backlog(u32::try_from(CONNECTIONS).expect("it is a small number"))
+            .client_request_timeout(HEAD_WITHIN)
+            .client_disconnect_timeout(GOODBYE)
+            .keep_alive(REST)
+            .shutdown_timeout(GOODBYE.as_secs())
+            .disable_signals();
+        let bind = |cause| HttpError::Bind { address: http.listen, cause };
+        let server = match &http.tls {
+            Some((certificate, key)) => server.bind_rustls_0_23(http.listen, tls(certificate, key)?).map_err(bind)?,
+            None => server.bind(http.listen).map_err(bind)?,
+        };
+        let address = server.addrs().first().copied().unwrap_or(http.listen);
+        Ok(Server { running: server.run(), address, tls: http.tls.is_some() })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+    }
+
+    /// Answers, on tasks of the current system, until the handle stops it.
+    pub fn start(self) -> ServerHandle {
+        let handle = self.running.handle();
+        actix::spawn(self.running);
+        handle
+    }
+}
+
+fn tls(certificate: &Path, key: &Path) -> Result<ServerConfig, HttpError> {
+    let wrong = |setting, path: &Path| {
+        let path = path.to_owned();
+        move |reason: String| HttpError::Tls { setting, path, reason }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong("http.tls_certificate", certificate)(error.to_string()))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("http.tls_key", key)(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|error| wrong("http.tls_key", key)(error.to_string()))
+}

@@ -1,0 +1,365 @@
+//! One pipeline's life: it is started, held, drained and started again, as people want it and as its failures allow.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, ResponseFuture,
+    SpawnHandle, WrapFuture as _,
+};
+
+use super::board::{Board, Phase, Status};
+use super::fleet::{Fleet, Left};
+use super::step::{Is, Step, Wanted, step};
+use crate::cli::chain;
+use crate::pipeline::supervisor::{Decision, Failures};
+use crate::pipeline::topology::{self, Arbiters, Limits, Run, RunError, Running};
+use crate::settings::Pipeline;
+use crate::settings::service::Restart;
+
+/// A run that lasted so long has not failed to start: its failures before are over.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// What all keepers share.
+pub(super) struct Shared {
+    pub(super) board: Board,
+    pub(super) arbiters: Arbiters,
+    pub(super) restarts: Restart,
+    pub(super) drain: Duration,
+    /// What one pipeline may use of the process's memory.
+    pub(super) memory: AtomicUsize,
+    /// This instance's name in consumer groups, where it has one.
+    pub(super) instance: Option<String>,
+}
+
+/// Keeps one pipeline as it is wanted.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    fleet: Addr<Fleet>,
+    file: PathBuf,
+    /// The definition that is to run.
+    pipeline: Arc<Pipeline>,
+    wanted: Wanted,
+    state: State,
+    failures: Failures,
+    reason: Option<String>,
+    run: Option<Arc<Run>>,
+    starts: u64,
+}
+
+enum State {
+    Down,
+    Waiting(SpawnHandle),
+    Starting,
+    Up {
+        running: Running,
+        held: bool,
+        settled: bool,
+        fingerprint: String,
+    },
+    /// Its sources end only while somebody has their addresses.
+    Draining {
+        _running: Running,
+    },
+}
+
+/// A pipeline's definition, as it is to be from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Define {
+    pub(super) file: PathBuf,
+    pub(super) pipeline: Pipeline,
+}
+
+/// What a person wants of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// It is to run, from its ledger; at once, if it waits after a failure.
+    Start,
+    /// It is to commit what it has, leave its group, and stay down.
+    Stop,
+    /// It is to commit what was read, and read no more, but stay in its group.
+    Pause,
+    /// It is to read on.
+    Resume,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Want(pub(super) Command);
+
+/// The pipeline's file is gone, or the service ends.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Leave;
+
+/// Commit everything that was read; whether all lanes did, or why nothing runs that could.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, Phase>")]
+pub(super) struct FlushPipeline;
+
+/// The number of pipelines has changed, and so each one's share of memory.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct ShareMemory;
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, fleet: Addr<Fleet>, Define { file, pipeline }: Define) -> Self {
+        Keeper {
+            shared,
+            fleet,
+            file,
+            pipeline: Arc::new(pipeline),
+            wanted: Wanted::Running,
+            state: State::Down,
+            failures: Failures::default(),
+            reason: None,
+            run: None,
+            starts: 0,
+        }
+    }
+
+    /// Does what is to be done next.
+    fn step(&mut self, ctx: &mut Context<Self>) {
+        let (is, changed) = match &self.state {
+            State::Down => (Is::Down, false),
+            State::Waiting(_) => (Is::Waiting, false),
+            State::Starting => (Is::Starting, false),
+            State::Up { held, fingerprint, .. } => (Is::Up { held: *held }, *fingerprint != self.pipeline.hash),
+            State::Draining { .. } => (Is::Draining, false),
+        };
+        match step(is, self.wanted, changed) {
+            Step::Rest => {}
+            Step::Start => self.start(ctx),
+            Step::Hold => self.hold(ctx),
+            Step::Release => self.release(),
+            Step::Drain => self.drain(),
+            Step::Leave => {
+                self.shared.board.remove(&self.pipeline.name);
+                self.fleet.do_send(Left(self.pipeline.name.clone()));
+                ctx.stop();
+                return;
+            }
+        }
+        self.show();
+    }
+
+    fn start(&mut self, ctx: &mut Context<Self>) {
+        if let State::Waiting(timer) = self.state {
+            ctx.cancel_future(timer);
+        }
+        self.state = State::Starting;
+        self.starts += 1;
+        let mut pipeline = (*self.pipeline).clone();
+        if let Some(instance) = &self.shared.instance {
+            let name = format!("{instance}-{}", pipeline.name);
+            pipeline.source.client.entry("group.instance.id".to_owned()).or_insert(name);
+        }
+        let limits = Limits { memory: self.shared.memory.load(Ordering::Relaxed), drain: self.shared.drain };
+        let (shared, fingerprint) = (self.shared.clone(), pipeline.hash.clone());
+        let started = async move { topology::start(pipeline, limits, shared.restarts, &shared.arbiters, false).await };
+        ctx.spawn(started.into_actor(self).map(|started, keeper, ctx| keeper.started(started, fingerprint, ctx)));
+    }
+
+    fn started(&mut self, started: Result<Running, RunError>, fingerprint: String, ctx: &mut Context<Self>) {
+        match started {
+            Ok(mut running) => {
+                let name = &self.pipeline.name;
+                tracing::info!(pipeline = %name, dataset = %running.run.folder().display(), "pipeline runs");
+                let (ends, run) = (running.take_ends(), running.run.clone());
+                run.share(self.shared.memory.load(Ordering::Relaxed));
+                self.run = Some(run);
+                self.reason = None;
+                ctx.spawn(ends.into_actor(self).map(|reasons, keeper, ctx| keeper.ended(reasons, ctx)));
+                let starts = self.starts;
+                ctx.run_later(SETTLED, move |keeper, _| keeper.settle(starts));
+                self.state = State::Up { running, held: false, settled: false, fingerprint };
+                self.step(ctx);
+            }
+            Err(error) => self.failed(chain(&error), ctx),
+        }
+    }
+
+    /// It has run for a while.
+    fn settle(&mut self, start: u64) {
+        if let State::Up { settled, .. } = &mut self.state
+            && self.starts == start
+        {
+            *settled = true;
+            self.failures.committed();
+        }
+    }
+
+    /// Its sources have ended: because they were asked to, or for these reasons.
+    fn ended(&mut self, reasons: Vec<String>, ctx: &mut Context<Self>) {
+        let asked = matches!(self.state, State::Draining { .. });
+        match reasons.into_iter().next() {
+            Some(reason) if !asked => self.failed(reason, ctx),
+            None if !asked => self.failed("it ended by itself; this is a bug in weir".to_owned(), ctx),
+            _ => {
+                tracing::info!(pipeline = %self.pipeline.name, "pipeline has stopped");
+                self.state = State::Down;
+                self.step(ctx);
+            }
+        }
+    }
+
+    fn failed(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let again = match self.failures.failed(&self.shared.restarts) {
+            Decision::Restart(after) => after,
+            // A service doesn't give up: whoever mends the cause need not know that this is to be told, too.
+            Decision::Park => self.shared.restarts.backoff_max,
+        };
+        if self.reason.as_ref() != Some(&reason) {
+            tracing::error!(pipeline = %self.pipeline.name, reason, retry_ms = again.as_millis(), "pipeline failed, it is tried again");
+        }
+        self.reason = Some(reason);
+        let timer = ctx.run_later(again, |keeper, ctx| {
+            if matches!(keeper.state, State::Waiting(_)) {
+                keeper.state = State::Down;
+                keeper.step(ctx);
+            }
+        });
+        self.state = State::Waiting(timer);
+        self.step(ctx);
+    }
+
+    fn hold(&mut self, ctx: &mut Context<Self>) {
+        if let State::Up { running, held, .. } = &mut self.state {
+            *held = true;
+            let (held, starts) = (running.hold(), self.starts);
+            ctx.spawn(held.into_actor(self).map(move |_, keeper, _| {
+                if keeper.starts == starts {
+                    keeper.show_as(|phase| if phase == Phase::Pausing { Phase::Paused } else { phase });
+                }
+            }));
+        }
+    }
+
+    fn release(&mut self) {
+        if let State::Up { running, held, .. } = &mut self.state {
+            *held = false;
+            running.release();
+        }
+    }
+
+    fn drain(&mut self) {
+        if let State::Up { running, .. } = std::mem::replace(&mut self.state, State::Down) {
+            running.stop();
+            self.state = State::Draining { _running: running };
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (&self.state, self.wanted) {
+            (State::Down, _) => Phase::Stopped,
+            (State::Waiting(_), Wanted::Stopped) => Phase::Stopped,
+            (State::Waiting(_), _) => Phase::Failed,
+            (State::Starting, _) => Phase::Starting,
+            (State::Up { held: true, .. }, _) => Phase::Pausing,
+            (State::Up { .. }, _) => Phase::Running,
+            (State::Draining { .. }, _) => Phase::Stopping,
+        }
+    }
+
+    fn show(&self) {
+        let shown = self.shared.board.pipeline(&self.pipeline.name).map(|status| status.phase);
+        let paused = shown == Some(Phase::Paused);
+        self.show_as(|phase| if phase == Phase::Pausing && paused { Phase::Paused } else { phase });
+    }
+
+    fn show_as(&self, shown: impl Fn(Phase) -> Phase) {
+        let status = Status {
+            file: self.file.clone(),
+            pipeline: self.pipeline.clone(),
+            phase: shown(self.phase()),
+            reason: self.reason.clone(),
+            run: self.run.clone(),
+            starts: self.starts,
+        };
+        self.shared.board.show(&self.pipeline.name, status);
+    }
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.step(ctx);
+    }
+}
+
+impl Handler<Define> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, define: Define, ctx: &mut Context<Self>) {
+        self.file = define.file;
+        let changed = self.pipeline.hash != define.pipeline.hash;
+        self.pipeline = Arc::new(define.pipeline);
+        if self.wanted == Wanted::Gone {
+            self.wanted = Wanted::Running;
+        }
+        if changed && let State::Waiting(timer) = self.state {
+            ctx.cancel_future(timer);
+            self.state = State::Down;
+        }
+        self.step(ctx);
+    }
+}
+
+impl Handler<Want> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, Want(command): Want, ctx: &mut Context<Self>) {
+        self.wanted = match command {
+            Command::Start | Command::Resume => Wanted::Running,
+            Command::Stop => Wanted::Stopped,
+            Command::Pause => Wanted::Paused,
+        };
+        if command == Command::Start
+            && let State::Waiting(timer) = self.state
+        {
+            ctx.cancel_future(timer);
+            self.state = State::Down;
+        }
+        self.step(ctx);
+    }
+}
+
+impl Handler<Leave> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
+        self.wanted = Wanted::Gone;
+        self.step(ctx);
+    }
+}
+
+impl Handler<FlushPipeline> for Keeper {
+    type Result = ResponseFuture<Result<bool, Phase>>;
+
+    fn handle(&mut self, _: FlushPipeline, _: &mut Context<Self>) -> Self::Result {
+        match &self.state {
+            State::Up { running, .. } => {
+                let flushed = running.flush();
+                Box::pin(async move { Ok(flushed.await) })
+            }
+            _ => {
+                let phase = self.phase();
+                Box::pin(async move { Err(phase) })
+            }
+        }
+    }
+}
+
+impl Handler<ShareMemory> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: ShareMemory, _: &mut Context<Self>) {
+        if let Some(run) = &self.run {
+            run.share(self.shared.memory.load(Ordering::Relaxed));
+        }
+    }
+}
