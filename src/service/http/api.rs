@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, put, web};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{RefOr, Response};
 
 use super::events::{self, Far};
 use super::view::{
@@ -36,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(50);
         events::events, start, stop, pause, resume, flush, reload, log_level,
     ),
     components(schemas(Change, Far, ClassesView, ProblemView)),
-    modifiers(&Tokens),
+    modifiers(&Finish),
     security(("token" = [])),
     tags(
         (name = "service", description = "The process"),
@@ -46,12 +47,42 @@ const LOOK: Duration = Duration::from_millis(50);
 )]
 pub(super) struct Api;
 
-struct Tokens;
+/// Adds what is the same everywhere: tokens, and what each status means.
+struct Finish;
 
-impl utoipa::Modify for Tokens {
+impl utoipa::Modify for Finish {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         api.components.get_or_insert_default().add_security_scheme("token", scheme);
+        for (path, item) in &mut api.paths.paths {
+            let operations = [&mut item.get, &mut item.post, &mut item.put];
+            for operation in operations.into_iter().flatten() {
+                let responses = &mut operation.responses.responses;
+                if path != "/healthz" {
+                    responses.entry("401".to_owned()).or_insert_with(|| RefOr::T(Response::new("")));
+                }
+                for (status, response) in responses {
+                    if let RefOr::T(response) = response
+                        && response.description.is_empty()
+                    {
+                        response.description = meaning(status).to_owned();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "200" => "What was asked for",
+        "202" => "It is on its way",
+        "400" => "The request has a mistake",
+        "401" => "The token is missing or wrong, where tokens are set",
+        "404" => "There is no such pipeline",
+        "409" => "It can't be done as things are",
+        "503" => "Not now",
+        other => unreachable!("no route answers {other}"),
     }
 }
 

@@ -1,0 +1,439 @@
+//! `weir serve` on real Kafka: pipelines that come, change, break, are mended and go; what people may ask, and what is
+//! answered. What the datasets hold is judged as everywhere.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::broker::Broker;
+use crate::harness::case::{Case, PATIENCE};
+use crate::harness::produce::{Load, produce};
+use crate::harness::python;
+use crate::harness::service::{Service, lines};
+use crate::harness::topics::end;
+use crate::harness::until;
+use crate::harness::weir::Workspace;
+
+/// Makes a case's pipeline one of the service's in the workspace of `home`.
+fn publish(home: &Workspace, case: &Case<'_>) -> PathBuf {
+    let file = home.path().join("pipelines").join(case.file());
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, case.pipeline.toml()).unwrap();
+    file
+}
+
+/// A case whose dataset is written by the service in the workspace of `home`.
+fn at_home<'a>(home: &'a Case<'a>, case: Case<'a>) -> Case<'a> {
+    let link = case.workspace.path().join("processed_data");
+    std::os::unix::fs::symlink(home.workspace.path().join("processed_data"), link).unwrap();
+    case
+}
+
+/// Everything of the topic is committed.
+fn all_committed(case: &Case<'_>, partitions: i32) -> impl Fn(&Value) -> bool {
+    let ends: i64 = (0..partitions).map(|partition| end(case.broker, &case.pipeline.topic, partition)).sum();
+    let dataset = case.dataset();
+    move |_| {
+        let chains = crate::harness::case::chains(&dataset);
+        chains.values().map(|chain| crate::harness::case::to(chain.last().unwrap())).sum::<i64>() == ends
+    }
+}
+
+fn is(phase: &'static str) -> impl Fn(&Value) -> bool {
+    move |pipeline| pipeline["phase"] == phase
+}
+
+const SOON: &str = r#"windows = 100, age = "200ms""#;
+
+#[test]
+fn pipelines_come_change_break_and_go() {
+    let broker = Broker::shared();
+    let one = Case::new(broker, "serve-one", 3).with(|pipeline| pipeline.roll = SOON.to_owned());
+    let two = at_home(&one, Case::new(broker, "serve-two", 2).with(|pipeline| pipeline.roll = SOON.to_owned()));
+    let load = Load { records: 6_000, ..Load::default() };
+    produce(broker, &one.pipeline.topic, 3, &load);
+    produce(broker, &two.pipeline.topic, 2, &load);
+    let (name, other) = (one.pipeline.name.as_str(), two.pipeline.name.as_str());
+
+    // One good file and one with a mistake: the good one runs, and the other is named.
+    let file_one = publish(&one.workspace, &one);
+    let file_two = publish(&one.workspace, &two);
+    fs::write(&file_two, two.pipeline.toml().replace("format =", "fromat =")).unwrap();
+    let service = Service::start(&one.workspace, &[]);
+    service.until("the good one has committed everything", name, all_committed(&one, 3));
+    let reasons = service.reasons();
+    assert!(reasons.len() == 1 && reasons[0].contains(&format!("{other}.toml: the file was refused")), "{reasons:?}");
+    let problems = service.get("/api/v1/pipelines")["problems"].clone();
+    assert!(problems[0]["text"].as_str().unwrap().contains("did you mean `format`?"), "{problems}");
+
+    // Mended, it is noticed without a word.
+    publish(&one.workspace, &two);
+    service.until("the mended one has committed everything", other, all_committed(&two, 2));
+    assert_eq!(service.reasons(), Vec::<String>::new());
+
+    // An edit drains, and goes on from the ledger; the other one is left alone.
+    fs::write(&file_one, one.pipeline.toml().replace("windows = 100,", "windows = 7,")).unwrap();
+    let (status, reloaded) = service.ask("/api/v1/reload");
+    let or_seen = [&reloaded["changed"], &reloaded["unchanged"]].iter().any(|list| list.to_string().contains(name));
+    assert!(status == 200 && or_seen, "{reloaded}");
+    service.until("the edited one runs again", name, |now| now["phase"] == "running" && now["starts"] == 2);
+    produce(broker, &one.pipeline.topic, 3, &load);
+    service.until("the edited one has committed everything", name, all_committed(&one, 3));
+    assert_eq!(service.pipeline(other).unwrap()["starts"], 1);
+
+    // What the dataset can't follow is refused, and the definition from before runs on.
+    fs::write(&file_two, two.pipeline.toml().replace(r#"co = { type = "float64""#, r#"co = { type = "float32""#))
+        .unwrap();
+    service.ask("/api/v1/reload");
+    service.until("the edit is refused", other, |now| now["problem"].is_string());
+    let now = service.pipeline(other).unwrap();
+    assert!(now["problem"].as_str().unwrap().contains("the column co is float64 there and float32"), "{now:#}");
+    assert_eq!((&now["phase"], &now["starts"]), (&"running".into(), &1.into()));
+    produce(broker, &two.pipeline.topic, 2, &load);
+    service.until("it has committed everything all the same", other, all_committed(&two, 2));
+
+    // A file that goes takes its pipeline along, drained.
+    fs::remove_file(&file_two).unwrap();
+    service.run.signal("HUP");
+    service.until("it is gone", other, Value::is_null);
+    let restarts = service.pipeline(name).unwrap()["run"]["restarts"].clone();
+    assert_eq!(restarts, 0, "no lane was restarted");
+    service.stop();
+    one.judge();
+    two.judge();
+}
+
+#[test]
+fn stop_start_pause_resume_and_flush() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-orders", 3).with(|pipeline| pipeline.roll = r#"age = "1h""#.to_owned());
+    let name = case.pipeline.name.as_str();
+    publish(&case.workspace, &case);
+    let load = Load { records: 3_000, ..Load::default() };
+    produce(broker, &case.pipeline.topic, 3, &load);
+    let service = Service::start(&case.workspace, &[]);
+    let read = |at_least: u64| move |now: &Value| now["run"]["read"].as_u64().is_some_and(|read| read >= at_least);
+    service.until("it has read", name, read(1_000));
+
+    // Paused: what was read is committed, and nothing more is read.
+    service.order(name, "pause");
+    let before = service.pipeline(name).unwrap()["run"].clone();
+    assert_eq!(before["read"], sum(&before["records"]), "all that was read is committed: {before:#}");
+    produce(broker, &case.pipeline.topic, 3, &load);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(service.pipeline(name).unwrap()["run"]["read"], before["read"], "a paused pipeline reads nothing");
+    assert_eq!(service.reasons(), Vec::<String>::new(), "it is as people want it");
+
+    // Resumed it reads on; a flush commits without an end of age or windows.
+    service.order(name, "resume");
+    let more = before["read"].as_u64().unwrap() + 500;
+    service.until("it reads on", name, read(more));
+    service.until("everything is committed after flushes", name, |_| {
+        service.order(name, "flush");
+        all_committed(&case, 3)(&Value::Null)
+    });
+    let reasons: Vec<_> = case.chains().values().flatten().map(|entry| entry["reason"].to_string()).collect();
+    assert!(reasons.iter().all(|reason| ["\"start\"", "\"flush\""].contains(&&**reason)), "{reasons:?}");
+
+    // Stopped it has left its group; a restart goes on from the ledger.
+    service.order(name, "stop");
+    let (status, answer) = service.ask(&format!("/api/v1/pipelines/{name}/flush"));
+    assert!(status == 409 && answer["error"].as_str().unwrap().contains("stopped"), "{answer}");
+    service.order(name, "start");
+    assert_eq!(service.pipeline(name).unwrap()["starts"], 2);
+    assert_eq!(service.ask("/api/v1/pipelines/nobody/stop").0, 404);
+    assert_eq!(service.ask(&format!("/api/v1/pipelines/{name}/stop?wait=soon")).0, 400);
+    let audit: Vec<_> = lines(&service.run).into_iter().filter(|line| line["target"] == "weir::audit").collect();
+    assert!(audit.iter().any(|line| line["path"].as_str().unwrap().ends_with("/pause") && line["status"] == 200));
+    service.stop();
+    case.judge();
+}
+
+/// The sum of an object's numbers.
+fn sum(counts: &Value) -> u64 {
+    counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn names_and_groups_belong_to_one() {
+    let broker = Broker::shared();
+    let one = Case::new(broker, "serve-clash", 1);
+    let name = one.pipeline.name.as_str();
+    publish(&one.workspace, &one);
+    let folder = one.workspace.path().join("pipelines");
+    fs::write(folder.join("z-twin.toml"), one.pipeline.toml()).unwrap();
+    let thief = one.pipeline.toml().replace(&format!("name = {name:?}"), "name = \"thief\"");
+    fs::write(folder.join("z-thief.toml"), thief.replace("[source]", &format!("[source]\ngroup = \"weir-{name}\"")))
+        .unwrap();
+    let service = Service::start(&one.workspace, &[]);
+    service.until("the first one runs", name, is("running"));
+    let problems = service.get("/api/v1/pipelines")["problems"].to_string();
+    assert!(problems.contains("has a pipeline named") && problems.contains("uses the consumer group"), "{problems}");
+    assert_eq!(service.pipeline("thief"), None);
+    service.stop();
+}
+
+#[test]
+fn a_broker_that_goes_and_comes_back() {
+    let mut broker = Broker::own();
+    let at = broker.address();
+    let topic = crate::harness::topics::topic(&broker, "serve-broker", 3);
+    produce(&broker, &topic, 3, &Load { records: 3_000, ..Load::default() });
+    let mut pipeline = crate::harness::pipeline::Pipeline::new(&broker, &topic);
+    pipeline.roll = SOON.to_owned();
+    let home = Workspace::new();
+    fs::create_dir_all(home.path().join("pipelines")).unwrap();
+    fs::write(home.path().join("pipelines/p.toml"), pipeline.toml()).unwrap();
+    let service = Service::start(&home, &[]);
+    let committed = |at_least: u64| move |now: &Value| sum_of(now) >= at_least;
+    service.until("it has committed some", &topic, committed(1_000));
+    broker.stop();
+    until("the missing broker is named", PATIENCE, || {
+        service.reasons().iter().any(|reason| reason.contains("no connection to any broker"))
+    });
+    // A pipeline that starts meanwhile waits for the broker, and says so.
+    let (second, text) = ("second", pipeline.toml().replace(&format!("name = {topic:?}"), "name = \"second\""));
+    fs::write(home.path().join("pipelines/second.toml"), text).unwrap();
+    service.until("the new one fails", second, |now| now["reason"].to_string().contains("no broker answered"));
+    assert!(service.reasons().iter().any(|reason| reason.starts_with("second: failed: no broker answered")));
+    broker.start();
+    assert_eq!(broker.address(), at);
+    produce(&broker, &topic, 3, &Load { records: 3_000, ..Load::default() });
+    let truth = crate::harness::oracle::committed(&broker, &[&topic]).len() as u64;
+    for name in [topic.as_str(), second] {
+        service.until("everything is committed", name, committed(truth));
+    }
+    until("it is ready again", PATIENCE, || service.reasons().is_empty());
+    let now = service.pipeline(&topic).unwrap();
+    assert_eq!(
+        (&now["starts"], &now["run"]["restarts"]),
+        (&1.into(), &0.into()),
+        "nothing was restarted needlessly: {now:#}"
+    );
+    service.stop();
+    let case = Case { broker: &broker, pipeline, workspace: home };
+    fs::write(case.workspace.path().join(case.file()), case.pipeline.toml()).unwrap();
+    case.judge();
+}
+
+fn sum_of(pipeline: &Value) -> u64 {
+    let records = &pipeline["run"]["records"];
+    ["row", "rejected", "late", "tombstone"].iter().filter_map(|class| records[class].as_u64()).sum()
+}
+
+#[test]
+fn a_named_instance_has_its_partitions_back_at_once() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-instance", 3).with(|pipeline| {
+        pipeline.roll = SOON.to_owned();
+        // Far more than it may take.
+        pipeline.source = "[source.client]\n\"session.timeout.ms\" = 45000".to_owned();
+    });
+    let name = case.pipeline.name.as_str();
+    publish(&case.workspace, &case);
+    let load = Load { records: 2_000, ..Load::default() };
+    let named = [("WEIR__SERVE__INSTANCE", "host-1")];
+    produce(broker, &case.pipeline.topic, 3, &load);
+    let service = Service::start(&case.workspace, &named);
+    service.until("all is committed", name, all_committed(&case, 3));
+    service.run.kill();
+    produce(broker, &case.pipeline.topic, 3, &load);
+    let service = Service::start(&case.workspace, &named);
+    let started = Instant::now();
+    service.until("all is committed again", name, all_committed(&case, 3));
+    let took = started.elapsed();
+    println!("partitions back and read after {took:?}");
+    assert!(took < Duration::from_secs(30), "it waited for the dead member's session: {took:?}");
+    service.stop();
+    case.judge();
+}
+
+#[test]
+fn metrics_are_the_ledgers_counts_and_the_api_is_as_described() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-metrics", 3).with(|pipeline| pipeline.roll = SOON.to_owned());
+    let name = case.pipeline.name.as_str();
+    publish(&case.workspace, &case);
+    produce(broker, &case.pipeline.topic, 3, &Load { records: 9_000, broken: 50, ..Load::default() });
+    let service = Service::start(&case.workspace, &[]);
+    service.until("all is committed", name, all_committed(&case, 3));
+    // The client tells where logs end every five seconds.
+    until("the lag is known to be none", PATIENCE, || {
+        let lanes = service.get(&format!("/api/v1/pipelines/{name}/lanes"));
+        lanes.as_array().unwrap().iter().all(|lane| lane["lag"] == 0) && lanes.as_array().unwrap().len() == 3
+    });
+    // Validators of their own: Prometheus' client for Python, and one of OpenAPI documents.
+    let seen = python::run("service.py", &[service.url.as_ref(), name.as_ref()]);
+    let run = &service.pipeline(name).unwrap()["run"];
+    let entries: Vec<_> = case.chains().into_values().flatten().collect();
+    let count = |class: &str| entries.iter().map(|entry| entry["counts"][class].as_u64().unwrap()).sum::<u64>();
+    for class in ["row", "rejected", "late", "tombstone"] {
+        assert_eq!(
+            (seen["records"][class].as_f64().unwrap() as u64, &run["records"][class]),
+            (count(class), &count(class).into())
+        );
+    }
+    assert!(count("row") > 5_000 && count("rejected") > 100, "{run:#}");
+    let files = entries.iter().map(|entry| entry["files"].as_array().unwrap().len() as u64).sum::<u64>();
+    assert_eq!(seen["files"].as_f64().unwrap() as u64, files);
+    assert_eq!(seen["rejected_by_rule"].as_f64().unwrap() as u64, count("rejected"));
+    assert_eq!(seen["lag"], 0.0);
+    for stage in ["source", "validate", "window", "sink"] {
+        assert!(seen["busy"][stage].as_f64().unwrap() > 0.0, "{stage}: {}", seen["busy"]);
+    }
+    assert!(
+        seen["commits_timed"].as_f64().unwrap() > 0.0 && seen["received"].as_f64().unwrap() > 100_000.0,
+        "{seen:#}"
+    );
+    assert!(seen["paths"].as_u64().unwrap() >= 18 && seen["called"].as_u64().unwrap() >= 10, "{seen:#}");
+
+    // The newest rejects, files and entries are those of the dataset.
+    let rejects = service.get(&format!("/api/v1/pipelines/{name}/rejects?limit=5"));
+    assert!(rejects.as_array().unwrap().len() == 5 && rejects[0]["rule"].is_string(), "{rejects:#}");
+    let files = service.get(&format!("/api/v1/pipelines/{name}/files?limit=1000"));
+    assert!(files.as_array().unwrap().iter().all(|file| case.dataset().join(file["path"].as_str().unwrap()).is_file()));
+    let newest = service.get(&format!("/api/v1/pipelines/{name}/ledger?limit=1"));
+    let last = entries.iter().filter_map(|entry| entry["written_at_ms"].as_i64()).max().unwrap();
+    let written = newest[0]["written_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(written.as_millisecond(), last);
+    service.stop();
+    case.judge();
+}
+
+#[test]
+fn live_events_tell_what_changes() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-events", 1).with(|pipeline| pipeline.roll = SOON.to_owned());
+    publish(&case.workspace, &case);
+    let service = Service::start(&case.workspace, &[]);
+    let name = case.pipeline.name.as_str();
+    service.until("it runs", name, is("running"));
+    let mut stream = connect(&service);
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    let mut read_until = |what: &str| {
+        let asked = Instant::now();
+        while !seen.contains(what) {
+            assert!(asked.elapsed() < PATIENCE, "{what} didn't come:\n{seen}");
+            let mut part = [0; 4096];
+            let length = stream.read(&mut part).unwrap();
+            assert!(length > 0, "the stream ended:\n{seen}");
+            seen.push_str(&String::from_utf8_lossy(&part[..length]));
+        }
+    };
+    read_until("event: progress");
+    service.order(name, "stop");
+    read_until("\"phase\":\"stopped\"");
+    produce(broker, &case.pipeline.topic, 1, &Load { records: 1_000, ..Load::default() });
+    service.order(name, "start");
+    service.until("all is committed", name, all_committed(&case, 1));
+    read_until("\"committed\":");
+    service.stop();
+}
+
+fn connect(service: &Service) -> TcpStream {
+    let stream = TcpStream::connect(service.url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes, and gives the answer's first line; empty where the connection just ends.
+fn raw(service: &Service, request: &[u8]) -> String {
+    let mut stream = connect(service);
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while !answer.contains(&b'\n') {
+        match stream.read(&mut part) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => answer.extend_from_slice(&part[..length]),
+        }
+    }
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn bad_clients_get_an_answer_or_an_end() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-abuse", 1).with(|pipeline| pipeline.roll = SOON.to_owned());
+    publish(&case.workspace, &case);
+    let name = case.pipeline.name.as_str();
+    let tokens =
+        [("WEIR__HTTP__READ_TOKEN", "read-read-read-read"), ("WEIR__HTTP__CONTROL_TOKEN", "control-control-cont")];
+    let service = Service::start(&case.workspace, &tokens);
+    let get = |path: &str, headers: &str| raw(&service, format!("GET {path} HTTP/1.1\r\n{headers}\r\n").as_bytes());
+    let check = |path: &str, headers: &str, status: &str| {
+        let line = get(path, headers);
+        assert!(line.starts_with(&format!("HTTP/1.1 {status}")), "{path} {headers:?}: {line:?}");
+    };
+    const HOST: &str = "Host: localhost\r\n";
+    const READ: &str = "Host: localhost\r\nAuthorization: Bearer read-read-read-read\r\n";
+    check("/healthz", HOST, "200");
+    check("/healthz", "Host: evil.example.com\r\n", "421");
+    check("/healthz", "Host: localhost\r\nOrigin: http://evil.example.com\r\n", "403");
+    check("/healthz", "", "400");
+    check("/api/v1/pipelines", HOST, "401");
+    check("/api/v1/pipelines", READ, "200");
+    for path in [
+        "/../../etc/passwd",
+        "/docs/../../etc/passwd",
+        "/docs/%2e%2e/%2e%2e/etc/passwd",
+        "/api/v1/pipelines/..%2f..%2fx",
+        "//",
+        "/docs/%00",
+    ] {
+        let line = get(path, READ);
+        assert!(line.contains("404") || line.contains("400"), "{path}: {line:?}");
+    }
+    let long = "x".repeat(200_000);
+    assert!(!get(&format!("/{long}"), READ).contains("200"), "a head that has no end is refused");
+    // A body that nobody wants, promised and sent.
+    let mut huge = format!("POST /api/v1/reload HTTP/1.1\r\n{HOST}Content-Length: 1000000000\r\n\r\n").into_bytes();
+    huge.resize(8 << 20, b'x');
+    assert!(raw(&service, &huge).contains("401") || raw(&service, &huge).is_empty());
+    // A thousand connections that say nothing, and one that says little.
+    let idle: Vec<_> =
+        (0..1_000).filter_map(|_| TcpStream::connect(service.url.trim_start_matches("http://")).ok()).collect();
+    let slow = Instant::now();
+    let line = raw(&service, b"GET /healthz HTTP/1.1\r\nHost: loc");
+    assert!(line.is_empty() || line.contains("408"), "{line:?}");
+    println!("{} idle connections, the slow head ended after {:?}", idle.len(), slow.elapsed());
+    // The pipeline has not noticed, and whoever asks well gets an answer as soon as the idle ones have been thrown out.
+    produce(broker, &case.pipeline.topic, 1, &Load { records: 2_000, ..Load::default() });
+    until("everything is committed", PATIENCE, || case.dataset().exists() && all_committed(&case, 1)(&Value::Null));
+    check("/healthz", HOST, "200");
+    drop(idle);
+    let lines = lines(&service.run);
+    let refused = lines.iter().find(|line| line["target"] == "weir::audit" && line["by"] == "nobody");
+    assert!(refused.is_some_and(|line| line["status"] == 401 && line["from"].is_string()), "{refused:?}");
+    assert!(!service.run.stderr().contains("control-control-cont") && !service.run.stderr().contains("read-read-read"));
+    assert!(service.run.stderr().contains(name));
+    service.stop();
+    case.judge();
+}
+
+#[test]
+fn what_can_never_work_is_said_at_once() {
+    let workspace = Workspace::new();
+    let check = |environment: &[(&str, &str)], code: i32, words: &str| {
+        let finished = workspace.spawn_with(["serve"], environment).wait(PATIENCE).expect_code(code);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    };
+    check(&[], 1, "pipelines is no folder");
+    fs::create_dir(workspace.path().join("pipelines")).unwrap();
+    check(&[("WEIR__HTTP__LISTEN", "0.0.0.0:0")], 1, "http.control_token or");
+    check(&[("WEIR__HTTP__LISTEN", "nowhere")], 1, "http.listen must be an address and a port");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    check(&[("WEIR__HTTP__LISTEN", &address)], 3, "cannot listen on");
+    let tls = [
+        ("WEIR__HTTP__LISTEN", "127.0.0.1:0"),
+        ("WEIR__HTTP__TLS_CERTIFICATE", "no.pem"),
+        ("WEIR__HTTP__TLS_KEY", "no.pem"),
+    ];
+    check(&tls, 3, "http.tls_certificate no.pem can't be used");
+}
