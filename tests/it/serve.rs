@@ -5,15 +5,18 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE};
+use crate::harness::oracle::committed;
 use crate::harness::produce::{Load, produce};
 use crate::harness::python;
 use crate::harness::service::{Service, lines};
+use crate::harness::setup;
 use crate::harness::topics::end;
 use crate::harness::until;
 use crate::harness::weir::Workspace;
@@ -189,8 +192,8 @@ fn a_broker_that_goes_and_comes_back() {
     fs::create_dir_all(home.path().join("pipelines")).unwrap();
     fs::write(home.path().join("pipelines/p.toml"), pipeline.toml()).unwrap();
     let service = Service::start(&home, &[]);
-    let committed = |at_least: u64| move |now: &Value| sum_of(now) >= at_least;
-    service.until("it has committed some", &topic, committed(1_000));
+    let has = |at_least: u64| move |now: &Value| sum_of(now) >= at_least;
+    service.until("it has committed some", &topic, has(1_000));
     broker.stop();
     until("the missing broker is named", PATIENCE, || {
         service.reasons().iter().any(|reason| reason.contains("no connection to any broker"))
@@ -203,9 +206,9 @@ fn a_broker_that_goes_and_comes_back() {
     broker.start();
     assert_eq!(broker.address(), at);
     produce(&broker, &topic, 3, &Load { records: 3_000, ..Load::default() });
-    let truth = crate::harness::oracle::committed(&broker, &[&topic]).len() as u64;
+    let truth = committed(&broker, &[&topic]).len() as u64;
     for name in [topic.as_str(), second] {
-        service.until("everything is committed", name, committed(truth));
+        service.until("everything is committed", name, has(truth));
     }
     until("it is ready again", PATIENCE, || service.reasons().is_empty());
     let now = service.pipeline(&topic).unwrap();
@@ -302,6 +305,60 @@ fn metrics_are_the_ledgers_counts_and_the_api_is_as_described() {
     assert_eq!(written.as_millisecond(), last);
     service.stop();
     case.judge();
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-prometheus", 2).with(|pipeline| pipeline.roll = SOON.to_owned());
+    let name = case.pipeline.name.as_str();
+    publish(&case.workspace, &case);
+    produce(broker, &case.pipeline.topic, 2, &Load { records: 3_000, ..Load::default() });
+    let service = Service::start(&case.workspace, &[]);
+    service.until("all is committed", name, all_committed(&case, 2));
+
+    setup::provision("prometheus");
+    let tool = |tool: &str| Command::new(setup::target().join("prometheus/usr/bin").join(tool));
+    let page = case.workspace.path().join("metrics");
+    fs::write(&page, service.text("/metrics").1).unwrap();
+    let checked = tool("promtool").args(["check", "metrics"]).stdin(fs::File::open(&page).unwrap()).output().unwrap();
+    let said = [checked.stdout, checked.stderr].map(|part| String::from_utf8_lossy(&part).into_owned()).concat();
+    assert!(checked.status.success() && said.is_empty(), "promtool has objections: {said}");
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let target = service.url.trim_start_matches("http://");
+    let config = format!(
+        "global: {{ scrape_interval: 500ms }}\nscrape_configs: [{{ job_name: weir, static_configs: [{{ targets: ['{target}'] }}] }}]\n"
+    );
+    fs::write(case.workspace.path().join("prometheus.yml"), config).unwrap();
+    let prometheus = tool("prometheus")
+        .current_dir(case.workspace.path())
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"])
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stderr(fs::File::create(case.workspace.path().join("prometheus.log")).unwrap())
+        .spawn()
+        .unwrap();
+    let _ended = Ended(prometheus);
+    let ask = |query: &str| -> Option<f64> {
+        let url = format!("http://127.0.0.1:{port}/api/v1/query");
+        let answer: Value = ureq::get(url).query("query", query).call().ok()?.body_mut().read_json().ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    };
+    until("Prometheus has scraped it", PATIENCE, || ask("up{job=\"weir\"}") == Some(1.0));
+    let records = format!("sum(weir_records_total{{pipeline={name:?}}})");
+    let truth = committed(broker, &[&case.pipeline.topic]).len() as f64;
+    until("Prometheus has all records", PATIENCE, || ask(&records) == Some(truth));
+    service.stop();
+}
+
+/// A process that ends with its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
