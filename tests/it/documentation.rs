@@ -19,7 +19,7 @@ use crate::harness::weir::{Finished, Workspace};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The sections of a file in config/; a TOML block that begins with another one belongs to a pipeline.
-const SERVICE_SECTIONS: [&str; 3] = ["limits", "restart", "log"];
+const SERVICE_SECTIONS: [&str; 5] = ["limits", "restart", "log", "http", "serve"];
 /// Commands of the README's first steps that a test does in another way, and why.
 const DONE_OTHERWISE: [(&str, &str); 3] = [
     ("deploy/kafka start", "the test has a broker of its own, started by the same script on another port"),
