@@ -106,7 +106,7 @@ pub struct Run {
     /// Memory that may still be used.
     pub credits: Credits,
     /// How far the run is.
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     /// What its stages do with their time.
     pub meters: Arc<Meters>,
     /// What lanes ask before they commit.
@@ -118,11 +118,15 @@ pub struct Run {
     arbiters: Arbiters,
 }
 
-/// Its parts are threads, clients and numbers; for people its name says which one it is.
-impl std::fmt::Debug for Run {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("pipeline", &self.pipeline.name).finish_non_exhaustive()
-    }
+/// The numbers of a run, which outlive it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    /// How far it is.
+    pub progress: Arc<Progress>,
+    /// What its stages do with their time.
+    pub meters: Arc<Meters>,
+    /// Memory that it uses.
+    pub credits: Credits,
 }
 
 /// A topic as the run found it.
@@ -210,6 +214,12 @@ impl Run {
     /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
     pub fn dataset_id(&self) -> &str {
         self.dataset.id()
+    }
+
+    /// Its numbers.
+    pub fn numbers(&self) -> Numbers {
+        let (progress, meters, credits) = (self.progress.clone(), self.meters.clone(), self.credits.clone());
+        Numbers { progress, meters, credits }
     }
 
     /// Gives it another share of the process's memory: for batches and files; what the client fetches ahead stays.
@@ -392,7 +402,7 @@ fn open(
         limits,
         restarts,
         credits: Credits::new(limits.credit_bytes()),
-        progress: Progress::default(),
+        progress: Arc::default(),
         meters: Arc::default(),
         confirm: Confirm::new(&config)?,
         committer: Committer::start(dataset.clone()),

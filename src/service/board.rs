@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use crate::pipeline::topology::Run;
+use crate::pipeline::topology::Numbers;
 use crate::settings::Pipeline;
 
 /// How many changes a slow listener may be behind before it misses some.
@@ -65,8 +65,8 @@ pub struct Status {
     pub phase: Phase,
     /// Why it failed, or what else is to be said of the phase.
     pub reason: Option<String>,
-    /// What runs, or ran last.
-    pub run: Option<Arc<Run>>,
+    /// Of what runs, or ran last.
+    pub run: Option<Numbers>,
     /// How often it was started.
     pub starts: u64,
 }

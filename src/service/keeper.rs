@@ -15,7 +15,7 @@ use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
 use crate::cli::chain;
 use crate::pipeline::supervisor::{Decision, Failures};
-use crate::pipeline::topology::{self, Arbiters, Limits, Run, RunError, Running};
+use crate::pipeline::topology::{self, Arbiters, Limits, Numbers, RunError, Running};
 use crate::settings::Pipeline;
 use crate::settings::service::Restart;
 
@@ -45,8 +45,10 @@ pub(super) struct Keeper {
     state: State,
     failures: Failures,
     reason: Option<String>,
-    run: Option<Arc<Run>>,
+    run: Option<Numbers>,
     starts: u64,
+    /// How often it was held: tells the answer to one hold from that to another.
+    holds: u64,
 }
 
 enum State {
@@ -55,14 +57,23 @@ enum State {
     Starting,
     Up {
         running: Running,
-        held: bool,
-        settled: bool,
+        flow: Flow,
         fingerprint: String,
     },
     /// Its sources end only while somebody has their addresses.
     Draining {
         _running: Running,
     },
+}
+
+/// Whether a pipeline that is up reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Reads,
+    /// It reads no more, and commits what it has.
+    Holding,
+    /// It has committed all that it read.
+    Held,
 }
 
 /// A pipeline's definition, as it is to be from now on.
@@ -118,6 +129,7 @@ impl Keeper {
             reason: None,
             run: None,
             starts: 0,
+            holds: 0,
         }
     }
 
@@ -127,7 +139,9 @@ impl Keeper {
             State::Down => (Is::Down, false),
             State::Waiting(_) => (Is::Waiting, false),
             State::Starting => (Is::Starting, false),
-            State::Up { held, fingerprint, .. } => (Is::Up { held: *held }, *fingerprint != self.pipeline.hash),
+            State::Up { flow, fingerprint, .. } => {
+                (Is::Up { held: *flow != Flow::Reads }, *fingerprint != self.pipeline.hash)
+            }
             State::Draining { .. } => (Is::Draining, false),
         };
         match step(is, self.wanted, changed) {
@@ -170,25 +184,19 @@ impl Keeper {
                 tracing::info!(pipeline = %name, dataset = %running.run.folder().display(), "pipeline runs");
                 let (ends, run) = (running.take_ends(), running.run.clone());
                 run.share(self.shared.memory.load(Ordering::Relaxed));
-                self.run = Some(run);
+                self.run = Some(run.numbers());
                 self.reason = None;
                 ctx.spawn(ends.into_actor(self).map(|reasons, keeper, ctx| keeper.ended(reasons, ctx)));
                 let starts = self.starts;
-                ctx.run_later(SETTLED, move |keeper, _| keeper.settle(starts));
-                self.state = State::Up { running, held: false, settled: false, fingerprint };
+                ctx.run_later(SETTLED, move |keeper, _| {
+                    if keeper.starts == starts && matches!(keeper.state, State::Up { .. }) {
+                        keeper.failures.committed();
+                    }
+                });
+                self.state = State::Up { running, flow: Flow::Reads, fingerprint };
                 self.step(ctx);
             }
             Err(error) => self.failed(chain(&error), ctx),
-        }
-    }
-
-    /// It has run for a while.
-    fn settle(&mut self, start: u64) {
-        if let State::Up { settled, .. } = &mut self.state
-            && self.starts == start
-        {
-            *settled = true;
-            self.failures.committed();
         }
     }
 
@@ -227,20 +235,23 @@ impl Keeper {
     }
 
     fn hold(&mut self, ctx: &mut Context<Self>) {
-        if let State::Up { running, held, .. } = &mut self.state {
-            *held = true;
-            let (held, starts) = (running.hold(), self.starts);
-            ctx.spawn(held.into_actor(self).map(move |_, keeper, _| {
-                if keeper.starts == starts {
-                    keeper.show_as(|phase| if phase == Phase::Pausing { Phase::Paused } else { phase });
-                }
-            }));
-        }
+        let State::Up { running, flow, .. } = &mut self.state else { return };
+        *flow = Flow::Holding;
+        self.holds += 1;
+        let (held, hold) = (running.hold(), self.holds);
+        ctx.spawn(held.into_actor(self).map(move |_, keeper, _| {
+            if let State::Up { flow: flow @ Flow::Holding, .. } = &mut keeper.state
+                && keeper.holds == hold
+            {
+                *flow = Flow::Held;
+                keeper.show();
+            }
+        }));
     }
 
     fn release(&mut self) {
-        if let State::Up { running, held, .. } = &mut self.state {
-            *held = false;
+        if let State::Up { running, flow, .. } = &mut self.state {
+            *flow = Flow::Reads;
             running.release();
         }
     }
@@ -258,23 +269,18 @@ impl Keeper {
             (State::Waiting(_), Wanted::Stopped) => Phase::Stopped,
             (State::Waiting(_), _) => Phase::Failed,
             (State::Starting, _) => Phase::Starting,
-            (State::Up { held: true, .. }, _) => Phase::Pausing,
-            (State::Up { .. }, _) => Phase::Running,
+            (State::Up { flow: Flow::Reads, .. }, _) => Phase::Running,
+            (State::Up { flow: Flow::Holding, .. }, _) => Phase::Pausing,
+            (State::Up { flow: Flow::Held, .. }, _) => Phase::Paused,
             (State::Draining { .. }, _) => Phase::Stopping,
         }
     }
 
     fn show(&self) {
-        let shown = self.shared.board.pipeline(&self.pipeline.name).map(|status| status.phase);
-        let paused = shown == Some(Phase::Paused);
-        self.show_as(|phase| if phase == Phase::Pausing && paused { Phase::Paused } else { phase });
-    }
-
-    fn show_as(&self, shown: impl Fn(Phase) -> Phase) {
         let status = Status {
             file: self.file.clone(),
             pipeline: self.pipeline.clone(),
-            phase: shown(self.phase()),
+            phase: self.phase(),
             reason: self.reason.clone(),
             run: self.run.clone(),
             starts: self.starts,
@@ -358,8 +364,8 @@ impl Handler<ShareMemory> for Keeper {
     type Result = ();
 
     fn handle(&mut self, _: ShareMemory, _: &mut Context<Self>) {
-        if let Some(run) = &self.run {
-            run.share(self.shared.memory.load(Ordering::Relaxed));
+        if let State::Up { running, .. } = &self.state {
+            running.run.share(self.shared.memory.load(Ordering::Relaxed));
         }
     }
 }

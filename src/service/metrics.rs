@@ -18,7 +18,7 @@ use super::board::{Board, Phase, Status};
 use super::process::{Process, disk};
 use crate::pipeline::meters::Stage;
 use crate::pipeline::progress::{LaneProgress, Snapshot};
-use crate::pipeline::topology::Run;
+use crate::pipeline::topology::Numbers;
 use crate::settings::Service;
 
 pub(super) use prometheus_text::CONTENT_TYPE;
@@ -111,7 +111,7 @@ impl Page<'_> {
         name: &str,
         help: &str,
         seen: &[Seen],
-        of: impl Fn(&Run) -> &Histogram,
+        of: impl Fn(&Numbers) -> &Histogram,
     ) -> Result<(), Error> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         seen.iter().try_for_each(|seen| of(seen.run()).encode(metric.encode_family(&seen.labels([]))?))
@@ -294,7 +294,7 @@ impl Page<'_> {
 }
 
 impl Seen {
-    fn run(&self) -> &Run {
+    fn run(&self) -> &Numbers {
         self.status.run.as_ref().expect("only those with a run are seen")
     }
 

@@ -4,10 +4,13 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::harness::broker::Broker;
@@ -294,6 +297,16 @@ fn metrics_are_the_ledgers_counts_and_the_api_is_as_described() {
     );
     assert!(seen["paths"].as_u64().unwrap() >= 18 && seen["called"].as_u64().unwrap() >= 10, "{seen:#}");
 
+    // The documentation lists them all, and no others.
+    let page = fs::read_to_string(setup::root().join("docs/service.md")).unwrap();
+    let table = page.split("| metric | what it is |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let name_of = Regex::new(r"`((?:weir|process)_\w+)`").unwrap();
+    let mut documented: Vec<_> = name_of.captures_iter(table).map(|found| found[1].to_owned()).collect();
+    documented.sort();
+    documented.dedup();
+    let there: Vec<String> = serde_json::from_value(seen["families"].clone()).unwrap();
+    assert_eq!(documented, there);
+
     // The newest rejects, files and entries are those of the dataset.
     let rejects = service.get(&format!("/api/v1/pipelines/{name}/rejects?limit=5"));
     assert!(rejects.as_array().unwrap().len() == 5 && rejects[0]["rule"].is_string(), "{rejects:#}");
@@ -324,6 +337,18 @@ fn a_real_prometheus_scrapes_it() {
     let checked = tool("promtool").args(["check", "metrics"]).stdin(fs::File::open(&page).unwrap()).output().unwrap();
     let said = [checked.stdout, checked.stderr].map(|part| String::from_utf8_lossy(&part).into_owned()).concat();
     assert!(checked.status.success() && said.is_empty(), "promtool has objections: {said}");
+
+    // The documentation's settings for Prometheus, and its alarms.
+    let page = fs::read_to_string(setup::root().join("docs/service.md")).unwrap();
+    let blocks = Regex::new(r"(?ms)^```yaml\n(.*?)^```$").unwrap();
+    let blocks: Vec<_> = blocks.captures_iter(&page).map(|block| block[1].to_owned()).collect();
+    for (what, block) in ["config", "rules"].iter().zip(&blocks) {
+        let file = case.workspace.path().join(what);
+        fs::write(&file, block).unwrap();
+        let checked = tool("promtool").args(["check", what]).arg(&file).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+    assert_eq!(blocks.len(), 2);
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let target = service.url.trim_start_matches("http://");
@@ -471,6 +496,96 @@ fn bad_clients_get_an_answer_or_an_end() {
     assert!(service.run.stderr().contains(name));
     service.stop();
     case.judge();
+}
+
+#[test]
+fn tls_and_secret_files() {
+    let workspace = Workspace::new();
+    let folder = workspace.path();
+    fs::create_dir(folder.join("pipelines")).unwrap();
+    python::run("certificates.py", &[folder.as_ref(), "unused".as_ref()]);
+    let secret = folder.join("token");
+    fs::write(&secret, "from-a-file-from-a-file\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let tls = [
+        ("WEIR__HTTP__TLS_CERTIFICATE", "broker.pem"),
+        ("WEIR__HTTP__TLS_KEY", "broker.key"),
+        ("WEIR__HTTP__READ_TOKEN", "${file:token}"),
+    ];
+    let service = Service::start(&workspace, &tls);
+    assert!(service.url.starts_with("https://"), "{}", service.url);
+    let port = service.url.rsplit(':').next().unwrap().to_owned();
+    let said =
+        python::run("tls.py", &[port.as_ref(), folder.join("ca.pem").as_ref(), "from-a-file-from-a-file".as_ref()]);
+    assert_eq!((&said["with"], &said["without"], &said["metrics"]), (&200.into(), &401.into(), &true.into()), "{said}");
+    assert!(said["untrusted"].as_str().unwrap().contains("CERTIFICATE_VERIFY_FAILED"), "{said}");
+    let config = said["config"].to_string();
+    assert!(config.contains("***") && !config.contains("from-a-file"), "{config}");
+    service.stop();
+
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = workspace.spawn_with(["serve"], &tls).wait(PATIENCE).expect_code(1);
+    assert!(refused.stderr.contains("http.read_token") && refused.stderr.contains("chmod o-r"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("from-a-file"), "{}", refused.stderr);
+}
+
+#[test]
+fn systemd_is_told_and_fed() {
+    let workspace = Workspace::new();
+    fs::create_dir(workspace.path().join("pipelines")).unwrap();
+    let path = workspace.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let path = path.display().to_string();
+    let service = Service::start(&workspace, &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "400000")]);
+    let next = || {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    assert_eq!(next(), "READY=1");
+    let asked = Instant::now();
+    assert_eq!([next(), next(), next()], ["WATCHDOG=1"; 3]);
+    assert!(asked.elapsed() < Duration::from_secs(2), "three signs of life took {:?}", asked.elapsed());
+    service.stop();
+    let rest: Vec<_> = std::iter::from_fn(|| Some(next()).filter(|message| message != "STOPPING=1")).collect();
+    assert!(rest.iter().all(|message| message == "WATCHDOG=1"), "{rest:?}");
+}
+
+#[test]
+fn the_log_goes_to_a_file_and_its_level_changes() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-log", 1).with(|pipeline| pipeline.roll = SOON.to_owned());
+    let name = case.pipeline.name.as_str();
+    publish(&case.workspace, &case);
+    // The service's address comes with its log, which is elsewhere here: it is given one that was just free.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let settings =
+        [("WEIR__HTTP__LISTEN", &*address), ("WEIR__LOG__FILE", "logs/weir.log"), ("WEIR__LOG__FORMAT", "json")];
+    let run = case.workspace.spawn_with(["serve"], &settings);
+    let url = format!("http://{address}");
+    let put = |level: &str| {
+        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        let answer = agent.put(format!("{url}/api/v1/log")).query("level", level).send_empty();
+        answer.map(|answer| answer.status().as_u16()).unwrap_or_default()
+    };
+    until("it answers", PATIENCE, || put("info,weir::sink=debug") == 204);
+    assert_eq!([put("loud"), put("info")], [400, 204]);
+    let log = || -> Vec<Value> {
+        let files = crate::harness::dataset::files(&case.workspace.path().join("logs"));
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    until("a lane starts", PATIENCE, || log().iter().any(|line| line["message"] == "lane starts"));
+    let lanes: Vec<_> = log().into_iter().filter(|line| line["message"] == "lane starts").collect();
+    assert_eq!(lanes[0]["pipeline"], name);
+    assert_eq!((&lanes[0]["topic"], &lanes[0]["partition"]), (&case.pipeline.topic.clone().into(), &0.into()));
+    assert_eq!(put("off"), 204);
+    let before = log().len();
+    run.signal("HUP");
+    run.signal("TERM");
+    let finished = run.wait(PATIENCE).expect_code(0);
+    assert_eq!((log().len(), finished.stderr.as_str()), (before, ""), "nothing is logged when the log is off");
 }
 
 #[test]

@@ -76,6 +76,7 @@ print(
             },
             "commits_timed": total("weir_commit_seconds", "weir_commit_seconds_count"),
             "received": total("weir_broker_received_bytes"),
+            "families": sorted(name + ("_total" if of.type == "counter" else "") for name, of in families.items()),
             "paths": len(document["paths"]),
             "called": called,
         }
