@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::settings::service::{self, LogFormat, Service};
 
-/// What others say is for those who ask for it by name.
-const QUIET: &str = "librdkafka=error,actix_server=warn";
+/// A filter's directives beside the level that people set: what others say is for those who ask for it by name, and who changed what is
+/// always said.
+fn directives(level: &str) -> String {
+    format!("librdkafka=error,actix_server=warn,{level},weir::audit=info")
+}
 
 /// Changes the level of the log that has been started.
 static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -28,11 +32,11 @@ struct Level {
 /// # Errors
 /// When the log's file can't be made.
 pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
-    let level = match std::env::var("RUST_LOG") {
-        Ok(level) if EnvFilter::try_new(&level).is_ok() && !level.is_empty() => level,
-        _ => format!("{QUIET},{}", settings.log.level),
+    let (level, filter) = match std::env::var("RUST_LOG") {
+        Ok(level) if EnvFilter::try_new(&level).is_ok() && !level.is_empty() => (level.clone(), level),
+        _ => (settings.log.level.clone(), directives(&settings.log.level)),
     };
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&level));
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(filter));
     let terminal = settings.log.file.is_none() && io::stderr().is_terminal();
     let json = match settings.log.format {
         LogFormat::Json => true,
@@ -52,11 +56,8 @@ pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes what a line is written to.
-type MakeWriter = Box<dyn Fn() -> Box<dyn Write> + Send + Sync>;
-
-fn writer(settings: &Service) -> Result<MakeWriter, String> {
-    let Some((path, keep)) = &settings.log.file else { return Ok(Box::new(|| Box::new(AboveTheBar))) };
+fn writer(settings: &Service) -> Result<BoxMakeWriter, String> {
+    let Some((path, keep)) = &settings.log.file else { return Ok(BoxMakeWriter::new(|| AboveTheBar)) };
     let stem = path.file_stem().ok_or_else(|| format!("log.file is {}: it names no file", path.display()))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
     let mut builder = RollingFileAppender::builder()
@@ -66,22 +67,9 @@ fn writer(settings: &Service) -> Result<MakeWriter, String> {
     if let Some(extension) = path.extension() {
         builder = builder.filename_suffix(extension.to_string_lossy());
     }
+    // Lines are few, and none may be lost when the process dies: each is written before its thread goes on.
     let file = builder.build(folder).map_err(|error| format!("log.file {} can't be made: {error}", path.display()))?;
-    let file = std::sync::Arc::new(Mutex::new(file));
-    Ok(Box::new(move || Box::new(Shared(file.clone()))))
-}
-
-/// The log's file, for one line at a time.
-struct Shared(std::sync::Arc<Mutex<RollingFileAppender>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
-    }
+    Ok(BoxMakeWriter::new(file))
 }
 
 /// The log's level now; empty before it is started.
@@ -97,8 +85,7 @@ pub(crate) fn set_level(wanted: &str) -> Result<(), String> {
     let level = LEVEL.get().ok_or("the log has not been started")?;
     let wanted = service::log_level(wanted)
         .ok_or_else(|| format!("{wanted:?} is no level; write one such as info or info,weir::sink=debug"))?;
-    let wanted = format!("{QUIET},{wanted}");
-    level.filter.reload(EnvFilter::new(&wanted)).map_err(|error| error.to_string())?;
+    level.filter.reload(EnvFilter::new(directives(&wanted))).map_err(|error| error.to_string())?;
     *level.now.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
         return fail(FOUND, &format!("{folder} is no folder; name the one that holds the pipeline files"));
     }
     if let Err(reason) = logging::start(&settings, true) {
-        return fail(FOUND, &reason);
+        return fail(FAILED, &reason);
     }
     let system = actix::System::new();
     let code = system.block_on(run(args.folder.clone(), &settings));
@@ -90,7 +90,7 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
     );
     notify(&[NotifyState::Stopping]);
     let code = tokio::select! {
-        _ = fleet.send(Shutdown) => DONE,
+        committed = fleet.send(Shutdown) => if committed.unwrap_or(false) { DONE } else { FAILED },
         _ = interrupt.recv() => INTERRUPTED,
         _ = terminate.recv() => INTERRUPTED,
         () = tokio::time::sleep(deadline) => FAILED,

@@ -143,13 +143,13 @@ impl Chain {
         }
     }
 
-    /// Its newest entries, at the most `limit`.
-    pub(super) fn newest(&self, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+    /// Its entries, the newest first, each read when it is asked for.
+    pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
         let names = disk::list(&self.folder())?;
         let mut sequences: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
         sequences.sort_unstable();
-        let entries = sequences.iter().rev().take(limit).map(|sequence| self.read(*sequence));
-        entries.filter_map(Result::transpose).collect()
+        let chain = self.clone();
+        Ok(sequences.into_iter().rev().filter_map(move |sequence| chain.read(sequence).transpose()))
     }
 
     /// Its topic and partition.

@@ -183,18 +183,26 @@ impl Dataset {
         read_json(&path)
     }
 
-    /// The newest entries of all chains, the newest first, at the most `limit`. Reads no more than that of each chain.
+    /// The entries of all chains, the newest first, each read when it is asked for; one a chain is held.
     ///
     /// # Errors
-    /// When an entry can't be read.
-    pub fn newest(&self, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        let mut newest = Vec::new();
-        for chain in self.chains()?.0 {
-            newest.extend(chain.newest(limit)?);
-        }
-        newest.sort_by_key(|entry| std::cmp::Reverse((entry.written_at_ms, entry.sequence)));
-        newest.truncate(limit);
-        Ok(newest)
+    /// When the chains can't be listed. An entry that can't be read is an error in its place, and the last of its chain.
+    pub fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+        let chains = self.chains()?.0;
+        let mut chains = chains.iter().map(Chain::newest).collect::<Result<Vec<_>, _>>()?;
+        let mut heads: Vec<_> = chains.iter_mut().map(Iterator::next).collect();
+        Ok(std::iter::from_fn(move || {
+            let written = |head: &Option<Result<Entry, LedgerError>>| match head {
+                // What can't be read is said at once.
+                Some(Err(_)) => Some(i64::MAX),
+                Some(Ok(entry)) => Some(entry.written_at_ms),
+                None => None,
+            };
+            let newest = (0..heads.len()).max_by_key(|at| written(&heads[*at]))?;
+            let found = heads[newest].take()?;
+            heads[newest] = found.is_ok().then(|| chains[newest].next()).flatten();
+            Some(found)
+        }))
     }
 
     /// The chain of a partition. Nothing is read or made yet.

@@ -1,6 +1,7 @@
 //! How far a run is: for the progress line, the summary, the service's pages and its metrics.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,9 @@ use crate::pipeline::messages::{Committed, Partition};
 #[derive(Debug)]
 pub struct Progress {
     started: Instant,
+    /// Apart from the rest, and without a lock: every batch changes them.
+    read: AtomicU64,
+    read_bytes: AtomicU64,
     state: Mutex<Snapshot>,
 }
 
@@ -33,6 +37,8 @@ pub struct Snapshot {
     pub commits: u64,
     /// Lanes that were started again.
     pub restarts: u64,
+    /// Whether a lane could not commit its last records before it had to end: they are read again.
+    pub uncommitted: bool,
     /// How often the group gave partitions or took them back.
     pub rebalances: u64,
     /// The lanes of the partitions that this run has or had.
@@ -50,6 +56,8 @@ pub struct LaneProgress {
     pub end: Option<i64>,
     /// Why it was given up, if it was.
     pub parked: Option<String>,
+    /// Why it failed last, if it hasn't committed since.
+    pub failing: Option<String>,
     /// The Kafka timestamp of the newest record that this run has committed, in microseconds since 1970.
     pub newest_us: Option<i64>,
     /// The watermark of its windows of time, in microseconds since 1970.
@@ -111,7 +119,12 @@ impl Snapshot {
 
 impl Default for Progress {
     fn default() -> Self {
-        Progress { started: Instant::now(), state: Mutex::default() }
+        Progress {
+            started: Instant::now(),
+            read: AtomicU64::default(),
+            read_bytes: AtomicU64::default(),
+            state: Mutex::default(),
+        }
     }
 }
 
@@ -123,7 +136,8 @@ impl Progress {
 
     /// The run now.
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().clone()
+        let (read, read_bytes) = (self.read.load(Ordering::Relaxed), self.read_bytes.load(Ordering::Relaxed));
+        Snapshot { read, read_bytes, ..self.lock().clone() }
     }
 
     /// A lane starts.
@@ -144,6 +158,16 @@ impl Progress {
         self.lock().lanes.entry(partition.clone()).or_default().parked = Some(reason.to_owned());
     }
 
+    /// A lane has failed, and is tried again.
+    pub fn fails(&self, partition: &Partition, reason: &str) {
+        self.lock().lanes.entry(partition.clone()).or_default().failing = Some(reason.to_owned());
+    }
+
+    /// A lane had to end before its last records were committed.
+    pub fn ends_uncommitted(&self) {
+        self.lock().uncommitted = true;
+    }
+
     /// A lane has gone to another instance.
     pub fn leaves(&self, partition: &Partition) {
         self.lock().lanes.remove(partition);
@@ -156,9 +180,8 @@ impl Progress {
 
     /// Records were read.
     pub fn reads(&self, records: usize, bytes: usize) {
-        let mut state = self.lock();
-        state.read += records as u64;
-        state.read_bytes += bytes as u64;
+        self.read.fetch_add(records as u64, Ordering::Relaxed);
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// A lane committed.
@@ -173,6 +196,7 @@ impl Progress {
         state.commits += 1;
         if let Some(lane) = state.lanes.get_mut(&committed.partition) {
             lane.position = committed.to;
+            lane.failing = None;
             lane.newest_us = lane.newest_us.max(committed.newest_us);
             lane.watermark_us = committed.watermark_us.or(lane.watermark_us);
         }

@@ -22,7 +22,7 @@ impl Failures {
     pub fn failed(&mut self, policy: &Restart) -> Decision {
         self.0 += 1;
         if self.0 >= policy.failures_until_parked {
-            return Decision::Park;
+            return if policy.for_ever { Decision::Restart(policy.backoff_max) } else { Decision::Park };
         }
         let doubled = policy.backoff_min.saturating_mul(1 << (self.0 - 1).min(20));
         Decision::Restart(doubled.min(policy.backoff_max))
@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn a_lane_waits_longer_each_time_and_parks_at_last() {
         let second = Duration::from_secs;
-        let policy = Restart { backoff_min: second(1), backoff_max: second(3), failures_until_parked: 5 };
+        let policy =
+            Restart { backoff_min: second(1), backoff_max: second(3), failures_until_parked: 5, for_ever: false };
         let mut failures = Failures::default();
         let mut decisions: Vec<_> = (0..4).map(|_| failures.failed(&policy)).collect();
         failures.committed();
@@ -52,5 +53,6 @@ mod tests {
             failures.failed(&policy);
         }
         assert_eq!(failures.failed(&policy), Decision::Park);
+        assert_eq!(failures.failed(&Restart { for_ever: true, ..policy }), restart(3));
     }
 }

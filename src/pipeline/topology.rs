@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, MailboxError};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 
@@ -30,7 +32,9 @@ use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::settings::service::Restart;
 use crate::sink::{ConfirmTopic, Sink, Work};
-use crate::source::{Broker, BrokerError, Confirm, Finished, Flush, Hold, Release, Source, Stop, client_config};
+use crate::source::{
+    Broker, BrokerError, Confirm, Finished, Flush, PauseReading, ResumeReading, Source, Stop, client_config,
+};
 use crate::validate::{Checker, Validator};
 use crate::window::{ClosedBy, WindowState, Windower, Windows};
 
@@ -245,6 +249,9 @@ pub enum RunError {
     /// No thread.
     #[error("the operating system gives no more threads: {0}")]
     Thread(#[from] std::io::Error),
+    /// It panicked.
+    #[error("the start panicked ({0}); this is a bug in weir, unless the operating system gives no more threads")]
+    Panicked(String),
 }
 
 /// A pipeline that runs.
@@ -257,13 +264,13 @@ pub struct Running {
 
 impl Running {
     /// Reads nothing more and commits what was read; whether every lane did.
-    pub fn hold(&self) -> impl Future<Output = bool> + 'static {
-        all(self.sources.iter().map(|source| source.send(Hold)).collect())
+    pub fn pause(&self) -> impl Future<Output = bool> + 'static {
+        all(self.sources.iter().map(|source| source.send(PauseReading)).collect())
     }
 
-    /// Reads on after [`hold`](Self::hold).
-    pub fn release(&self) {
-        self.sources.iter().for_each(|source| source.do_send(Release));
+    /// Reads on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.sources.iter().for_each(|source| source.do_send(ResumeReading));
     }
 
     /// Commits everything that was read so far; whether every lane did.
@@ -280,14 +287,16 @@ impl Running {
 
     /// Waits until every source has ended, and gives the reasons of those that were not asked to. To be called once.
     pub fn take_ends(&mut self) -> impl Future<Output = Vec<String>> + 'static {
-        let ends = std::mem::take(&mut self.ends);
+        let mut ends: FuturesUnordered<_> = std::mem::take(&mut self.ends).into_iter().collect();
+        let sources = self.sources.clone();
         async move {
             let mut reasons = Vec::new();
-            for end in ends {
-                match end.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(reason)) => reasons.push(reason),
-                    Err(_) => reasons.push("a source panicked; this is a bug in weir".into()),
+            while let Some(end) = ends.next().await {
+                let end = end.unwrap_or_else(|_| Err("a source panicked; this is a bug in weir".into()));
+                if let Err(reason) = end {
+                    // The others would run on with a part of the partitions.
+                    sources.iter().for_each(|source| source.do_send(Stop));
+                    reasons.push(reason);
                 }
             }
             reasons
@@ -321,7 +330,7 @@ pub async fn start(
     let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(cores()));
     let arbiters = arbiters.clone();
     let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
-    let (run, brokers) = opened.await.expect("opening returns its errors; it panics only on a bug")?;
+    let (run, brokers) = opened.await.map_err(|panic| RunError::Panicked(panic.to_string()))??;
     let run = Arc::new(run);
     let shares = match until_end {
         true => shares(&run, &brokers[0], sources).await?,
@@ -329,9 +338,16 @@ pub async fn start(
     };
     let (mut addresses, mut ends) = (Vec::new(), Vec::new());
     for (number, (broker, until)) in brokers.into_iter().zip(shares).enumerate() {
-        let (address, end) = Source::launch(&run, broker, number, until)?;
-        addresses.push(address);
-        ends.push(end);
+        match Source::launch(&run, broker, number, until) {
+            Ok((address, end)) => {
+                addresses.push(address);
+                ends.push(end);
+            }
+            Err(error) => {
+                addresses.iter().for_each(|source: &Addr<Source>| source.do_send(Stop));
+                return Err(error.into());
+            }
+        }
     }
     Ok(Running { run, sources: addresses, ends })
 }

@@ -47,6 +47,13 @@ impl Phase {
     ];
 }
 
+impl Phase {
+    /// Whether something runs.
+    pub fn is_up(self) -> bool {
+        matches!(self, Phase::Running | Phase::Pausing | Phase::Paused | Phase::Stopping)
+    }
+}
+
 impl std::fmt::Display for Phase {
     /// As in answers.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,6 +114,20 @@ pub enum Change {
     },
 }
 
+/// How the service is as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The pipeline files were not read yet.
+    #[default]
+    Starting,
+    /// Every pipeline is kept as it is wanted.
+    Kept,
+    /// The folder can't be read, for this reason; the pipelines are kept as they were.
+    Unreadable(String),
+    /// It was told to end.
+    Stopping,
+}
+
 /// What everybody may know. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Board {
@@ -116,6 +137,7 @@ pub struct Board {
 
 #[derive(Debug, Default)]
 struct State {
+    stage: Stage,
     pipelines: BTreeMap<String, Status>,
     problems: Vec<Problem>,
 }
@@ -161,8 +183,17 @@ impl Board {
     }
 
     pub(super) fn reloaded(&self, problems: Vec<Problem>) {
-        self.tell(Change::Reloaded { problems: problems.len() });
+        let refused = problems.len();
         self.lock().problems = problems;
+        self.tell(Change::Reloaded { problems: refused });
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.lock().stage.clone()
+    }
+
+    pub(super) fn set_stage(&self, stage: Stage) {
+        self.lock().stage = stage;
     }
 
     fn tell(&self, change: Change) {
@@ -179,6 +210,12 @@ impl Board {
 pub(super) fn not_ready(board: &Board) -> Vec<String> {
     let mut reasons: Vec<_> =
         board.problems().iter().map(|problem| format!("{}: the file was refused", problem.file.display())).collect();
+    match board.stage() {
+        Stage::Starting => reasons.push("the pipeline files were not read yet".to_owned()),
+        Stage::Unreadable(reason) => reasons.push(reason),
+        Stage::Stopping => reasons.push("weir is stopping".to_owned()),
+        Stage::Kept => {}
+    }
     for (name, status) in board.pipelines() {
         match (status.phase, &status.reason) {
             (Phase::Failed, Some(reason)) => reasons.push(format!("{name}: failed: {reason}")),
@@ -186,13 +223,75 @@ pub(super) fn not_ready(board: &Board) -> Vec<String> {
             (Phase::Starting, _) => reasons.push(format!("{name}: is starting")),
             (Phase::Running | Phase::Pausing | Phase::Paused | Phase::Stopping | Phase::Stopped, _) => {}
         }
-        let Some(run) = status.run.filter(|_| status.phase == Phase::Running) else { continue };
+        let Some(run) = status.run.filter(|_| status.phase.is_up()) else { continue };
         let now = run.progress.snapshot();
         let parked = now.parked().map(|(partition, reason)| format!("{name}: {partition} is parked: {reason}"));
         reasons.extend(parked);
+        let failing = now.lanes.iter().filter_map(|(partition, lane)| Some((partition, lane.failing.as_ref()?)));
+        reasons.extend(failing.map(|(partition, reason)| format!("{name}: {partition} fails: {reason}")));
         if !now.brokers.is_empty() && now.brokers.values().all(|broker| !broker.up) {
             reasons.push(format!("{name}: no connection to any broker"));
         }
     }
     reasons
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::pipeline::credits::Credits;
+    use crate::pipeline::messages::Partition;
+    use crate::pipeline::progress::BrokerConnection;
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_named() {
+        let board = Board::default();
+        let check = |expected: &[&str]| assert_eq!(not_ready(&board), expected);
+        check(&["the pipeline files were not read yet"]);
+        board.set_stage(Stage::Kept);
+        check(&[]);
+
+        let text = include_str!("../../pipelines/air_quality.toml");
+        let pipeline = Arc::new(Pipeline::parse("a.toml", text, &|_| None).unwrap());
+        let numbers = Numbers { progress: Arc::default(), meters: Arc::default(), credits: Credits::new(1) };
+        let show = |phase, reason: Option<&str>| {
+            let reason = reason.map(str::to_owned);
+            let (file, run) = ("a.toml".into(), Some(numbers.clone()));
+            board.show("air", Status { file, pipeline: pipeline.clone(), phase, reason, run, starts: 1 });
+        };
+        show(Phase::Starting, None);
+        check(&["air: is starting"]);
+        show(Phase::Failed, Some("no broker"));
+        check(&["air: failed: no broker"]);
+        show(Phase::Running, None);
+        check(&[]);
+
+        let partition = Partition { topic: "t".into(), partition: 0 };
+        numbers.progress.starts(&partition, 0, None);
+        numbers.progress.fails(&partition, "the disk is full");
+        check(&["air: t:0 fails: the disk is full"]);
+        numbers.progress.starts(&partition, 0, None);
+        numbers.progress.parks(&partition, "it is lost");
+        check(&["air: t:0 is parked: it is lost", "air: t:0 fails: the disk is full"]);
+        // What a person has stopped is as it should be, whatever it had before.
+        show(Phase::Stopped, None);
+        check(&[]);
+        show(Phase::Running, None);
+        numbers.progress.leaves(&partition);
+        let down = [("a:9092".to_owned(), BrokerConnection::default())];
+        numbers.progress.statistics(0, [], down, Instant::now());
+        check(&["air: no connection to any broker"]);
+        let one_up =
+            ["a", "b"].map(|name| (name.to_owned(), BrokerConnection { up: name == "b", ..Default::default() }));
+        numbers.progress.statistics(0, [], one_up, Instant::now());
+        check(&[]);
+
+        board.reloaded(vec![Problem { file: "b.toml".into(), pipeline: None, text: "broken".into() }]);
+        board.set_stage(Stage::Stopping);
+        check(&["b.toml: the file was refused", "weir is stopping"]);
+    }
 }

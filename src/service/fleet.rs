@@ -13,11 +13,13 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use super::board::{Board, Phase};
+use super::board::{Board, Phase, Stage};
 use super::keeper::{Command, Define, FlushPipeline, Keeper, Leave, ShareMemory, Shared, Want};
 use super::plan::{Found, Member, Plan, plan};
 use crate::cli::chain;
+use crate::ledger::LedgerError;
 use crate::pipeline::topology::{self, Arbiters};
+use crate::settings::service::Restart;
 use crate::settings::{Pipeline, Service};
 
 /// How often it is looked whether pipeline files have changed. They are read, not watched: notifications don't come from
@@ -35,10 +37,9 @@ pub struct Fleet {
     reading: bool,
     /// Who waits for the files to be read again.
     waiting: Vec<oneshot::Sender<Result<Reloaded, String>>>,
-    /// Why the folder can't be read, if it can't.
-    unreadable: Option<String>,
-    /// Who waits for all pipelines to have ended.
-    ending: Option<oneshot::Sender<()>>,
+    /// Who waits for all pipelines to have ended, and whether they committed everything.
+    ending: Option<oneshot::Sender<bool>>,
+    all_committed: bool,
 }
 
 /// A pipeline and its keeper.
@@ -71,9 +72,9 @@ pub struct Reloaded {
     pub refused: Vec<String>,
 }
 
-/// Ends every pipeline in order; answered when all have committed and left their groups.
+/// Ends every pipeline in order; answered when all have left their groups: whether all was committed that was read.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct Shutdown;
 
 /// Are you there?
@@ -94,10 +95,14 @@ pub(super) struct Order {
 #[rtype(result = "Option<Result<bool, Phase>>")]
 pub(super) struct FlushOf(pub(super) String);
 
-/// Keeper → Fleet: the pipeline has ended for good.
+/// Keeper → Fleet: the keeper has ended, because it was to leave or because of a bug.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct Left(pub(super) String);
+pub(super) struct Left {
+    pub(super) pipeline: String,
+    /// Whether everything was committed that was read.
+    pub(super) committed: bool,
+}
 
 impl Fleet {
     /// Of the pipelines in `folder`; it reads them when it starts.
@@ -105,7 +110,7 @@ impl Fleet {
         let shared = Shared {
             board,
             arbiters: Arbiters::start(),
-            restarts: settings.restart,
+            restarts: Restart { for_ever: true, ..settings.restart },
             drain: settings.limits.drain,
             memory: AtomicUsize::new(settings.limits.memory),
             instance: settings.instance.clone(),
@@ -118,8 +123,8 @@ impl Fleet {
             seen: Files::new(),
             reading: false,
             waiting: Vec::new(),
-            unreadable: None,
             ending: None,
+            all_committed: true,
         }
     }
 
@@ -128,34 +133,46 @@ impl Fleet {
         if std::mem::replace(&mut self.reading, true) {
             return;
         }
+        // Whoever asks from here on wants the files as they are then.
+        let asked = std::mem::take(&mut self.waiting);
+        let if_changed = if_changed && asked.is_empty();
         let (folder, seen) = (self.folder.clone(), self.seen.clone());
         let known: BTreeMap<_, _> = self.plan().map(|(name, member)| (name.clone(), member.clone())).collect();
         let read = tokio::task::spawn_blocking(move || -> Result<_, String> {
             let files = read_files(&folder).map_err(|error| format!("{} can't be read: {error}", folder.display()))?;
             Ok((!if_changed || files != seen).then(|| (make_plan(&files, &known), files)))
         });
-        ctx.spawn(read.into_actor(self).map(|read, fleet, ctx| {
+        ctx.spawn(read.into_actor(self).map(move |read, fleet, ctx| {
             fleet.reading = false;
-            let read = read.unwrap_or_else(|panic| Err(format!("{panic}; this is a bug in weir")));
-            let unreadable = read.as_ref().err().cloned();
-            if unreadable.is_some() && unreadable != fleet.unreadable {
-                tracing::error!(reason = unreadable, "the pipelines run on as they are");
+            if fleet.ending.is_some() {
+                return;
             }
-            fleet.unreadable = unreadable;
+            let read = read.unwrap_or_else(|panic| Err(format!("{panic}; this is a bug in weir")));
             let reloaded = match read {
-                Ok(Some((plan, files))) if fleet.ending.is_none() => {
+                Ok(Some((plan, files))) => {
                     fleet.seen = files;
                     Ok(fleet.follow(plan, ctx))
                 }
-                Err(reason) => Err(reason),
-                // Nothing has changed; whoever asked meanwhile wants to know what is there.
-                Ok(_) if fleet.ending.is_none() && !fleet.waiting.is_empty() => return fleet.read(false, ctx),
-                Ok(_) => return,
+                Ok(None) => Ok(Reloaded::default()),
+                Err(reason) => {
+                    fleet.unreadable(&reason);
+                    Err(reason)
+                }
             };
-            for waiting in fleet.waiting.drain(..) {
-                let _ = waiting.send(reloaded.clone());
+            asked.into_iter().for_each(|waiting| drop(waiting.send(reloaded.clone())));
+            if !fleet.waiting.is_empty() {
+                fleet.read(false, ctx);
             }
         }));
+    }
+
+    /// The folder can't be read: nothing is known of changes, so nothing is changed.
+    fn unreadable(&mut self, reason: &str) {
+        let unreadable = Stage::Unreadable(reason.to_owned());
+        if self.shared.board.stage() != unreadable {
+            tracing::error!(reason, "the pipelines run on as they are");
+            self.shared.board.set_stage(unreadable);
+        }
     }
 
     fn plan(&self) -> impl Iterator<Item = (&String, &Member)> {
@@ -175,6 +192,7 @@ impl Fleet {
             tracing::error!(%file, goes_on, reason = problem.text, "pipeline file refused");
         }
         self.shared.board.reloaded(problems);
+        self.shared.board.set_stage(Stage::Kept);
         let gone = |(name, kept): (&String, &mut Kept)| {
             let leaves = !members.contains_key(name) && kept.member.take().is_some();
             leaves.then(|| (name.clone(), kept.keeper.clone()))
@@ -212,7 +230,7 @@ impl Fleet {
         if self.keepers.is_empty()
             && let Some(ending) = self.ending.take()
         {
-            let _ = ending.send(());
+            let _ = ending.send(self.all_committed);
         }
     }
 }
@@ -230,8 +248,10 @@ fn make_plan(files: &Files, known: &BTreeMap<String, Member>) -> Plan {
         file: file.clone(),
         read: Pipeline::load(file).map_err(|broken| broken.plain_report()),
     };
-    plan(files.keys().map(read).collect(), known, |pipeline| {
-        topology::fits_its_dataset(pipeline).map_err(|error| chain(&error))
+    plan(files.keys().map(read).collect(), known, |pipeline| match topology::fits_its_dataset(pipeline) {
+        Err(error @ LedgerError::OtherDataset { .. }) => Err(chain(&error)),
+        // A disk that isn't there yet: the pipeline's start says so, and is tried again.
+        Ok(()) | Err(_) => Ok(()),
     })
 }
 
@@ -260,26 +280,28 @@ impl Handler<Reload> for Fleet {
 }
 
 impl Handler<Shutdown> for Fleet {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<bool>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
         let (done, end) = oneshot::channel();
         self.ending = Some(done);
+        self.shared.board.set_stage(Stage::Stopping);
         self.waiting.clear();
         for kept in self.keepers.values_mut() {
             kept.member = None;
             kept.keeper.do_send(Leave);
         }
         self.end_if_done();
-        Box::pin(async move { drop(end.await) })
+        Box::pin(async move { end.await.unwrap_or(false) })
     }
 }
 
 impl Handler<Left> for Fleet {
     type Result = ();
 
-    fn handle(&mut self, Left(name): Left, ctx: &mut Context<Self>) {
-        // Its file may have come back after the keeper had ended.
+    fn handle(&mut self, Left { pipeline: name, committed }: Left, ctx: &mut Context<Self>) {
+        self.all_committed &= committed;
+        // Its file has come back meanwhile, or its keeper panicked.
         if let Some(Kept { member: Some(member), .. }) = self.keepers.remove(&name) {
             let define = Define { file: member.file.clone(), pipeline: member.pipeline.clone() };
             let keeper = Keeper::new(self.shared.clone(), ctx.address(), define).start();
@@ -290,11 +312,18 @@ impl Handler<Left> for Fleet {
 }
 
 impl Handler<Order> for Fleet {
-    type Result = bool;
+    type Result = ResponseFuture<bool>;
 
-    fn handle(&mut self, order: Order, _: &mut Context<Self>) -> bool {
+    fn handle(&mut self, order: Order, _: &mut Context<Self>) -> Self::Result {
         let kept = self.keepers.get(&order.pipeline).filter(|kept| kept.member.is_some());
-        kept.map(|kept| kept.keeper.do_send(Want(order.command))).is_some()
+        // The board shows what comes of it when the keeper has answered.
+        let asked = kept.map(|kept| kept.keeper.send(Want(order.command)));
+        Box::pin(async move {
+            match asked {
+                Some(asked) => asked.await.is_ok(),
+                None => false,
+            }
+        })
     }
 }
 

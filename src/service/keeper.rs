@@ -42,6 +42,8 @@ pub(super) struct Keeper {
     /// The definition that is to run.
     pipeline: Arc<Pipeline>,
     wanted: Wanted,
+    /// Whether its file is gone, or the service ends: that outranks what is wanted.
+    leaving: bool,
     state: State,
     failures: Failures,
     reason: Option<String>,
@@ -49,6 +51,8 @@ pub(super) struct Keeper {
     starts: u64,
     /// How often it was held: tells the answer to one hold from that to another.
     holds: u64,
+    /// Whether its last run ended before everything was committed that was read.
+    left_uncommitted: bool,
 }
 
 enum State {
@@ -124,12 +128,14 @@ impl Keeper {
             file,
             pipeline: Arc::new(pipeline),
             wanted: Wanted::Running,
+            leaving: false,
             state: State::Down,
             failures: Failures::default(),
             reason: None,
             run: None,
             starts: 0,
             holds: 0,
+            left_uncommitted: false,
         }
     }
 
@@ -144,15 +150,13 @@ impl Keeper {
             }
             State::Draining { .. } => (Is::Draining, false),
         };
-        match step(is, self.wanted, changed) {
+        match step(is, if self.leaving { Wanted::Gone } else { self.wanted }, changed) {
             Step::Rest => {}
             Step::Start => self.start(ctx),
             Step::Hold => self.hold(ctx),
             Step::Release => self.release(),
             Step::Drain => self.drain(),
             Step::Leave => {
-                self.shared.board.remove(&self.pipeline.name);
-                self.fleet.do_send(Left(self.pipeline.name.clone()));
                 ctx.stop();
                 return;
             }
@@ -203,6 +207,8 @@ impl Keeper {
     /// Its sources have ended: because they were asked to, or for these reasons.
     fn ended(&mut self, reasons: Vec<String>, ctx: &mut Context<Self>) {
         let asked = matches!(self.state, State::Draining { .. });
+        let lanes_left = self.run.as_ref().is_some_and(|run| run.progress.snapshot().uncommitted);
+        self.left_uncommitted = lanes_left || !reasons.is_empty();
         match reasons.into_iter().next() {
             Some(reason) if !asked => self.failed(reason, ctx),
             None if !asked => self.failed("it ended by itself; this is a bug in weir".to_owned(), ctx),
@@ -217,8 +223,7 @@ impl Keeper {
     fn failed(&mut self, reason: String, ctx: &mut Context<Self>) {
         let again = match self.failures.failed(&self.shared.restarts) {
             Decision::Restart(after) => after,
-            // A service doesn't give up: whoever mends the cause need not know that this is to be told, too.
-            Decision::Park => self.shared.restarts.backoff_max,
+            Decision::Park => unreachable!("a service's restarts are for ever"),
         };
         if self.reason.as_ref() != Some(&reason) {
             tracing::error!(pipeline = %self.pipeline.name, reason, retry_ms = again.as_millis(), "pipeline failed, it is tried again");
@@ -238,13 +243,22 @@ impl Keeper {
         let State::Up { running, flow, .. } = &mut self.state else { return };
         *flow = Flow::Holding;
         self.holds += 1;
-        let (held, hold) = (running.hold(), self.holds);
-        ctx.spawn(held.into_actor(self).map(move |_, keeper, _| {
-            if let State::Up { flow: flow @ Flow::Holding, .. } = &mut keeper.state
-                && keeper.holds == hold
-            {
+        let (held, hold) = (running.pause(), self.holds);
+        ctx.spawn(held.into_actor(self).map(move |committed, keeper, ctx| {
+            let State::Up { flow: flow @ Flow::Holding, .. } = &mut keeper.state else { return };
+            if keeper.holds != hold {
+                return;
+            }
+            if committed {
                 *flow = Flow::Held;
                 keeper.show();
+            } else {
+                // A lane is just starting, or failed and starts again from its ledger.
+                ctx.run_later(keeper.shared.restarts.backoff_min, move |keeper, ctx| {
+                    if keeper.holds == hold {
+                        keeper.hold(ctx);
+                    }
+                });
             }
         }));
     }
@@ -252,7 +266,8 @@ impl Keeper {
     fn release(&mut self) {
         if let State::Up { running, flow, .. } = &mut self.state {
             *flow = Flow::Reads;
-            running.release();
+            self.holds += 1;
+            running.resume();
         }
     }
 
@@ -289,6 +304,15 @@ impl Keeper {
     }
 }
 
+/// However it ends: as it was told to, or by a panic.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shared.board.remove(&self.pipeline.name);
+        let committed = matches!(self.state, State::Down | State::Waiting(_)) && !self.left_uncommitted;
+        self.fleet.do_send(Left { pipeline: self.pipeline.name.clone(), committed });
+    }
+}
+
 impl Actor for Keeper {
     type Context = Context<Self>;
 
@@ -304,9 +328,7 @@ impl Handler<Define> for Keeper {
         self.file = define.file;
         let changed = self.pipeline.hash != define.pipeline.hash;
         self.pipeline = Arc::new(define.pipeline);
-        if self.wanted == Wanted::Gone {
-            self.wanted = Wanted::Running;
-        }
+        self.leaving = false;
         if changed && let State::Waiting(timer) = self.state {
             ctx.cancel_future(timer);
             self.state = State::Down;
@@ -338,7 +360,7 @@ impl Handler<Leave> for Keeper {
     type Result = ();
 
     fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) {
-        self.wanted = Wanted::Gone;
+        self.leaving = true;
         self.step(ctx);
     }
 }

@@ -80,9 +80,12 @@ impl Collector for Collecting {
         };
         let seen: Vec<Seen> = pipelines.into_iter().filter_map(seen).collect();
         page.runs(&seen)?;
-        page.lanes(&seen)?;
         page.stages(&seen)?;
-        page.brokers(&seen)
+        // What has ended has no lanes, lag or connections; its counts stay.
+        let up: Vec<Seen> = seen.into_iter().filter(|seen| seen.status.phase.is_up()).collect();
+        page.present(&up)?;
+        page.lanes(&up)?;
+        page.brokers(&up)
     }
 }
 
@@ -192,7 +195,17 @@ impl Page<'_> {
             "How often the group gave or took partitions",
             each(|seen| seen.now.rebalances as f64),
         )?;
+        let help = "From handing a batch of records on until it is written to its files";
+        self.histogram("weir_batch_seconds", help, seen, |run| &run.meters.batch_seconds)?;
+        let help = "From closed files to an entry in the ledger and published files";
+        self.histogram("weir_commit_seconds", help, seen, |run| &run.meters.commit_seconds)
+    }
+
+    fn present(&mut self, seen: &[Seen]) -> Result<(), Error> {
+        let each = |value: fn(&Seen) -> f64| seen.iter().map(move |seen| (seen.labels([]), value(seen)));
         self.gauge("weir_lanes", "Partitions that this process has", each(|seen| seen.now.lanes.len() as f64))?;
+        let failing = each(|seen| seen.now.lanes.values().filter(|lane| lane.failing.is_some()).count() as f64);
+        self.gauge("weir_lanes_failing", "Partitions that have failed and not committed since", failing)?;
         self.gauge(
             "weir_lanes_parked",
             "Partitions that were given up",
@@ -204,11 +217,7 @@ impl Page<'_> {
             each(|seen| seen.run().credits.used() as f64),
         )?;
         let limit = each(|seen| seen.run().credits.limit() as f64);
-        self.gauge("weir_buffered_bytes_limit", "Where the pipeline stops reading until something is written", limit)?;
-        let help = "From handing a batch of records on until it is written to its files";
-        self.histogram("weir_batch_seconds", help, seen, |run| &run.meters.batch_seconds)?;
-        let help = "From closed files to an entry in the ledger and published files";
-        self.histogram("weir_commit_seconds", help, seen, |run| &run.meters.commit_seconds)
+        self.gauge("weir_buffered_bytes_limit", "Where the pipeline stops reading until something is written", limit)
     }
 
     fn lanes(&mut self, seen: &[Seen]) -> Result<(), Error> {

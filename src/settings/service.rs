@@ -54,6 +54,8 @@ pub struct Restart {
     pub backoff_max: Duration,
     /// Failures in a row at the same position after which a lane parks.
     pub failures_until_parked: u32,
+    /// Whether none parks for that, but is tried again after the longest pause, for ever: a service's way.
+    pub for_ever: bool,
 }
 
 /// What is logged, and how.
@@ -176,8 +178,12 @@ impl Reader {
             (text.len() <= 100 && text.chars().all(legal))
                 .then(|| Some(text.to_owned()).filter(|text| !text.is_empty()))
         });
-        let restart =
-            Restart { backoff_min: backoff_min?, backoff_max: backoff_max?, failures_until_parked: failures? };
+        let restart = Restart {
+            backoff_min: backoff_min?,
+            backoff_max: backoff_max?,
+            failures_until_parked: failures?,
+            for_ever: false,
+        };
         if restart.backoff_min > restart.backoff_max {
             let origin = self.origin("restart.backoff_min");
             self.mistakes.push(format!("restart.backoff_min is above restart.backoff_max (from {origin})"));
@@ -325,6 +331,7 @@ mod tests {
                 backoff_min: Duration::from_millis(500),
                 backoff_max: Duration::from_secs(30),
                 failures_until_parked: 5,
+                for_ever: false,
             },
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, file: None },
             http: Some(Http::default()),

@@ -276,6 +276,7 @@ impl Source {
                 let restart_ms = after.as_millis();
                 log!(warn, self.run, partition, reason, restart_ms, "lane ended, it starts again from its ledger");
                 self.run.progress.restarts();
+                self.run.progress.fails(partition, reason);
                 let (partition, generation) = (partition.clone(), slot.generation);
                 ctx.run_later(after, move |source, ctx| {
                     if source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation)
@@ -420,6 +421,11 @@ impl Source {
             State::Running(lane) => Some(lane),
             _ => None,
         })
+    }
+
+    /// Whether no lane is starting or ending.
+    pub(super) fn all_settled(&self) -> bool {
+        !self.lanes.values().any(|slot| matches!(slot.state, State::Starting | State::Draining))
     }
 
     /// Memory is used up: the lane that holds the most commits.
@@ -668,6 +674,7 @@ impl Handler<LaneEnded> for Source {
         if self.stopping {
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");
+            self.run.progress.ends_uncommitted();
             self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
             return;
         }

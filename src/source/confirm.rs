@@ -28,13 +28,14 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 /// 100 ms, which halved the throughput.
 pub struct Confirm {
     asked: Mutex<Asked>,
-    broker: Broker,
+    /// Taken when this is dropped.
+    broker: Option<Broker>,
     stopping: AtomicBool,
 }
 
 struct Asked {
-    /// What the client says about its connections.
-    words: Queue,
+    /// What the client says about its connections; goes before the client does.
+    words: Option<Queue>,
     /// When each topic was last asked about, of the questions that were answered well.
     confirmed: HashMap<String, Instant>,
     /// When nobody answered.
@@ -51,9 +52,9 @@ impl Confirm {
         // Nobody would read them.
         config.set("statistics.interval.ms", "0");
         let broker = Broker::new(&config)?;
-        let words = Queue::of(&broker.consumer());
+        let words = Some(Queue::of(&broker.consumer()));
         let asked = Asked { words, confirmed: HashMap::new(), silent: None };
-        Ok(Confirm { asked: Mutex::new(asked), broker, stopping: AtomicBool::new(false) })
+        Ok(Confirm { asked: Mutex::new(asked), broker: Some(broker), stopping: AtomicBool::new(false) })
     }
 
     /// From here on nobody waits for a broker that doesn't answer.
@@ -67,6 +68,7 @@ impl Confirm {
     /// # Errors
     /// When it is another topic, is gone, or no broker answers while the run is to end.
     pub fn topic(&self, run: &Run, topic: &str, read_by: Instant) -> Result<(), StartError> {
+        let broker = self.broker.as_ref().expect("it is taken only when nobody has this any more");
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut said = false;
@@ -76,9 +78,9 @@ impl Confirm {
             if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
                 return Err(StartError::Unconfirmed { topic: topic.to_owned() });
             }
-            let answer = same_topic(run, &self.broker, topic, CONFIRM_WITHIN);
+            let answer = same_topic(run, broker, topic, CONFIRM_WITHIN);
             // The consumers' clients say what there is to say; here it would only pile up.
-            while asked.words.poll(Duration::ZERO).is_some() {}
+            while asked.words.as_ref().is_some_and(|words| words.poll(Duration::ZERO).is_some()) {}
             match answer {
                 Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
                 Err(StartError::Broker(BrokerError::Unreachable { .. })) => {
@@ -94,6 +96,15 @@ impl Confirm {
             }
         }
         Ok(())
+    }
+}
+
+/// To end a client waits for its threads, and the last owner may be an actor.
+impl Drop for Confirm {
+    fn drop(&mut self) {
+        drop(self.asked.get_mut().unwrap_or_else(PoisonError::into_inner).words.take());
+        let broker = self.broker.take();
+        std::thread::spawn(move || drop(broker));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What people ask of a source while it runs: to hold, to go on, to commit what it has.
+//! What people ask of a source while it runs: to pause, to go on, to commit what it has.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ use crate::pipeline::messages::Drain;
 /// Read nothing more and commit what was read, but stay in the group; answered as [`Flush`] is.
 #[derive(Debug, Message)]
 #[rtype(result = "Flushed")]
-pub struct Hold;
+pub struct PauseReading;
 
-/// Read on after [`Hold`].
+/// Read on after [`PauseReading`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Release;
+pub struct ResumeReading;
 
 /// Commit everything that was read before this; answered when it is in the ledger.
 #[derive(Debug, Message)]
@@ -44,25 +44,42 @@ impl Source {
     /// The poll thread has handed on what it had for the oldest request: the lanes commit it.
     pub(super) fn handed_on(&mut self, ctx: &mut Context<Self>) {
         let Some(done) = self.requests.0.pop_front() else { return };
+        // What a lane holds that is about to end is committed or read again, but nobody knows yet.
+        let settled = self.all_settled();
         let commits: Vec<_> = self.running().map(|lane| lane.validator.send(Drain { reason: Reason::Flush })).collect();
         let all = async move {
-            let mut committed = true;
+            let mut committed = settled;
             for commit in commits {
                 committed &= answer(commit.await).is_ok();
             }
             committed
         };
-        ctx.spawn(all.into_actor(self).map(|committed, _, _| {
-            let _ = done.send(committed);
-        }));
+        // After the lanes' last Committed, which are in the mailbox by then.
+        ctx.spawn(all.into_actor(self).map(|committed, _, ctx| ctx.notify(Answer { done, committed })));
     }
 }
 
-impl Handler<Hold> for Source {
+/// Everything that one request was about is committed, or can't be for now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Answer {
+    done: oneshot::Sender<Flushed>,
+    committed: Flushed,
+}
+
+impl Handler<Answer> for Source {
+    type Result = ();
+
+    fn handle(&mut self, answer: Answer, _: &mut Context<Self>) {
+        let _ = answer.done.send(answer.committed);
+    }
+}
+
+impl Handler<PauseReading> for Source {
     type Result = ResponseFuture<Flushed>;
 
-    fn handle(&mut self, _: Hold, _: &mut Context<Self>) -> Self::Result {
-        self.request(Command::Hold)
+    fn handle(&mut self, _: PauseReading, _: &mut Context<Self>) -> Self::Result {
+        self.request(Command::Pause)
     }
 }
 
@@ -74,10 +91,10 @@ impl Handler<Flush> for Source {
     }
 }
 
-impl Handler<Release> for Source {
+impl Handler<ResumeReading> for Source {
     type Result = ();
 
-    fn handle(&mut self, _: Release, _: &mut Context<Self>) {
-        self.command(Command::Release);
+    fn handle(&mut self, _: ResumeReading, _: &mut Context<Self>) {
+        self.command(Command::Resume);
     }
 }

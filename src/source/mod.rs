@@ -23,6 +23,6 @@ mod statistics;
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};
 pub use confirm::Confirm;
-pub use control::{Flush, Hold, Release};
+pub use control::{Flush, PauseReading, ResumeReading};
 pub use gzip::gzip_batches;
 pub use start::StartError;

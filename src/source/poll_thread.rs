@@ -63,9 +63,9 @@ pub(crate) enum Command {
     /// Hand on everything that was read.
     HandOn,
     /// Read nothing more, and hand on what was read; stay in the group.
-    Hold,
-    /// Read on after [`Command::Hold`].
-    Release,
+    Pause,
+    /// Read on after [`Command::Pause`].
+    Resume,
     /// Tell Kafka how far the ledger is.
     Commit(Vec<(Partition, i64)>),
     /// Commit, leave the group and end.
@@ -85,7 +85,7 @@ pub(crate) enum Event {
     Broken { partition: Partition, generation: u64, reason: String },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
-    /// Everything that was read before a [`Command::HandOn`] or [`Command::Hold`] was sent.
+    /// Everything that was read before a [`Command::HandOn`] or [`Command::Pause`] was sent.
     HandedOn,
     /// What the client says of itself, every few seconds.
     Statistics(Box<Statistics>),
@@ -117,7 +117,7 @@ pub(crate) struct PollThread {
     full_since: Option<Instant>,
     paused: bool,
     /// Whether a person wants nothing to be read.
-    held: bool,
+    paused_by_hand: bool,
     meters: Arc<Meters>,
     /// Whether a record came since the last tick.
     received: bool,
@@ -150,7 +150,7 @@ impl PollThread {
             last: 0,
             full_since: None,
             paused: false,
-            held: false,
+            paused_by_hand: false,
             meters,
             received: false,
         };
@@ -403,14 +403,14 @@ impl PollThread {
                 self.hand_on_all();
                 let _ = self.events.send(Event::HandedOn);
             }
-            Command::Hold => {
-                self.held = true;
+            Command::Pause => {
+                self.paused_by_hand = true;
                 self.set_flow();
                 self.hand_on_all();
                 let _ = self.events.send(Event::HandedOn);
             }
-            Command::Release => {
-                self.held = false;
+            Command::Resume => {
+                self.paused_by_hand = false;
                 self.set_flow();
             }
             Command::Commit(offsets) => self.commit(&offsets, CommitMode::Async),
@@ -457,8 +457,14 @@ impl PollThread {
 
     /// The client remembers a pause of a partition that went and came back, so that both ways are said.
     fn set_flow(&mut self) {
-        let Ok(list) = self.consumer.assignment() else { return };
-        self.report(if self.paused || self.held { self.consumer.pause(&list) } else { self.consumer.resume(&list) });
+        if self.paused || self.paused_by_hand {
+            let Ok(list) = self.consumer.assignment() else { return };
+            self.report(self.consumer.pause(&list));
+        } else {
+            // Not those that were given up: what is fetched of them would be thrown away.
+            let read = positions(self.open.iter().map(|(partition, _)| (partition, Offset::Invalid)));
+            self.report(self.consumer.resume(&read));
+        }
     }
 
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.

@@ -8,13 +8,14 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Response};
 
-use super::events::{self, Far};
+use super::events::{self, PipelineProgress};
+use super::reading::ReadError;
 use super::view::{
     ClassesView, DefinitionView, EntryView, Failure, FileView, Health, LaneView, Level, Newest, Ordered, PipelineView,
     PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
 };
 use super::{Context, reading};
-use crate::cli::logging;
+use crate::cli::{chain, logging};
 use crate::service::board::{Change, Phase, Status, not_ready};
 use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
 use crate::service::keeper::Command;
@@ -36,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(50);
         health, readiness, metrics, pipelines, pipeline, lanes, windows, rejects, files, entries, definition, settings,
         events::events, start, stop, pause, resume, flush, reload, log_level,
     ),
-    components(schemas(Change, Far, ClassesView, ProblemView)),
+    components(schemas(Change, PipelineProgress, ClassesView, ProblemView)),
     modifiers(&Finish),
     security(("token" = [])),
     tags(
@@ -320,12 +321,14 @@ async fn read<T: serde::Serialize + Send + 'static>(
     context: &Context,
     name: &str,
     newest: Newest,
-    what: fn(&Pipeline, usize) -> anyhow::Result<Vec<T>>,
+    what: fn(&Pipeline, usize) -> Result<Vec<T>, ReadError>,
 ) -> HttpResponse {
     let Some(status) = context.board.pipeline(name) else { return unknown(name) };
+    // One at a time: the other thread is for what must not wait.
+    let _turn = context.reading.acquire().await;
     match web::block(move || what(&status.pipeline, newest.limit())).await {
         Ok(Ok(found)) => HttpResponse::Ok().json(found),
-        Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, format!("{error:#}")),
+        Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, chain(&error)),
         Err(_) => {
             Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the dataset panicked; this is a bug in weir")
         }

@@ -18,7 +18,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a pipeline is.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Far {
+pub(super) struct PipelineProgress {
     /// Which one.
     pipeline: String,
     /// Records read, committed or not.
@@ -36,7 +36,7 @@ struct Listener {
     changes: Receiver<Change>,
     clock: Interval,
     /// What was last told, so that rest is silent.
-    told: Vec<Far>,
+    told: Vec<PipelineProgress>,
     /// One of the places for streams, kept while this one lasts.
     _place: tokio::sync::OwnedSemaphorePermit,
 }
@@ -92,11 +92,11 @@ impl Listener {
     }
 }
 
-fn progress(board: &Board) -> Vec<Far> {
+fn progress(board: &Board) -> Vec<PipelineProgress> {
     let far = |(pipeline, status): (String, crate::service::Status)| {
         let now = status.run?.progress.snapshot();
         let (committed, rejected) = (now.counts.total(), now.counts.rejected);
-        Some(Far { pipeline, read: now.read, committed, rejected, files: now.files })
+        Some(PipelineProgress { pipeline, read: now.read, committed, rejected, files: now.files })
     };
     board.pipelines().into_iter().filter_map(far).collect()
 }

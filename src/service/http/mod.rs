@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Server as Running, ServerHandle};
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -38,10 +40,10 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(15);
 /// How long a client may take to take a connection's end.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long an answer may wait in the system until a client takes some of it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
 /// Connections at the same time; more wait in the system's queue, which is as long.
 const CONNECTIONS: usize = 256;
-/// Bodies: no request needs one.
-const BODY_BYTES: usize = 4 << 10;
 /// Threads that read ledgers and files for answers.
 const READERS: usize = 2;
 /// Live streams at the same time.
@@ -56,6 +58,8 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) settings: Service,
     pub(super) streams: Arc<Semaphore>,
+    /// Whose turn it is to read a dataset.
+    pub(super) reading: Semaphore,
 }
 
 /// The server, bound to its address.
@@ -101,6 +105,7 @@ impl Server {
             fleet,
             settings: settings.clone(),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            reading: Semaphore::new(1),
         });
         let guard = web::Data::new(guard::Guard::new(http));
         let server = HttpServer::new(move || {
@@ -111,7 +116,6 @@ impl Server {
             App::new()
                 .app_data(context.clone())
                 .app_data(guard.clone())
-                .app_data(web::PayloadConfig::new(BODY_BYTES))
                 .wrap(actix_web::middleware::from_fn(guard::check))
                 .configure(api::routes)
                 .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", api::Api::openapi()))
@@ -126,6 +130,13 @@ impl Server {
             .client_disconnect_timeout(GOODBYE)
             .keep_alive(REST)
             .shutdown_timeout(GOODBYE.as_secs())
+            .on_connect(|connection, _| {
+                if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+                    limit(stream);
+                } else if let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+                    limit(stream.get_ref().0);
+                }
+            })
             .disable_signals();
         let bind = |cause| HttpError::Bind { address: http.listen, cause };
         let server = match &http.tls {
@@ -146,6 +157,14 @@ impl Server {
         let handle = self.running.handle();
         actix::spawn(self.running);
         handle
+    }
+}
+
+/// Ends a connection whose client doesn't take what it asked for.
+fn limit(stream: &TcpStream) {
+    let within = u32::try_from(TAKEN_WITHIN.as_millis()).expect("it is a short time");
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, within) {
+        tracing::debug!(%error, "a client may take as long as it likes");
     }
 }
 

@@ -1,45 +1,68 @@
-//! What answers read from datasets and definitions. All of it blocks, and reads no more than it shows.
+//! What answers read from datasets and definitions. All of it blocks. Windows are summed over the whole ledger; the rest reads
+//! no more than it shows.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
 
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
 use crate::cli::shorten;
-use crate::ledger::{Completeness, Dataset, Side, State};
+use crate::ledger::{Completeness, Dataset, LedgerError, Side, State};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;
 
+/// Not every commit has rejects: so many of the newest are looked at.
+const ENTRIES_FOR_REJECTS: usize = 1_000;
+
 /// Words in the names of properties whose values are secrets.
 const SECRET_WORDS: [&str; 6] = ["password", "secret", "token", "pem", "passphrase", "oauthbearer.config"];
 
-pub(super) fn entries(pipeline: &Pipeline, limit: usize) -> anyhow::Result<Vec<EntryView>> {
-    let entries = Dataset::existing(&pipeline.folder())?.newest(limit)?;
-    Ok(entries.iter().map(EntryView::from).collect())
+/// Why something can't be shown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("cannot read {}: {reason}", path.display())]
+    Rejects { path: PathBuf, reason: String },
+    #[error("its windows are of rows; only windows of time are complete one day")]
+    NoWindows,
 }
 
-pub(super) fn files(pipeline: &Pipeline, limit: usize) -> anyhow::Result<Vec<FileView>> {
-    let entries = Dataset::existing(&pipeline.folder())?.newest(limit)?;
-    Ok(entries.iter().flat_map(FileView::of).take(limit).collect())
+pub(super) fn entries(pipeline: &Pipeline, limit: usize) -> Result<Vec<EntryView>, ReadError> {
+    let newest = Dataset::existing(&pipeline.folder())?.newest()?.take(limit);
+    newest.map(|entry| Ok(EntryView::from(&entry?))).collect()
+}
+
+pub(super) fn files(pipeline: &Pipeline, limit: usize) -> Result<Vec<FileView>, ReadError> {
+    let mut found = Vec::new();
+    for entry in Dataset::existing(&pipeline.folder())?.newest()? {
+        found.extend(FileView::of(&entry?).take(limit - found.len()));
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The newest rejects, those of the newest files first.
-pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> anyhow::Result<Vec<RejectView>> {
+pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectView>, ReadError> {
     let dataset = Dataset::existing(&pipeline.folder())?;
     let mut found = Vec::new();
-    // Not every commit has rejects: some more of them are looked at than rejects are wanted.
-    for entry in dataset.newest(limit.saturating_mul(4))? {
-        for file in entry.files.iter().filter(|file| file.side == Side::Rejects) {
+    for entry in dataset.newest()?.take(ENTRIES_FOR_REJECTS) {
+        for file in entry?.files.iter().filter(|file| file.side == Side::Rejects) {
             let path = dataset.folder().join(&file.path);
-            read_rejects(&path, limit - found.len(), &mut found)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+            let skip = usize::try_from(file.rows).unwrap_or(usize::MAX).saturating_sub(limit - found.len());
+            let mut newest =
+                read_rejects(&path, skip).map_err(|error| ReadError::Rejects { path, reason: error.to_string() })?;
+            newest.reverse();
+            found.append(&mut newest);
             if found.len() >= limit {
                 return Ok(found);
             }
@@ -48,12 +71,15 @@ pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> anyhow::Result<Vec<R
     Ok(found)
 }
 
-fn read_rejects(path: &Path, limit: usize, found: &mut Vec<RejectView>) -> anyhow::Result<()> {
-    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_limit(limit).build()?;
-    for batch in rows {
+fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
+    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_offset(skip);
+    let mut found = Vec::new();
+    // Payloads can be large: few are held at a time.
+    for batch in rows.with_batch_size(16).build()? {
         let batch: RecordBatch = batch?;
-        let column = |name: &str| batch.column_by_name(name).with_context(|| format!("it has no column {name}"));
-        let text = |name| Ok::<_, anyhow::Error>(column(name)?.as_string::<i32>());
+        let missing = |name| ParquetError::General(format!("it has no column {name}"));
+        let column = |name: &'static str| batch.column_by_name(name).ok_or_else(|| missing(name));
+        let text = |name| Ok::<_, ParquetError>(column(name)?.as_string::<i32>());
         let (topics, stages, columns) = (text("_kafka_topic")?, text("stage")?, text("column")?);
         let (rules, reasons) = (text("rule")?, text("reason")?);
         let partitions = column("_kafka_partition")?.as_primitive::<Int32Type>();
@@ -71,13 +97,13 @@ fn read_rejects(path: &Path, limit: usize, found: &mut Vec<RejectView>) -> anyho
             payload_bytes: payloads.value(row).len(),
         }));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The newest windows of time, the newest first.
-pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> anyhow::Result<Vec<WindowView>> {
+pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> Result<Vec<WindowView>, ReadError> {
     if matches!(pipeline.window, Window::Count { .. }) {
-        bail!("its windows are of rows; only windows of time are complete one day");
+        return Err(ReadError::NoWindows);
     }
     let completeness = Completeness::read(&Dataset::existing(&pipeline.folder())?)?;
     let view = |window: crate::ledger::Window| WindowView {
