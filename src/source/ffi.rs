@@ -251,18 +251,26 @@ pub(super) enum NoTopicId {
     Refused(String),
 }
 
-/// The id that the cluster gave to `topic` when it was made, as base64 text.
+/// What the cluster says of a topic.
+pub(super) struct Described {
+    /// The id that it got when it was made, as base64 text.
+    pub(super) id: String,
+    /// Whether this client may read its records; so it seems with brokers that don't tell.
+    pub(super) readable: bool,
+}
+
+/// Describes `topic`.
 ///
 /// Any broker knows it. Without naming one, librdkafka waits for the cluster's controller, which a mock cluster hasn't.
 ///
 /// # Errors
 /// When the broker doesn't know the topic or doesn't answer in time.
-pub(super) fn topic_id(
+pub(super) fn describe(
     client: *mut rd::rd_kafka_t,
     broker: i32,
     topic: &str,
     timeout: Duration,
-) -> Result<String, NoTopicId> {
+) -> Result<Described, NoTopicId> {
     let refused = NoTopicId::Refused;
     let name = CString::new(topic).map_err(|_| refused("a topic's name has no NUL".to_string()))?;
     let mut names: [*const c_char; 1] = [name.as_ptr()];
@@ -280,6 +288,8 @@ pub(super) fn topic_id(
         );
         rd::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
         rd::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
+        let error = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
+        drop((!error.is_null()).then(|| Owned(error, rd::rd_kafka_error_destroy)));
         let queue = Owned(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
         rd::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
         let event = rd::rd_kafka_queue_poll(queue.0, timeout_ms);
@@ -302,7 +312,12 @@ pub(super) fn topic_id(
         if !error.is_null() && rd::rd_kafka_error_code(error) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(refused(text(rd::rd_kafka_error_string(error))));
         }
-        Ok(text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description))))
+        let id = text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description)));
+        let mut count = 0;
+        let operations = rd::rd_kafka_TopicDescription_authorized_operations(description, &raw mut count);
+        let may = |operation| (0..count).any(|at| *operations.add(at) == operation);
+        let readable = operations.is_null() || may(rd::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ);
+        Ok(Described { id, readable })
     }
 }
 

@@ -16,10 +16,12 @@ mod ffi;
 mod gzip;
 mod poll_thread;
 mod quiet;
+mod refusal;
 mod start;
 
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};
 pub use confirm::Confirm;
 pub use gzip::gzip_batches;
+pub use refusal::{Denied, Refusal};
 pub use start::StartError;

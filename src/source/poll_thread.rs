@@ -214,6 +214,7 @@ impl PollThread {
             }
             // Answered by an incremental_unassign when the lanes have drained.
             Polled::Rebalance(_, partitions) => self.revoked(partitions),
+            Polled::NotCommitted(RDKafkaErrorCode::GroupAuthorizationFailed) => self.consumer.context().denied_group(),
             // Advisory only (lag tools read it): the next commit brings it up to date.
             Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
             Polled::Log(level, facility, line) => self.consumer.context().logged(level, &facility, &line),
@@ -288,6 +289,11 @@ impl PollThread {
     fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, partition: Option<Partition>) {
         use RDKafkaErrorCode::*;
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
+        if let (TopicAuthorizationFailed, Some(at)) = (code, open) {
+            // The brokers may still answer questions about it, so that to ask them would find nothing wrong.
+            let reason = self.consumer.context().unreadable(&self.open[at].0);
+            return self.unreadable(at, &reason);
+        }
         match code {
             PartitionEOF => {
                 self.consumer.context().alive();
@@ -297,13 +303,13 @@ impl PollThread {
                 }
             }
             _ if fatal => drop(self.events.send(Event::Fatal(KafkaError::MessageConsumptionFatal(code)))),
+            GroupAuthorizationFailed => self.consumer.context().denied_group(),
             AutoOffsetReset
             | OffsetOutOfRange
             | UnknownTopicOrPartition
             | UnknownTopic
             | UnknownPartition
-            | TopicAuthorizationFailed
-            | GroupAuthorizationFailed => {
+            | TopicAuthorizationFailed => {
                 // That a partition is gone matters to those that are read.
                 if open.is_some() || partition.is_none() {
                     let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
@@ -312,7 +318,7 @@ impl PollThread {
             BadMessage | BadCompression | NotImplemented | Underflow | InvalidMessage | InvalidMessageSize
             | MessageSizeTooLarge => {
                 if let Some(at) = open {
-                    self.damaged(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
+                    self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
                 }
             }
             // Lost connections and leader changes: librdkafka retries, and the context says it once.
@@ -320,10 +326,10 @@ impl PollThread {
         }
     }
 
-    /// The client couldn't read a batch: it asks for it again and again, or leaves it out.
+    /// The client couldn't read a batch: it asks for it again and again, or leaves it out. Or it may not.
     ///
     /// **Invariant:** what can't be read is never taken for a gap. What came before it is handed on, what comes after it isn't.
-    fn damaged(&mut self, at: usize, reason: &str) {
+    fn unreadable(&mut self, at: usize, reason: &str) {
         self.hand_on(at);
         let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.generation);
         self.forget(&partition);

@@ -20,3 +20,4 @@ mod judge;
 mod memory;
 mod notebook;
 mod readers;
+mod security;

@@ -47,6 +47,8 @@ const SETTINGS: [&str; 8] = [
 pub struct Broker {
     port: u16,
     data: PathBuf,
+    /// Beyond those that all have.
+    settings: Vec<String>,
     supervisor: Option<Child>,
 }
 
@@ -59,9 +61,14 @@ impl Broker {
 
     /// A broker that no other test sees.
     pub fn own() -> Broker {
+        Broker::with(free_port(), Vec::new())
+    }
+
+    /// The same with a port and settings that the caller chose.
+    pub fn with(port: u16, settings: Vec<String>) -> Broker {
         setup::provision("kafka");
         let data = setup::folder("kafka").keep();
-        let mut broker = Broker { port: free_port(), data, supervisor: None };
+        let mut broker = Broker { port, data, settings, supervisor: None };
         broker.start();
         broker
     }
@@ -85,7 +92,7 @@ impl Broker {
         let mut command = Command::new("bash");
         command.args(["-c", SUPERVISE, "supervise"]).arg(&self.data).arg(kafka);
         command.args(["run", "--port", &self.port.to_string(), "--data"]).arg(&self.data);
-        for setting in SETTINGS {
+        for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["--set", setting]);
         }
         // A test's broker must start quickly rather than run quickly for weeks.
@@ -128,7 +135,7 @@ impl Drop for Broker {
 }
 
 /// A port with a free one after it, below those that connections going out get.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 5_000) as u16 * 2;
     loop {
