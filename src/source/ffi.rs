@@ -1,5 +1,5 @@
 //! What rust-rdkafka doesn't offer: which partition an error is of, a record's leader epoch, headers whose names are no UTF-8
-//! (it panics at one), and a topic's id. Beside `gzip.rs`, the only module with `unsafe` code.
+//! (it panics at one), a topic's id and whether it may be read, and how a commit in the background went. Beside `gzip.rs`, the only module with `unsafe` code.
 
 #![allow(unsafe_code)]
 
@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
@@ -85,6 +86,17 @@ impl Queue {
                 _ => Polled::Nothing,
             })
         }
+    }
+
+    /// Commits the group's offsets in the background; that they couldn't be committed comes out of this queue.
+    ///
+    /// # Errors
+    /// When the client doesn't even try.
+    pub(super) fn commit(&self, consumer: &Consumer, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: client, list and queue outlive the call, which copies the list. Without a callback the answer is an event.
+        let code = unsafe { rd::rd_kafka_commit_queue(client, offsets.ptr(), self.0.0, None, ptr::null_mut()) };
+        if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
@@ -371,7 +371,7 @@ impl PollThread {
                 let list = positions(ours.map(|partition| (partition, Offset::Invalid)));
                 self.report(self.consumer.incremental_unassign(&list));
             }
-            Command::Commit(offsets) => self.commit(&offsets, CommitMode::Async),
+            Command::Commit(offsets) => self.commit(&offsets),
             Command::Close(_) => unreachable!("the loop ends with it"),
         }
     }
@@ -452,7 +452,7 @@ impl PollThread {
         }
     }
 
-    fn commit(&self, offsets: &[(Partition, i64)], mode: CommitMode) {
+    fn commit(&self, offsets: &[(Partition, i64)]) {
         if offsets.is_empty() {
             return;
         }
@@ -462,14 +462,14 @@ impl PollThread {
             element.set_offset(Offset::Offset(*position)).expect("a position in a ledger is not below 0");
             element.set_metadata(&self.mark);
         }
-        if let Err(error) = self.consumer.commit(&list, mode) {
+        if let Err(error) = self.queue.commit(&self.consumer, &list) {
             // Advisory only: the ledger has the truth.
             tracing::debug!(%error, "the group's offsets were not committed");
         }
     }
 
     fn close(&mut self, offsets: &[(Partition, i64)]) {
-        self.commit(offsets, CommitMode::Async);
+        self.commit(offsets);
         // A group event that was not answered would hold the consumer's close for ever.
         let _ = self.consumer.incremental_assign(&TopicPartitionList::new());
         if let Ok(assigned) = self.consumer.assignment() {

@@ -186,7 +186,9 @@ impl Claim {
     pub(super) fn refusal(&self, code: Option<RDKafkaErrorCode>, words: &str) -> Option<Refusal> {
         let brokers = self.brokers.clone();
         let protocol = self.protocol.clone();
-        let closed_in = |state| words.contains("Disconnected") && words.contains(&format!(" in state {state}"));
+        // Only a line of the log tells; as an error it is one among others.
+        let closed_in =
+            |state| code.is_none() && words.contains("Disconnected") && words.contains(&format!(" in state {state}"));
         let says = |any: &[&str]| any.iter().any(|some| words.contains(some));
         Some(if code == Some(RDKafkaErrorCode::Authentication) {
             let user = self.user.clone().unwrap_or_default();
@@ -259,4 +261,103 @@ fn essence(words: &str) -> String {
         _ => words,
     };
     words.rsplit_once(" (after ").map_or(words, |(before, _)| before).to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The claim of a client with these properties and a password that must never be seen.
+    fn claim(properties: &[(&str, &str)]) -> Claim {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "kafka:9093").set("group.id", "weir-p").set("sasl.password", "hunter2");
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
+        Claim::of(&config)
+    }
+
+    /// The beginning of what is said, none where it is no refusal.
+    #[track_caller]
+    fn check(properties: &[(&str, &str)], code: Option<RDKafkaErrorCode>, words: &str, said: &str) {
+        let refusal = claim(properties).refusal(code, words).map(|refusal| refusal.to_string()).unwrap_or_default();
+        assert!(refusal.starts_with(said) && refusal.is_empty() == said.is_empty(), "{words}: {refusal}");
+    }
+
+    #[test]
+    fn what_the_client_says_is_told_apart() {
+        use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
+        let sasl = [("security.protocol", "sasl_ssl"), ("sasl.mechanisms", "PLAIN"), ("sasl.username", "ana")];
+        let wrong = "sasl_ssl://kafka:9093/bootstrap: SASL authentication error: no (after 3ms in state AUTH_REQ)";
+        let said = "kafka:9093 refuses user \"ana\" with SASL mechanism PLAIN (SASL authentication error: no);";
+        check(&sasl, Some(Authentication), wrong, said);
+
+        let asked = "kafka:9093/bootstrap: Disconnected: connection closed (after 1ms in state APIVERSION_QUERY)";
+        let up = "ssl://kafka:9093/bootstrap: Disconnected: connection closed by peer (after 1ms in state UP)";
+        let tls = [("security.protocol", "ssl")];
+        check(
+            &[],
+            None,
+            asked,
+            "kafka:9093 closed the connection: it most likely speaks TLS, and `security.protocol` is \"PLAINTEXT\"",
+        );
+        check(&tls, None, asked, "");
+        check(&tls, None, up, "kafka:9093 closed the connection: it most likely wants a user and a password");
+        check(&sasl, None, up, "");
+        // Reported as an error, a closed connection is just that.
+        check(&[], Some(BrokerTransportFailure), asked, "");
+        check(&tls, Some(BrokerTransportFailure), up, "");
+
+        let plain = "SSL handshake failed: error:0A00010B:SSL routines::wrong version number";
+        check(&tls, Some(SSL), plain, "kafka:9093 does not answer in TLS, and `security.protocol` is \"SSL\"");
+        let verify = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed";
+        let trusted = [("security.protocol", "ssl"), ("ssl.ca.location", "/ca.pem")];
+        check(
+            &trusted,
+            Some(SSL),
+            verify,
+            "the certificate of kafka:9093 is not trusted: most likely it was not signed by /ca.pem",
+        );
+        let alert = "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate";
+        check(&tls, Some(BrokerTransportFailure), alert, "kafka:9093 wants a client's certificate");
+        let own = [("security.protocol", "ssl"), ("ssl.certificate.location", "/weir.pem")];
+        check(
+            &own,
+            Some(BrokerTransportFailure),
+            alert,
+            "kafka:9093 refuses the client's certificate /weir.pem (Receive",
+        );
+        check(&tls, Some(SSL), "no shared cipher", "TLS with kafka:9093 fails (no shared cipher);");
+
+        let nobody = "kafka:9093/bootstrap: Connect to ipv4#127.0.0.1:9093 failed: Connection refused";
+        check(&[], Some(BrokerTransportFailure), nobody, "");
+    }
+
+    #[test]
+    fn a_denied_right_is_named_with_whom_it_is_for() {
+        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic};
+        let principal = |properties: &[(&str, &str)]| claim(properties).denied_topic("READ", "t").principal;
+        let user = ("sasl.username", "ana");
+        assert_eq!(principal(&[("security.protocol", "sasl_ssl"), user]), "User:ana");
+        assert_eq!(principal(&[("security.protocol", "ssl"), user]), "User:ANONYMOUS");
+        let own = [("security.protocol", "ssl"), ("ssl.certificate.location", "/weir.pem")];
+        assert_eq!(principal(&own), "User:<subject of /weir.pem>");
+        let topic = claim(&[]).denied_by(TopicAuthorizationFailed, "DESCRIBE", "t").unwrap();
+        assert_eq!((topic.resource, &*topic.name, topic.operation), ("topic", "t", "DESCRIBE"));
+        let group = claim(&[]).denied_by(GroupAuthorizationFailed, "READ", "t").unwrap();
+        assert_eq!((group.resource, &*group.name), ("group", "weir-p"));
+        assert_eq!(claim(&[]).denied_by(UnknownTopic, "READ", "t"), None);
+    }
+
+    #[test]
+    fn passwords_and_keys_are_no_part_of_it() {
+        let secret = [("ssl.key.pem", "hunter2"), ("ssl.key.password", "hunter2"), ("ssl.certificate.pem", "hunter2")];
+        assert!(!format!("{:?}", claim(&secret)).contains("hunter2"));
+        let mut config = ClientConfig::new();
+        config.set("sasl.password", "hunter2").set("ssl.key.location", "hunter2").set("ssl.ca.location", "/ca.pem");
+        let shown = any_host(&config);
+        assert!(!format!("{shown:?}").contains("hunter2"));
+        assert_eq!([shown.get("ssl.ca.location"), shown.get("security.protocol")], [Some("/ca.pem"), Some("SSL")]);
+    }
 }
