@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -61,13 +61,14 @@ impl Broker {
 
     /// A broker that no other test sees.
     pub fn own() -> Broker {
-        Broker::with(free_port(), Vec::new())
+        Broker::with(free_port(), |_| Vec::new())
     }
 
-    /// The same with a port and settings that the caller chose.
-    pub fn with(port: u16, settings: Vec<String>) -> Broker {
+    /// The same with a port and settings that the caller chose; the folder that they may use goes with the broker.
+    pub fn with(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Broker {
         setup::provision("kafka");
         let data = setup::folder("kafka").keep();
+        let settings = settings(&data);
         let mut broker = Broker { port, data, settings, supervisor: None };
         broker.start();
         broker
@@ -76,6 +77,11 @@ impl Broker {
     /// Host and port.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.port)
+    }
+
+    /// The folder that goes with it.
+    pub fn folder(&self) -> &Path {
+        &self.data
     }
 
     /// The log of a partition's first segment, as the broker keeps it.

@@ -12,11 +12,10 @@ use super::setup;
 /// The password of the clients' private key.
 pub const KEY_PASSWORD: &str = "key-password-5c1e";
 
-/// The broker and its certificates.
+/// The broker, with its certificates.
 pub struct Secured {
     pub broker: Broker,
     sasl: u16,
-    certificates: tempfile::TempDir,
     access: Mutex<Access>,
 }
 
@@ -38,12 +37,13 @@ impl Secured {
     }
 
     fn start() -> Secured {
-        let certificates = certificates();
         let (plain, sasl) = (free_port(), free_port());
-        let settings = settings(plain, sasl, certificates.path());
-        let broker = Broker::with(plain, settings);
+        let broker = Broker::with(plain, |folder| {
+            make_certificates(folder);
+            settings(plain, sasl, folder)
+        });
         let access = Mutex::new(Access::of(&broker));
-        Secured { broker, sasl, certificates, access }
+        Secured { broker, sasl, access }
     }
 
     /// Where clients show a user's name and a password.
@@ -56,10 +56,10 @@ impl Secured {
         format!("localhost:{}", self.sasl + 1)
     }
 
-    /// A file of the certificates' folder: `ca.pem` signed `broker.pem` and `client.pem` (with `client.key`), and
+    /// A certificate or key: `ca.pem` signed `broker.pem` and `client.pem` (with `client.key`), and
     /// `stranger.pem` signed none of them.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.certificates.path().join(name)
+        self.broker.folder().join(name)
     }
 
     /// Makes a user, or gives it another password.
@@ -108,8 +108,7 @@ fn settings(plain: u16, sasl: u16, certificates: &Path) -> Vec<String> {
 }
 
 /// Made anew for each run: nothing of them is worth keeping, and none can expire.
-fn certificates() -> tempfile::TempDir {
-    let folder = setup::folder("certificates");
+fn make_certificates(folder: &Path) {
     let script = format!(
         r#"
 set -e
@@ -122,10 +121,9 @@ openssl req $new $signed -passout pass:{KEY_PASSWORD} -subj /CN=weir -keyout cli
 cat broker.key broker.pem ca.pem >broker.all
 "#
     );
-    let made = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let made = Command::new("bash").args(["-c", &script]).current_dir(folder).output().unwrap();
     let said = String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success(), "no certificates (is openssl 3 installed?):\n{said}");
-    folder
 }
 
 /// `Access.java`, running.
