@@ -1,21 +1,22 @@
-//! The Kafka client: its configuration, what it says while it runs, and the questions that a start asks the brokers.
+//! The Kafka client: its configuration, and the questions that a start asks the brokers.
 //!
 //! Everything here blocks and is called from blocking threads or the poll thread, never from an arbiter.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
+use super::context::{Consumer, Context};
 use super::ffi::{self, Polled, Queue};
-use super::refusal::{Claim, Denied, Refusal, any_host};
+use super::refusal::{Denied, Refusal, any_host};
 use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
 
@@ -25,8 +26,6 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const FIRST_TRY: Duration = Duration::from_millis(500);
 /// How long this client must have been refused before a start gives up: a broker that is coming up may close connections.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-/// How often what goes on is said.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// What went wrong between weir and Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -107,125 +106,6 @@ pub(crate) enum Rebalance {
     Revoked(Vec<Partition>, /* lost */ bool),
 }
 
-/// What the client tells while it is polled.
-#[derive(Debug)]
-pub(crate) struct Context {
-    claim: Claim,
-    connection: Mutex<Connection>,
-    group: Mutex<DeniedGroup>,
-}
-
-/// The client says again and again that the group is denied.
-#[derive(Debug, Default)]
-struct DeniedGroup {
-    heard: Option<Instant>,
-    said: Option<Instant>,
-}
-
-/// How it stands with the brokers, as far as the client has said.
-#[derive(Debug, Default)]
-struct Connection {
-    /// Since when there is none.
-    down_since: Option<Instant>,
-    /// Why the brokers don't let this client in.
-    refusal: Option<Refusal>,
-    /// The client's last warning.
-    last_word: String,
-}
-
-/// The consumer type of this crate.
-pub(crate) type Consumer = BaseConsumer<Context>;
-
-impl Context {
-    fn new(config: &ClientConfig) -> Self {
-        Context { claim: Claim::of(config), connection: Mutex::default(), group: Mutex::default() }
-    }
-
-    /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
-    /// rest is for those who ask for it.
-    pub(crate) fn logged(&self, level: i32, facility: &str, line: &str) {
-        if level <= RDKafkaLogLevel::Warning as i32 {
-            line.clone_into(&mut lock(&self.connection).last_word);
-        }
-        tracing::debug!(target: "librdkafka", facility, "{line}");
-    }
-
-    /// Data came in: says so once if the connection was down.
-    pub(crate) fn alive(&self) {
-        let connection = std::mem::take(&mut *lock(&self.connection));
-        if let Some(since) = connection.down_since {
-            tracing::info!(brokers = %self.claim.brokers, seconds = since.elapsed().as_secs(), "connected to Kafka again");
-        }
-    }
-
-    /// Takes in what the client says about a connection; answers why it isn't let in, if that is news.
-    fn heard(&self, code: Option<RDKafkaErrorCode>, words: &str) -> Option<Refusal> {
-        let refusal = self.claim.refusal(code, words);
-        let mut connection = lock(&self.connection);
-        let news = refusal.filter(|refusal| connection.refusal.as_ref() != Some(refusal))?;
-        connection.refusal = Some(news.clone());
-        Some(news)
-    }
-
-    /// The error for a partition whose records this client may not read.
-    pub(crate) fn unreadable(&self, partition: &Partition) -> String {
-        BrokerError::Denied(self.claim.denied_topic("READ", &partition.topic)).to_string()
-    }
-
-    /// The client may not use its group.
-    pub(crate) fn denied_group(&self) {
-        let mut group = lock(&self.group);
-        group.heard = Some(Instant::now());
-        if group.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
-            group.said = group.heard;
-            tracing::error!(reason = %self.claim.denied_group("READ"), "Kafka denies access to the group, retrying");
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logged(level as i32, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
-        let brokers = &self.claim.brokers;
-        if let Some(refusal) = self.heard(code, reason) {
-            tracing::error!(%brokers, reason = %refusal, "Kafka does not let weir in, retrying");
-            lock(&self.connection).down_since.get_or_insert_with(Instant::now);
-            return;
-        }
-        match code {
-            Some(
-                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve,
-            ) => {
-                let down = &mut lock(&self.connection).down_since;
-                if down.is_none() {
-                    *down = Some(Instant::now());
-                    tracing::warn!(%brokers, reason, "lost the connection to Kafka, retrying");
-                }
-            }
-            _ => tracing::debug!(%error, reason, "the Kafka client reports an error"),
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    /// Only while the consumer closes, which polls by itself; before that the poll thread sees group events first.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RespErr, list: &mut TopicPartitionList) {
-        if code != RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
-            && let Err(error) = consumer.incremental_unassign(list)
-        {
-            tracing::debug!(%error, "giving partitions back while closing");
-        }
-    }
-}
-
 /// The partitions in a list.
 pub(super) fn names(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements().iter().map(|e| Partition { topic: e.topic().into(), partition: e.partition() }).collect()
@@ -296,7 +176,7 @@ impl Broker {
     /// When librdkafka refuses the configuration.
     pub fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
         let context = Context::new(config);
-        let brokers = context.claim.brokers.clone();
+        let brokers = context.claim().brokers.clone();
         let mut config = config.clone();
         // What `debug` asks for has that level.
         let level = if config.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
@@ -318,13 +198,14 @@ impl Broker {
         let (asked, mut patience) = (Instant::now(), FIRST_TRY);
         while let Err(cause) = self.owner.fetch_metadata(None, patience) {
             self.listen();
-            let refused = lock(&self.owner.context().connection).refusal.is_some() && asked.elapsed() > REFUSED_FOR;
+            let refused = self.owner.context().refusal().is_some() && asked.elapsed() > REFUSED_FOR;
             let left = ANSWER_WITHIN.saturating_sub(asked.elapsed());
             if refused || left.is_zero() {
                 return Err(self.is_it_the_host(self.unreachable("asking for the cluster's id", cause)));
             }
             patience = (patience * 2).min(left);
         }
+        self.owner.context().alive();
         let id = self.owner.client().fetch_cluster_id(ANSWER_WITHIN);
         id.ok_or_else(|| BrokerError::NoClusterId { brokers: self.brokers.clone() })
     }
@@ -335,9 +216,9 @@ impl Broker {
         let admitted = Broker::new(&any_host(&self.config)).is_ok_and(|any| {
             let answer = any.owner.fetch_metadata(None, FIRST_TRY * 4);
             any.listen();
-            let refusal = &lock(&any.owner.context().connection).refusal;
             // Whatever else it is refused for comes after the certificate.
-            answer.is_ok() || matches!(refusal, Some(refusal) if !matches!(refusal, Refusal::Untrusted { .. }))
+            let otherwise = |refusal| !matches!(refusal, Refusal::Untrusted { .. });
+            answer.is_ok() || any.owner.context().refusal().is_some_and(otherwise)
         });
         BrokerError::NotAdmitted(if admitted {
             Refusal::AnotherHost { brokers, authority }
@@ -351,13 +232,10 @@ impl Broker {
         let (context, words) = (self.owner.context(), Queue::of(&self.owner));
         while let Some(polled) = words.poll(Duration::ZERO) {
             match polled {
-                Polled::Error { code: RDKafkaErrorCode::GroupAuthorizationFailed, .. } => {
-                    lock(&context.group).heard = Some(Instant::now());
-                }
-                Polled::Error { code, reason, .. } => drop(context.heard(Some(code), &reason)),
+                Polled::Error { code, reason, .. } => context.note(Some(code), &reason),
                 Polled::Log(level, facility, line) => {
                     // While it runs, a broker that closes connections is more likely to go down than to be of another kind.
-                    drop(context.heard(None, &line));
+                    context.note(None, &line);
                     context.logged(level, &facility, &line);
                 }
                 _ => {}
@@ -372,7 +250,7 @@ impl Broker {
     pub fn topic(&self, topic: &str) -> Result<(String, i32), BrokerError> {
         let (described, partitions) = self.describe(topic, ANSWER_WITHIN)?;
         if !described.readable {
-            return Err(BrokerError::Denied(self.owner.context().claim.denied_topic("READ", topic)));
+            return Err(BrokerError::Denied(self.owner.context().claim().denied_topic("READ", topic)));
         }
         // A group that is denied never assigns anything.
         self.ask_group(&Partition { topic: topic.into(), partition: 0 }, || self.listen())?;
@@ -492,8 +370,8 @@ impl Broker {
             }
             listen();
             // Then no coordinator is known that could be asked.
-            if lock(&self.owner.context().group).heard.is_some_and(|heard| heard.elapsed() < SAY_AGAIN) {
-                return Err(BrokerError::Denied(self.owner.context().claim.denied_group("DESCRIBE")));
+            if self.owner.context().group_is_denied() {
+                return Err(BrokerError::Denied(self.owner.context().claim().denied_group("DESCRIBE")));
             }
             let left = ANSWER_WITHIN.saturating_sub(asked.elapsed());
             if left.is_zero() {
@@ -544,17 +422,17 @@ impl Broker {
     }
 
     fn unreachable(&self, doing: &'static str, cause: KafkaError) -> BrokerError {
-        let connection = lock(&self.owner.context().connection);
-        if let Some(refusal) = &connection.refusal {
-            return BrokerError::NotAdmitted(refusal.clone());
+        let context = self.owner.context();
+        if let Some(refusal) = context.refusal() {
+            return BrokerError::NotAdmitted(refusal);
         }
-        let last_word = &connection.last_word;
+        let last_word = context.last_word();
         let hint = if last_word.is_empty() { String::new() } else { format!(" (the client says: {last_word})") };
         BrokerError::Unreachable { brokers: self.brokers.clone(), doing, cause, hint }
     }
 
     /// The right that an answer says is missing.
     fn denied(&self, operation: &'static str, topic: &str, code: RDKafkaErrorCode) -> Option<BrokerError> {
-        self.owner.context().claim.denied_by(code, operation, topic).map(BrokerError::Denied)
+        self.owner.context().claim().denied_by(code, operation, topic).map(BrokerError::Denied)
     }
 }

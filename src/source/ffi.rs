@@ -12,7 +12,7 @@ use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::Consumer;
+use super::context::Consumer;
 use crate::pipeline::messages::{Headers, Partition};
 
 /// A consumer's queue: everything that it has for us comes out of it. Keep the consumer longer than this.

@@ -12,6 +12,7 @@ mod actor;
 mod batch;
 mod client;
 mod confirm;
+mod context;
 mod ffi;
 mod gzip;
 mod poll_thread;

@@ -16,7 +16,8 @@ use rdkafka::{ClientContext as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::Collecting;
-use super::client::{Consumer, Rebalance, names, positions};
+use super::client::{Rebalance, names, positions};
+use super::context::Consumer;
 use super::ffi::{Polled, Queue, Record};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
