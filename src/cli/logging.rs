@@ -60,6 +60,8 @@ fn writer(settings: &Service) -> Result<BoxMakeWriter, String> {
     let Some((path, keep)) = &settings.log.file else { return Ok(BoxMakeWriter::new(|| AboveTheBar)) };
     let stem = path.file_stem().ok_or_else(|| format!("log.file is {}: it names no file", path.display()))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let unusable = |error: &dyn std::fmt::Display| format!("log.file {} can't be made: {error}", path.display());
+    std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
     let mut builder = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(stem.to_string_lossy())
@@ -68,7 +70,7 @@ fn writer(settings: &Service) -> Result<BoxMakeWriter, String> {
         builder = builder.filename_suffix(extension.to_string_lossy());
     }
     // Lines are few, and none may be lost when the process dies: each is written before its thread goes on.
-    let file = builder.build(folder).map_err(|error| format!("log.file {} can't be made: {error}", path.display()))?;
+    let file = builder.build(folder).map_err(|error| unusable(&error))?;
     Ok(BoxMakeWriter::new(file))
 }
 

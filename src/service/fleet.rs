@@ -207,7 +207,10 @@ impl Fleet {
             let define = Define { file: member.file.clone(), pipeline: member.pipeline.clone() };
             match self.keepers.get_mut(&name) {
                 Some(kept) => {
-                    let same = kept.member.as_ref().is_some_and(|before| before.pipeline.hash == member.pipeline.hash);
+                    let same = kept
+                        .member
+                        .as_ref()
+                        .is_some_and(|before| before.pipeline.fingerprint == member.pipeline.fingerprint);
                     if same { &mut reloaded.unchanged } else { &mut reloaded.changed }.push(name);
                     kept.member = Some(member);
                     kept.keeper.do_send(define);

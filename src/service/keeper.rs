@@ -146,7 +146,7 @@ impl Keeper {
             State::Waiting(_) => (Is::Waiting, false),
             State::Starting => (Is::Starting, false),
             State::Up { flow, fingerprint, .. } => {
-                (Is::Up { held: *flow != Flow::Reads }, *fingerprint != self.pipeline.hash)
+                (Is::Up { held: *flow != Flow::Reads }, *fingerprint != self.pipeline.fingerprint)
             }
             State::Draining { .. } => (Is::Draining, false),
         };
@@ -176,7 +176,7 @@ impl Keeper {
             pipeline.source.client.entry("group.instance.id".to_owned()).or_insert(name);
         }
         let limits = Limits { memory: self.shared.memory.load(Ordering::Relaxed), drain: self.shared.drain };
-        let (shared, fingerprint) = (self.shared.clone(), pipeline.hash.clone());
+        let (shared, fingerprint) = (self.shared.clone(), pipeline.fingerprint.clone());
         let started = async move { topology::start(pipeline, limits, shared.restarts, &shared.arbiters, false).await };
         ctx.spawn(started.into_actor(self).map(|started, keeper, ctx| keeper.started(started, fingerprint, ctx)));
     }
@@ -326,7 +326,7 @@ impl Handler<Define> for Keeper {
 
     fn handle(&mut self, define: Define, ctx: &mut Context<Self>) {
         self.file = define.file;
-        let changed = self.pipeline.hash != define.pipeline.hash;
+        let changed = self.pipeline.fingerprint != define.pipeline.fingerprint;
         self.pipeline = Arc::new(define.pipeline);
         self.leaving = false;
         if changed && let State::Waiting(timer) = self.state {

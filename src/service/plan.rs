@@ -51,7 +51,7 @@ pub(super) fn plan(
     }
     // Then what is as it was, and what is known: nobody else takes its name or group. The sort is stable.
     good.sort_by_key(|Member { file, pipeline }| match known.get(&pipeline.name) {
-        Some(before) if before.file == *file && before.pipeline.hash == pipeline.hash => 0,
+        Some(before) if before.file == *file && before.pipeline.fingerprint == pipeline.fingerprint => 0,
         Some(before) if before.file == *file => 1,
         Some(_) => 2,
         None => 3,

@@ -1,8 +1,9 @@
 //! `[http]`: where the service answers, and to whom.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::secret;
 use super::service::Reader;
 
 /// A token shorter than this could be guessed.
@@ -104,8 +105,20 @@ pub(crate) fn token_for_tests(secret: &str) -> Token {
 
 /// A token; none inside where there is none. Its value is in no message.
 fn token(reader: &mut Reader, key: &str) -> Option<Option<Token>> {
-    let text = reader.text(key);
-    let legal = |byte: u8| byte.is_ascii_graphic();
+    let written = reader.text(key);
+    let text = match written.strip_prefix("${file:").and_then(|rest| rest.strip_suffix('}')) {
+        Some(path) => match secret::read(Path::new(path)) {
+            Ok(text) => text,
+            Err(error) => {
+                let origin = reader.origin(key);
+                reader.mistakes.push(format!("{key}: {error}; {} (from {origin})", error.help()));
+                return None;
+            }
+        },
+        None => written,
+    };
+    // A misspelt ${file:…} is no token.
+    let legal = |byte: u8| byte.is_ascii_graphic() && byte != b'$';
     match text.len() {
         0 => Some(None),
         TOKEN_LENGTH_MIN.. if text.bytes().all(legal) => Some(Some(Token(text))),
@@ -123,8 +136,6 @@ fn token(reader: &mut Reader, key: &str) -> Option<Option<Token>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::settings::Service;
     use crate::settings::service::ServiceError;
@@ -167,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_wrong_token_is_refused_and_not_shown() {
-        for token in ["short-planted", "planted planted planted", "planted-planted-plantéd"] {
+        for token in ["${flie:/planted/planted}", "short-planted", "planted planted planted", "planted-planted-plantéd"]
+        {
             let mistakes = read(&[("READ_TOKEN", token)]).unwrap_err();
             assert!(mistakes.len() == 1 && !mistakes[0].contains("plant"), "{mistakes:?}");
         }

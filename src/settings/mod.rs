@@ -1,7 +1,8 @@
 //! What people write: pipeline files and service settings.
 //!
 //! A pipeline file becomes a [`Pipeline`] or a [`Broken`] that holds every mistake in it; the service settings become a
-//! [`Service`]. Nothing here opens a connection or makes a file: whether brokers answer and folders can be written is
+//! [`Service`]. Nothing here opens a connection or makes a file; of other files, only
+//! secrets are read: whether brokers answer and folders can be written is
 //! found out by those who use them.
 
 mod client;
@@ -14,6 +15,7 @@ mod keys;
 mod mistake;
 mod parse;
 pub mod pipeline;
+pub(crate) mod secret;
 mod section;
 pub mod service;
 mod sink;

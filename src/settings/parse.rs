@@ -1,10 +1,12 @@
 //! A pipeline file's text to a [`Pipeline`], or to every mistake in it.
 //!
 //! All of the file is read before anything is reported: a section that can't be read leaves the others to be checked.
-//! Only broken TOML ends it at once. Nothing is opened or asked but the file itself and the environment.
+//! Only broken TOML ends it at once. Nothing is opened or asked but the file itself, the
+//! environment, and the files of secrets that it names.
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -86,6 +88,7 @@ fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
         window: window?,
         sink: sink?,
         hash: hash(text),
+        fingerprint: fingerprint(text, root),
         text: text.to_owned(),
     })
 }
@@ -107,5 +110,28 @@ fn validate(node: &Node, mistakes: &Mistakes) -> Option<Validate> {
 }
 
 fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// Begins with bytes that only this process knows: without them a short password could be guessed from it.
+fn fingerprint(text: &str, root: &Node) -> String {
+    static SALT: OnceLock<[u8; 32]> = OnceLock::new();
+    let salt = SALT.get_or_init(|| {
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).expect("the operating system gives random bytes");
+        salt
+    });
+    let mut digest = Sha256::new_with_prefix(salt);
+    // Each with its length before it: no text can pass for another one and a value.
+    let mut add = |part: &str| {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    };
+    add(text);
+    tree::filled_in(root, &mut add);
+    hex(&digest.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -31,6 +31,9 @@ pub struct Pipeline {
     pub sink: Sink,
     /// SHA-256 (hex) of the definition as written, before variables are filled in.
     pub hash: String,
+    /// SHA-256 (hex) over the definition and every value that was filled in: another one means that a password was changed,
+    /// though the file is the same. Only fingerprints of one process can be compared.
+    pub fingerprint: String,
     /// The definition as written, before variables are filled in: what `ledger/pipelines/` keeps.
     pub text: String,
 }

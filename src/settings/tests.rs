@@ -166,6 +166,77 @@ fn a_secret_is_never_shown() {
     assert!(!broken.plain_report().contains("hunter2"));
 }
 
+/// A file with a secret in it, as `${file:…}` writes it.
+fn secret(folder: &tempfile::TempDir, secret: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.path().join("secret");
+    std::fs::write(&path, secret).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    format!("${{file:{}}}", path.display())
+}
+
+#[test]
+fn a_secret_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = secret(&folder, "hunter2\n");
+    let with = |line: &str| file().source(&format!("[source.client]\n{line}"));
+    let pipeline = with(&format!("\"sasl.password\" = \"{written}\"")).good();
+    assert_eq!(pipeline.source.client["sasl.password"], "hunter2");
+    assert!(!format!("{pipeline:?}").contains("hunter2") && !pipeline.text.contains("hunter2"));
+    // Everything but [source.client] is shown somewhere.
+    for text in [
+        with("").columns(&format!("x = {{ type = \"string\", default = \"{written}\" }}")).text(),
+        with("").sink(&format!("path = \"{written}\"")).text(),
+        with("").text().replace("\"p\"", &format!("\"{written}\"")),
+        with("").text().replace("\"localhost:9092\"", &format!("\"{written}\"")),
+    ] {
+        let broken = parse(&text).unwrap_err();
+        let messages: Vec<&str> = broken.mistakes.iter().map(|mistake| &*mistake.message).collect();
+        assert_eq!(messages, ["a secret's file can only be used in [source.client]"]);
+        assert!(!format!("{broken:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_secrets_file_that_is_refused() {
+    let broken = parse(&file().source("[source.client]\nsasl.password = \"${file:/none}\"").text()).unwrap_err();
+    insta::assert_snapshot!(broken.plain_report(), @r#"
+      × p.toml has a mistake
+
+    Error: 
+      × there is no file /none
+       ╭─[p.toml:8:17]
+     8 │ sasl.password = "${file:/none}"
+       ·                 ───────────────
+       ╰────
+      help: create it, or correct the path; a relative one begins where weir is started
+    "#);
+}
+
+#[test]
+fn a_fingerprint_tells_that_a_secret_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = secret(&folder, "one");
+    let text = file()
+        .source(&format!("[source.client]\nsasl.password = \"{written}\"\n\"client.id\" = \"${{A}}${{B}}\""))
+        .text();
+    let fingerprint = |text: &str, a: &str, b: &str| {
+        let environment = |name: &str| Some(if name == "A" { a.to_owned() } else { b.to_owned() });
+        let pipeline = Pipeline::parse("p.toml", text, &environment).unwrap();
+        assert_eq!((pipeline.hash.len(), pipeline.fingerprint.len()), (64, 64));
+        (pipeline.hash, pipeline.fingerprint)
+    };
+    let before = fingerprint(&text, "a", "b");
+    assert_eq!(fingerprint(&text, "a", "b"), before);
+    let variable = fingerprint(&text, "a", "c");
+    assert!(variable.0 == before.0 && variable.1 != before.1);
+    secret(&folder, "two");
+    let file = fingerprint(&text, "a", "b");
+    assert!(file.0 == before.0 && file.1 != before.1);
+    let comment = fingerprint(&format!("{text}#"), "a", "b");
+    assert!(comment.0 != before.0 && comment.1 != file.1);
+}
+
 #[test]
 fn types() {
     for (written, kind) in [

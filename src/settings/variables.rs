@@ -1,7 +1,13 @@
-//! `${NAME}`, `${NAME:-default}` and `$$` in the strings of a pipeline file.
+//! `${NAME}`, `${NAME:-default}`, `${file:PATH}` and `$$` in the strings of a pipeline file.
 //!
-//! As in a shell, the default also serves a variable that is set to nothing. A `$` before anything else is just that, so
-//! that patterns can end in one. Values are not searched for variables again.
+//! As in a shell, the default also serves a variable that is set to nothing. A file has none: what stands in one is a secret,
+//! and without it a pipeline must not start. A `$` before anything else is just that, so that patterns can end in one.
+//! Values are not searched for variables again.
+
+use std::path::Path;
+
+/// Begins the path of a file instead of a variable's name.
+const FILE: &str = "file:";
 
 /// A string with its variables filled in.
 #[derive(Debug, PartialEq)]
@@ -20,8 +26,17 @@ pub(super) struct Unfilled {
     pub(super) help: String,
 }
 
-/// Fills `written`'s variables in from `environment`.
-pub(super) fn fill(written: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Filled, Unfilled> {
+/// Where values come from.
+#[derive(Clone, Copy)]
+pub(super) struct Values<'a> {
+    /// A variable's value, if it is set.
+    pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// A file's secret.
+    pub(super) secret: &'a dyn Fn(&Path) -> Result<String, Unfilled>,
+}
+
+/// Fills `written`'s variables and files in.
+pub(super) fn fill(written: &str, values: Values<'_>) -> Result<Filled, Unfilled> {
     let mut filled = Filled { text: String::with_capacity(written.len()), any: false, whole: false };
     let mut rest = written;
     while let Some(dollar) = rest.find('$') {
@@ -34,7 +49,7 @@ pub(super) fn fill(written: &str, environment: &dyn Fn(&str) -> Option<String>) 
             }
             Some(b'{') => {
                 let (variable, after) = after[1..].split_once('}').ok_or_else(unclosed)?;
-                filled.text.push_str(&look_up(variable, environment)?);
+                filled.text.push_str(&look_up(variable, values)?);
                 filled.whole = !filled.any && dollar == 0 && rest.len() == written.len() && after.is_empty();
                 filled.any = true;
                 after
@@ -49,7 +64,10 @@ pub(super) fn fill(written: &str, environment: &dyn Fn(&str) -> Option<String>) 
     Ok(filled)
 }
 
-fn look_up(variable: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, Unfilled> {
+fn look_up(variable: &str, values: Values<'_>) -> Result<String, Unfilled> {
+    if let Some(path) = variable.strip_prefix(FILE) {
+        return read(path, values);
+    }
     let (name, default) = match variable.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (variable, None),
@@ -57,10 +75,12 @@ fn look_up(variable: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resu
     if !is_name(name) {
         return Err(Unfilled {
             message: format!("`{name}` is no name for a variable"),
-            help: "write ${NAME} or ${NAME:-default}, the name in letters, digits and _; $${ is a plain ${".into(),
+            help:
+                "write ${NAME}, ${NAME:-default} or ${file:PATH}, the name in letters, digits and _; $${ is a plain ${"
+                    .into(),
         });
     }
-    let value = environment(name);
+    let value = (values.environment)(name);
     match default {
         Some(default) => Ok(value.filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())),
         None => value.ok_or_else(|| Unfilled {
@@ -68,6 +88,16 @@ fn look_up(variable: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resu
             help: format!("export {name}, or give it a default here: ${{{name}:-default}}"),
         }),
     }
+}
+
+fn read(path: &str, values: Values<'_>) -> Result<String, Unfilled> {
+    if path.is_empty() || path.contains(":-") {
+        return Err(Unfilled {
+            message: "a secret's file is given by its path alone".into(),
+            help: "write ${file:/run/secrets/name}; there is no default for a secret".into(),
+        });
+    }
+    (values.secret)(Path::new(path))
 }
 
 fn unclosed() -> Unfilled {
@@ -96,10 +126,20 @@ mod tests {
         }
     }
 
+    fn values() -> Values<'static> {
+        Values {
+            environment: &environment,
+            secret: &|path| match path.to_str() {
+                Some("/run/key") => Ok("${HOST}".into()),
+                _ => Err(Unfilled { message: format!("no {}", path.display()), help: String::new() }),
+            },
+        }
+    }
+
     #[track_caller]
     fn check(written: &str, text: &str, any: bool, whole: bool) {
         let expected = Filled { text: text.into(), any, whole };
-        assert_eq!(fill(written, &environment).unwrap(), expected, "{written}");
+        assert_eq!(fill(written, values()).unwrap(), expected, "{written}");
     }
 
     #[test]
@@ -115,6 +155,8 @@ mod tests {
         check("${EMPTY:-d}", "d", true, true);
         check("${NONE:-}", "", true, true);
         check("${DOLLAR}", "${HOST}", true, true);
+        check("${file:/run/key}", "${HOST}", true, true);
+        check("x ${file:/run/key}", "x ${HOST}", true, false);
         check("^a$", "^a$", false, false);
         check("$5 $x", "$5 $x", false, false);
         check("$${HOST}", "${HOST}", false, false);
@@ -130,8 +172,11 @@ mod tests {
             ("${}", "`` is no name for a variable"),
             ("${1A}", "`1A` is no name for a variable"),
             ("${HOST-x}", "`HOST-x` is no name for a variable"),
+            ("${file:/none}", "no /none"),
+            ("${file:}", "a secret's file is given by its path alone"),
+            ("${file:/run/key:-x}", "a secret's file is given by its path alone"),
         ] {
-            assert_eq!(fill(written, &environment).unwrap_err().message, message, "{written}");
+            assert_eq!(fill(written, values()).unwrap_err().message, message, "{written}");
         }
     }
 }

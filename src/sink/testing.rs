@@ -70,6 +70,7 @@ pub(super) fn pipeline(partition_by: &[&str]) -> Pipeline {
             roll: defaults::ROLL,
         },
         hash: "abc".to_owned(),
+        fingerprint: String::new(),
         text: String::new(),
     }
 }

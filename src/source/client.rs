@@ -1,32 +1,42 @@
-//! The Kafka client: its configuration, what it says while it runs, and the questions that a start asks the brokers.
+//! The Kafka client: its configuration, and the questions that a start asks the brokers.
 //!
 //! Everything here blocks and is called from blocking threads or the poll thread, never from an arbiter.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
-use super::ffi;
+use super::context::{Consumer, Context};
+use super::ffi::{self, Polled, Queue};
+use super::refusal::{Denied, Refusal, any_host};
 use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
 
 /// How long a question to the brokers may take.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a start's first question may take. A slow answer is waited for later: each further try may take twice as long.
+const FIRST_TRY: Duration = Duration::from_millis(500);
+/// How long this client must have been refused before a start gives up: a broker that is coming up may close connections.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 /// What went wrong between weir and Kafka.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The client refused its own configuration.
-    #[error("the Kafka client could not be made: {0}; look at [source] and [source.client]")]
-    Client(#[source] KafkaError),
+    #[error("the Kafka client could not be made: {cause}; {}", look_at(.cause))]
+    Client {
+        /// The client's error.
+        #[source]
+        cause: KafkaError,
+    },
     /// Nobody answered.
     #[error(
         "no broker answered at {brokers} in time while {doing}: {cause}{hint}; check that Kafka runs there, and that the \
@@ -43,6 +53,12 @@ pub enum BrokerError {
         #[source]
         cause: KafkaError,
     },
+    /// Somebody answered, and doesn't let this client in.
+    #[error("Kafka does not let weir in: {0}")]
+    NotAdmitted(#[source] Refusal),
+    /// This client has no right to what it asks for.
+    #[error("Kafka denies access: {0}")]
+    Denied(#[source] Denied),
     /// The topic isn't there.
     #[error("topic {topic:?} does not exist at {brokers} ({reason}); make it first, or correct source.topics")]
     NoTopic {
@@ -72,6 +88,15 @@ pub enum BrokerError {
     },
 }
 
+/// What to look at when the client refuses its configuration: it doesn't say that a key's password is wrong.
+fn look_at(cause: &KafkaError) -> &'static str {
+    if cause.to_string().contains("ssl.key") {
+        "look at `ssl.key.password` in [source.client], and whether the key is one, as PEM"
+    } else {
+        "look at [source] and [source.client]"
+    }
+}
+
 /// A group event, in the order in which the client raised them.
 #[derive(Debug)]
 pub(crate) enum Rebalance {
@@ -79,82 +104,6 @@ pub(crate) enum Rebalance {
     Assigned(Vec<Partition>),
     /// These are to be given back; when lost, somebody else may have them already.
     Revoked(Vec<Partition>, /* lost */ bool),
-}
-
-/// What the client tells while it is polled.
-#[derive(Debug)]
-pub(crate) struct Context {
-    brokers: String,
-    down_since: Mutex<Option<Instant>>,
-    last_word: Mutex<String>,
-}
-
-/// The consumer type of this crate.
-pub(crate) type Consumer = BaseConsumer<Context>;
-
-impl Context {
-    fn new(brokers: &str) -> Self {
-        Context { brokers: brokers.to_owned(), down_since: Mutex::default(), last_word: Mutex::default() }
-    }
-
-    /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
-    /// rest is for those who ask for it.
-    pub(crate) fn logged(&self, level: i32, facility: &str, line: &str) {
-        if level <= RDKafkaLogLevel::Warning as i32 {
-            line.clone_into(&mut lock(&self.last_word));
-        }
-        tracing::debug!(target: "librdkafka", facility, "{line}");
-    }
-
-    /// Data came in: says so once if the connection was down.
-    pub(crate) fn alive(&self) {
-        if let Some(since) = lock(&self.down_since).take() {
-            tracing::info!(brokers = %self.brokers, seconds = since.elapsed().as_secs(), "connected to Kafka again");
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logged(level as i32, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve,
-            ) => {
-                let mut down = lock(&self.down_since);
-                if down.is_none() {
-                    *down = Some(Instant::now());
-                    tracing::warn!(brokers = %self.brokers, reason, "lost the connection to Kafka, retrying");
-                }
-            }
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
-                let mut down = lock(&self.down_since);
-                if down.is_none() {
-                    *down = Some(Instant::now());
-                    tracing::error!(brokers = %self.brokers, reason, "Kafka refuses the credentials or TLS settings, retrying");
-                }
-            }
-            _ => tracing::debug!(%error, reason, "the Kafka client reports an error"),
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    /// Only while the consumer closes, which polls by itself; before that the poll thread sees group events first.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RespErr, list: &mut TopicPartitionList) {
-        if code != RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
-            && let Err(error) = consumer.incremental_unassign(list)
-        {
-            tracing::debug!(%error, "giving partitions back while closing");
-        }
-    }
 }
 
 /// The partitions in a list.
@@ -209,6 +158,7 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
 pub struct Broker {
     owner: Arc<Consumer>,
     brokers: String,
+    config: Arc<ClientConfig>,
 }
 
 /// First and last position that a read_committed consumer may start from.
@@ -226,11 +176,14 @@ impl Broker {
     /// # Errors
     /// When librdkafka refuses the configuration.
     pub fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
-        let brokers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        let context = Context::new(config);
+        let brokers = context.claim().brokers.clone();
         let mut config = config.clone();
-        config.set_log_level(RDKafkaLogLevel::Info);
-        let consumer = config.create_with_context(Context::new(&brokers)).map_err(BrokerError::Client)?;
-        Ok(Broker { owner: Arc::new(consumer), brokers })
+        // What `debug` asks for has that level.
+        let level = if config.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
+        config.set_log_level(level);
+        let consumer = config.create_with_context(context).map_err(|cause| BrokerError::Client { cause })?;
+        Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })
     }
 
     /// The consumer, to be polled by one thread.
@@ -238,54 +191,110 @@ impl Broker {
         self.owner.clone()
     }
 
-    /// The cluster's id.
+    /// The cluster's id: a start's first question, to be asked before the consumer is polled.
     ///
     /// # Errors
-    /// When no broker answers.
+    /// When no broker answers, or none lets this client in.
     pub fn cluster_id(&self) -> Result<String, BrokerError> {
-        self.owner
-            .fetch_metadata(None, ANSWER_WITHIN)
-            .map_err(|cause| self.unreachable("asking for the cluster's id", cause))?;
+        let (asked, mut patience) = (Instant::now(), FIRST_TRY);
+        while let Err(cause) = self.owner.fetch_metadata(None, patience) {
+            self.listen();
+            let refused = self.owner.context().refusal().is_some() && asked.elapsed() > REFUSED_FOR;
+            let left = ANSWER_WITHIN.saturating_sub(asked.elapsed());
+            if refused || left.is_zero() {
+                return Err(self.is_it_the_host(self.unreachable("asking for the cluster's id", cause)));
+            }
+            patience = (patience * 2).min(left);
+        }
+        self.owner.context().alive();
         let id = self.owner.client().fetch_cluster_id(ANSWER_WITHIN);
         id.ok_or_else(|| BrokerError::NoClusterId { brokers: self.brokers.clone() })
     }
 
-    /// A topic's id, and how many partitions it has.
-    ///
-    /// # Errors
-    /// When the topic isn't there, or no broker answers.
-    pub fn topic(&self, topic: &str) -> Result<(String, i32), BrokerError> {
-        self.topic_within(topic, ANSWER_WITHIN)
+    /// The client doesn't say whether a certificate's signature or its host name is wrong: a client that takes any name tells.
+    fn is_it_the_host(&self, error: BrokerError) -> BrokerError {
+        let BrokerError::NotAdmitted(Refusal::Untrusted { brokers, authority }) = error else { return error };
+        let admitted = Broker::new(&any_host(&self.config)).is_ok_and(|any| {
+            let answer = any.owner.fetch_metadata(None, FIRST_TRY * 4);
+            any.listen();
+            // Whatever else it is refused for comes after the certificate.
+            let otherwise = |refusal| !matches!(refusal, Refusal::Untrusted { .. });
+            answer.is_ok() || any.owner.context().refusal().is_some_and(otherwise)
+        });
+        BrokerError::NotAdmitted(if admitted {
+            Refusal::AnotherHost { brokers, authority }
+        } else {
+            Refusal::Untrusted { brokers, authority }
+        })
     }
 
-    /// [`topic`](Self::topic), answered within about this time.
-    pub(super) fn topic_within(&self, topic: &str, timeout: Duration) -> Result<(String, i32), BrokerError> {
+    /// Takes in what the client says before anybody polls it; what comes of it is said by whoever asked.
+    fn listen(&self) {
+        let (context, words) = (self.owner.context(), Queue::of(&self.owner));
+        while let Some(polled) = words.poll(Duration::ZERO) {
+            match polled {
+                Polled::Error { code, reason, .. } => context.note(Some(code), &reason),
+                Polled::Log(level, facility, line) => {
+                    // While it runs, a broker that closes connections is more likely to go down than to be of another kind.
+                    context.note(None, &line);
+                    context.logged(level, &facility, &line);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A topic's id, and how many partitions it has, as a start asks for them: this client may also read it, and use its group.
+    ///
+    /// # Errors
+    /// When the topic isn't there, a right is missing, or no broker answers.
+    pub fn topic(&self, topic: &str) -> Result<(String, i32), BrokerError> {
+        let (described, partitions) = self.describe(topic, ANSWER_WITHIN)?;
+        if !described.readable {
+            return Err(BrokerError::Denied(self.owner.context().claim().denied_topic("READ", topic)));
+        }
+        // A group that is denied never assigns anything.
+        self.ask_group(&Partition { topic: topic.into(), partition: 0 }, || self.listen())?;
+        Ok((described.id, partitions))
+    }
+
+    /// A topic's id, answered within about this time.
+    pub(super) fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, BrokerError> {
+        Ok(self.describe(topic, timeout)?.0.id)
+    }
+
+    fn describe(&self, topic: &str, timeout: Duration) -> Result<(ffi::Described, i32), BrokerError> {
         let metadata = self
             .owner
             .fetch_metadata(Some(topic), timeout)
             .map_err(|cause| self.unreachable("asking for the topic", cause))?;
         let missing =
             |reason: String| BrokerError::NoTopic { topic: topic.to_owned(), brokers: self.brokers.clone(), reason };
-        let described = metadata.topics().first().ok_or_else(|| missing("no answer about it".into()))?;
-        if let Some(error) = described.error() {
-            return Err(missing(RDKafkaErrorCode::from(error).to_string()));
+        let found = metadata.topics().first().ok_or_else(|| missing("no answer about it".into()))?;
+        if let Some(code) = found.error().map(RDKafkaErrorCode::from) {
+            return Err(self.denied("DESCRIBE", topic, code).unwrap_or_else(|| missing(code.to_string())));
         }
-        let id = self.topic_id(topic, metadata.brokers(), timeout).map_err(|error| match error {
+        let described = self.ask_any(metadata.brokers(), topic, timeout).map_err(|error| match error {
             ffi::NoTopicId::Silent(code) => {
                 self.unreachable("asking for the topic's id", KafkaError::MetadataFetch(code.into()))
             }
             ffi::NoTopicId::Refused(reason) => missing(reason),
         })?;
-        let partitions = i32::try_from(described.partitions().len()).expect("partition numbers are 32 bits wide");
-        Ok((id, partitions))
+        let partitions = i32::try_from(found.partitions().len()).expect("partition numbers are 32 bits wide");
+        Ok((described, partitions))
     }
 
-    /// A topic's id, by the first broker that answers.
-    fn topic_id(&self, topic: &str, brokers: &[MetadataBroker], timeout: Duration) -> Result<String, ffi::NoTopicId> {
+    /// What the first broker that answers says of a topic.
+    fn ask_any(
+        &self,
+        brokers: &[MetadataBroker],
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<ffi::Described, ffi::NoTopicId> {
         let client = self.owner.client().native_ptr();
         let mut answer = Err(ffi::NoTopicId::Silent(RespErr::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN));
         for broker in brokers {
-            answer = ffi::topic_id(client, broker.id(), topic, timeout);
+            answer = ffi::describe(client, broker.id(), topic, timeout);
             if !matches!(answer, Err(ffi::NoTopicId::Silent(_))) {
                 break;
             }
@@ -336,10 +345,15 @@ impl Broker {
 
     /// The group's committed offset of a partition, where it has one, and the mark of who committed it.
     pub(crate) fn committed(&self, partition: &Partition) -> Result<Option<(i64, String)>, BrokerError> {
-        let asked = Instant::now();
+        self.ask_group(partition, || {})
+    }
+
+    /// The same; `listen` is called after each question that was not answered.
+    fn ask_group(&self, partition: &Partition, listen: impl Fn()) -> Result<Option<(i64, String)>, BrokerError> {
+        let (asked, mut patience) = (Instant::now(), FIRST_TRY);
         loop {
             let list = positions([(partition, Offset::Invalid)]);
-            let cause = match self.owner.committed_offsets(list, ANSWER_WITHIN) {
+            let cause = match self.owner.committed_offsets(list, patience) {
                 Ok(list) => match list.elements().first() {
                     Some(element) => match (element.error(), element.offset()) {
                         (Ok(()), Offset::Offset(offset)) => return Ok(Some((offset, element.metadata().to_owned()))),
@@ -350,14 +364,21 @@ impl Broker {
                 },
                 Err(cause) => cause,
             };
-            let denied = cause.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
-            if denied {
-                let doing = "the group's offset";
-                return Err(BrokerError::Refused { doing, partition: partition.clone(), cause });
+            if let Some(denied) =
+                cause.rdkafka_error_code().and_then(|code| self.denied("DESCRIBE", &partition.topic, code))
+            {
+                return Err(denied);
             }
-            if asked.elapsed() > ANSWER_WITHIN {
+            listen();
+            // Then no coordinator is known that could be asked.
+            if self.owner.context().group_is_denied() {
+                return Err(BrokerError::Denied(self.owner.context().claim().denied_group("DESCRIBE")));
+            }
+            let left = ANSWER_WITHIN.saturating_sub(asked.elapsed());
+            if left.is_zero() {
                 return Err(self.unreachable("asking for the group's offsets", cause));
             }
+            patience = (patience * 2).min(left);
             // A group's coordinator moves, or is being made.
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -402,8 +423,17 @@ impl Broker {
     }
 
     fn unreachable(&self, doing: &'static str, cause: KafkaError) -> BrokerError {
-        let last_word = lock(&self.owner.context().last_word).clone();
+        let context = self.owner.context();
+        if let Some(refusal) = context.refusal() {
+            return BrokerError::NotAdmitted(refusal);
+        }
+        let last_word = context.last_word();
         let hint = if last_word.is_empty() { String::new() } else { format!(" (the client says: {last_word})") };
         BrokerError::Unreachable { brokers: self.brokers.clone(), doing, cause, hint }
+    }
+
+    /// The right that an answer says is missing.
+    fn denied(&self, operation: &'static str, topic: &str, code: RDKafkaErrorCode) -> Option<BrokerError> {
+        self.owner.context().claim().denied_by(code, operation, topic).map(BrokerError::Denied)
     }
 }

@@ -83,7 +83,7 @@ impl Confirm {
             while asked.words.as_ref().is_some_and(|words| words.poll(Duration::ZERO).is_some()) {}
             match answer {
                 Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
-                Err(StartError::Broker(BrokerError::Unreachable { .. })) => {
+                Err(StartError::Broker(BrokerError::Unreachable { .. } | BrokerError::NotAdmitted(_))) => {
                     asked.silent = Some(Instant::now());
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
@@ -110,7 +110,7 @@ impl Drop for Confirm {
 
 /// Whether the topic is still the one that this run began with.
 pub(super) fn same_topic(run: &Run, broker: &Broker, topic: &str, timeout: Duration) -> Result<(), StartError> {
-    let (now, _) = broker.topic_within(topic, timeout)?;
+    let now = broker.topic_id(topic, timeout)?;
     let before = run.topic(topic).id.clone();
     if now != before {
         return Err(StartError::TopicReplaced { topic: topic.to_owned(), before, now });

@@ -1,5 +1,5 @@
 //! What rust-rdkafka doesn't offer: which partition an error is of, a record's leader epoch, headers whose names are no UTF-8
-//! (it panics at one), and a topic's id. Beside `gzip.rs`, the only module with `unsafe` code.
+//! (it panics at one), a topic's id and whether it may be read, and how a commit in the background went. Beside `gzip.rs`, the only module with `unsafe` code.
 
 #![allow(unsafe_code)]
 
@@ -7,11 +7,12 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::Consumer;
+use super::context::Consumer;
 use crate::pipeline::messages::{Headers, Partition};
 
 /// A consumer's queue: everything that it has for us comes out of it. Keep the consumer longer than this.
@@ -88,6 +89,17 @@ impl Queue {
                 _ => Polled::Nothing,
             })
         }
+    }
+
+    /// Commits the group's offsets in the background; that they couldn't be committed comes out of this queue.
+    ///
+    /// # Errors
+    /// When the client doesn't even try.
+    pub(super) fn commit(&self, consumer: &Consumer, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: client, list and queue outlive the call, which copies the list. Without a callback the answer is an event.
+        let code = unsafe { rd::rd_kafka_commit_queue(client, offsets.ptr(), self.0.0, None, ptr::null_mut()) };
+        if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
     }
 }
 
@@ -254,18 +266,26 @@ pub(super) enum NoTopicId {
     Refused(String),
 }
 
-/// The id that the cluster gave to `topic` when it was made, as base64 text.
+/// What the cluster says of a topic.
+pub(super) struct Described {
+    /// The id that it got when it was made, as base64 text.
+    pub(super) id: String,
+    /// Whether this client may read its records; so it seems with brokers that don't tell.
+    pub(super) readable: bool,
+}
+
+/// Describes `topic`.
 ///
 /// Any broker knows it. Without naming one, librdkafka waits for the cluster's controller, which a mock cluster hasn't.
 ///
 /// # Errors
 /// When the broker doesn't know the topic or doesn't answer in time.
-pub(super) fn topic_id(
+pub(super) fn describe(
     client: *mut rd::rd_kafka_t,
     broker: i32,
     topic: &str,
     timeout: Duration,
-) -> Result<String, NoTopicId> {
+) -> Result<Described, NoTopicId> {
     let refused = NoTopicId::Refused;
     let name = CString::new(topic).map_err(|_| refused("a topic's name has no NUL".to_string()))?;
     let mut names: [*const c_char; 1] = [name.as_ptr()];
@@ -283,6 +303,8 @@ pub(super) fn topic_id(
         );
         rd::rd_kafka_AdminOptions_set_request_timeout(options.0, timeout_ms, ptr::null_mut(), 0);
         rd::rd_kafka_AdminOptions_set_broker(options.0, broker, ptr::null_mut(), 0);
+        let error = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
+        drop((!error.is_null()).then(|| Owned(error, rd::rd_kafka_error_destroy)));
         let queue = Owned(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
         rd::rd_kafka_DescribeTopics(client, topics.0, options.0, queue.0);
         let event = rd::rd_kafka_queue_poll(queue.0, timeout_ms);
@@ -305,7 +327,12 @@ pub(super) fn topic_id(
         if !error.is_null() && rd::rd_kafka_error_code(error) != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(refused(text(rd::rd_kafka_error_string(error))));
         }
-        Ok(text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description))))
+        let id = text(rd::rd_kafka_Uuid_base64str(rd::rd_kafka_TopicDescription_topic_id(description)));
+        let mut count = 0;
+        let operations = rd::rd_kafka_TopicDescription_authorized_operations(description, &raw mut count);
+        let may = |operation| (0..count).any(|at| *operations.add(at) == operation);
+        let readable = operations.is_null() || may(rd::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ);
+        Ok(Described { id, readable })
     }
 }
 

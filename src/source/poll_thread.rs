@@ -10,13 +10,14 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::Collecting;
-use super::client::{Consumer, Rebalance, names, positions};
+use super::client::{Rebalance, names, positions};
+use super::context::Consumer;
 use super::ffi::{Polled, Queue, Record};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
@@ -240,6 +241,7 @@ impl PollThread {
             }
             // Answered by an incremental_unassign when the lanes have drained.
             Polled::Rebalance(_, partitions) => self.revoked(partitions),
+            Polled::NotCommitted(RDKafkaErrorCode::GroupAuthorizationFailed) => self.consumer.context().denied_group(),
             // Advisory only (lag tools read it): the next commit brings it up to date.
             Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
             Polled::Log(level, facility, line) => self.consumer.context().logged(level, &facility, &line),
@@ -322,6 +324,11 @@ impl PollThread {
     fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, partition: Option<Partition>) {
         use RDKafkaErrorCode::*;
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
+        if let (TopicAuthorizationFailed, Some(at)) = (code, open) {
+            // The brokers may still answer questions about it, so that to ask them would find nothing wrong.
+            let reason = self.consumer.context().unreadable(&self.open[at].0);
+            return self.unreadable(at, &reason);
+        }
         match code {
             PartitionEOF => {
                 self.consumer.context().alive();
@@ -331,13 +338,13 @@ impl PollThread {
                 }
             }
             _ if fatal => drop(self.events.send(Event::Fatal(KafkaError::MessageConsumptionFatal(code)))),
+            GroupAuthorizationFailed => self.consumer.context().denied_group(),
             AutoOffsetReset
             | OffsetOutOfRange
             | UnknownTopicOrPartition
             | UnknownTopic
             | UnknownPartition
-            | TopicAuthorizationFailed
-            | GroupAuthorizationFailed => {
+            | TopicAuthorizationFailed => {
                 // That a partition is gone matters to those that are read.
                 if open.is_some() || partition.is_none() {
                     let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
@@ -346,7 +353,7 @@ impl PollThread {
             BadMessage | BadCompression | NotImplemented | Underflow | InvalidMessage | InvalidMessageSize
             | MessageSizeTooLarge => {
                 if let Some(at) = open {
-                    self.damaged(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
+                    self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
                 }
             }
             // Lost connections and leader changes: librdkafka retries, and the context says it once.
@@ -354,10 +361,10 @@ impl PollThread {
         }
     }
 
-    /// The client couldn't read a batch: it asks for it again and again, or leaves it out.
+    /// The client couldn't read a batch: it asks for it again and again, or leaves it out. Or it may not.
     ///
     /// **Invariant:** what can't be read is never taken for a gap. What came before it is handed on, what comes after it isn't.
-    fn damaged(&mut self, at: usize, reason: &str) {
+    fn unreadable(&mut self, at: usize, reason: &str) {
         self.hand_on(at);
         let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.generation);
         self.forget(&partition);
@@ -413,7 +420,7 @@ impl PollThread {
                 self.paused_by_hand = false;
                 self.set_flow();
             }
-            Command::Commit(offsets) => self.commit(&offsets, CommitMode::Async),
+            Command::Commit(offsets) => self.commit(&offsets),
             Command::Close(_) => unreachable!("the loop ends with it"),
         }
     }
@@ -493,7 +500,7 @@ impl PollThread {
         self.set_flow();
     }
 
-    fn commit(&self, offsets: &[(Partition, i64)], mode: CommitMode) {
+    fn commit(&self, offsets: &[(Partition, i64)]) {
         if offsets.is_empty() {
             return;
         }
@@ -503,14 +510,14 @@ impl PollThread {
             element.set_offset(Offset::Offset(*position)).expect("a position in a ledger is not below 0");
             element.set_metadata(&self.mark);
         }
-        if let Err(error) = self.consumer.commit(&list, mode) {
+        if let Err(error) = self.queue.commit(&self.consumer, &list) {
             // Advisory only: the ledger has the truth.
             tracing::debug!(%error, "the group's offsets were not committed");
         }
     }
 
     fn close(&mut self, offsets: &[(Partition, i64)]) {
-        self.commit(offsets, CommitMode::Async);
+        self.commit(offsets);
         // A group event that was not answered would hold the consumer's close for ever.
         let _ = self.consumer.incremental_assign(&TopicPartitionList::new());
         if let Ok(assigned) = self.consumer.assignment() {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,7 +93,11 @@ fn check_toml(page: &Path, block: &str) {
     }
     let workspace = Workspace::new();
     let text = if table.contains_key("name") { block.to_owned() } else { completed(block) };
-    fs::write(workspace.path().join("p.toml"), &text).unwrap();
+    // A secret's file is one that is there.
+    let text = Regex::new(r"\$\{file:[^}]+\}").unwrap().replace_all(&text, "$${file:secret}");
+    fs::write(workspace.path().join("secret"), "x").unwrap();
+    fs::set_permissions(workspace.path().join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(workspace.path().join("p.toml"), &*text).unwrap();
     let names = Regex::new(r"\$\{(\w+)\}").unwrap();
     let variables: Vec<_> = names.captures_iter(&text).map(|name| (name.extract::<1>().1[0], "x")).collect();
     let checked = workspace.spawn_with(["check", "p.toml"], &variables).wait(PATIENCE);
@@ -215,10 +220,12 @@ fn explained_messages_are_in_the_sources() {
     // A string over several lines ends each with a backslash.
     let sources = Regex::new(r"\\\n\s*").unwrap().replace_all(&sources, "").replace("\\\"", "\"");
     let page = read(&root().join("docs/operations.md"));
-    let table = page.split("| weir says |").nth(1).unwrap().split("\n\n").next().unwrap();
     let message = Regex::new(r"(?m)^\| `([^`]+)`").unwrap();
-    let messages: Vec<_> = message.captures_iter(table).map(|found| found[1].to_owned()).collect();
-    assert!(messages.len() >= 10, "{messages:?}");
+    let table = |title| page.split(title).nth(1).unwrap().split("\n\n").next().unwrap();
+    let tables = [table("| weir says |"), table("| it says |")];
+    let messages: Vec<_> =
+        tables.iter().flat_map(|table| message.captures_iter(table).map(|found| found[1].to_owned())).collect();
+    assert!(messages.len() >= 20, "{messages:?}");
     for message in messages {
         let unknown: Vec<_> = message.split('…').map(str::trim).filter(|part| !sources.contains(part)).collect();
         assert!(unknown.is_empty(), "weir has no message {message:?}: no {unknown:?} in src/");

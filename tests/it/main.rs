@@ -20,4 +20,5 @@ mod judge;
 mod memory;
 mod notebook;
 mod readers;
+mod security;
 mod serve;

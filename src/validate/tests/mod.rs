@@ -66,6 +66,7 @@ fn pipeline(columns: Vec<Column>, unknown_fields: UnknownFields) -> Pipeline {
             roll: Roll { windows: 1, rows: None, bytes: 1, age: Duration::ZERO },
         },
         hash: String::new(),
+        fingerprint: String::new(),
         text: String::new(),
     }
 }

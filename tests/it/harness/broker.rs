@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -47,6 +47,8 @@ const SETTINGS: [&str; 8] = [
 pub struct Broker {
     port: u16,
     data: PathBuf,
+    /// Beyond those that all have.
+    settings: Vec<String>,
     supervisor: Option<Child>,
 }
 
@@ -59,9 +61,15 @@ impl Broker {
 
     /// A broker that no other test sees.
     pub fn own() -> Broker {
+        Broker::with(free_port(), |_| Vec::new())
+    }
+
+    /// The same with a port and settings that the caller chose; the folder that they may use goes with the broker.
+    pub fn with(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Broker {
         setup::provision("kafka");
         let data = setup::folder("kafka").keep();
-        let mut broker = Broker { port: free_port(), data, supervisor: None };
+        let settings = settings(&data);
+        let mut broker = Broker { port, data, settings, supervisor: None };
         broker.start();
         broker
     }
@@ -69,6 +77,11 @@ impl Broker {
     /// Host and port.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.port)
+    }
+
+    /// The folder that goes with it.
+    pub fn folder(&self) -> &Path {
+        &self.data
     }
 
     /// The log of a partition's first segment, as the broker keeps it.
@@ -85,7 +98,7 @@ impl Broker {
         let mut command = Command::new("bash");
         command.args(["-c", SUPERVISE, "supervise"]).arg(&self.data).arg(kafka);
         command.args(["run", "--port", &self.port.to_string(), "--data"]).arg(&self.data);
-        for setting in SETTINGS {
+        for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["--set", setting]);
         }
         // A test's broker must start quickly rather than run quickly for weeks.
@@ -128,7 +141,7 @@ impl Drop for Broker {
 }
 
 /// A port with a free one after it, below those that connections going out get.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 5_000) as u16 * 2;
     loop {

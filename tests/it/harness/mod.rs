@@ -7,6 +7,7 @@ pub mod oracle;
 pub mod pipeline;
 pub mod produce;
 pub mod python;
+pub mod secured;
 pub mod service;
 pub mod setup;
 pub mod topics;

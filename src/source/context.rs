@@ -1,0 +1,163 @@
+//! What the client says while it runs, and what of it is passed on: lost connections, refusals and denied rights, each once.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, TopicPartitionList};
+
+use super::client::BrokerError;
+use super::refusal::{Claim, Refusal};
+use crate::pipeline::messages::Partition;
+
+/// How often what goes on is said.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What the client tells while it is polled.
+#[derive(Debug)]
+pub(crate) struct Context {
+    claim: Claim,
+    connection: Mutex<Connection>,
+    group: Mutex<DeniedGroup>,
+}
+
+/// The client says again and again that the group is denied.
+#[derive(Debug, Default)]
+struct DeniedGroup {
+    heard: Option<Instant>,
+    said: Option<Instant>,
+}
+
+/// How it stands with the brokers, as far as the client has said.
+#[derive(Debug, Default)]
+struct Connection {
+    /// Since when there is none.
+    down_since: Option<Instant>,
+    /// Why the brokers don't let this client in.
+    refusal: Option<Refusal>,
+    /// The client's last warning.
+    last_word: String,
+}
+
+/// The consumer type of this crate.
+pub(crate) type Consumer = BaseConsumer<Context>;
+
+impl Context {
+    pub(super) fn new(config: &ClientConfig) -> Self {
+        Context { claim: Claim::of(config), connection: Mutex::default(), group: Mutex::default() }
+    }
+
+    /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
+    /// rest is for those who ask for it.
+    pub(crate) fn logged(&self, level: i32, facility: &str, line: &str) {
+        if level <= RDKafkaLogLevel::Warning as i32 {
+            line.clone_into(&mut lock(&self.connection).last_word);
+        }
+        tracing::debug!(target: "librdkafka", facility, "{line}");
+    }
+
+    /// Data came in: says so once if the connection was down.
+    pub(crate) fn alive(&self) {
+        let connection = std::mem::take(&mut *lock(&self.connection));
+        if let Some(since) = connection.down_since {
+            tracing::info!(brokers = %self.claim.brokers, seconds = since.elapsed().as_secs(), "connected to Kafka again");
+        }
+    }
+
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Why the brokers don't let this client in, if they don't.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        lock(&self.connection).refusal.clone()
+    }
+
+    /// The client's last warning.
+    pub(super) fn last_word(&self) -> String {
+        lock(&self.connection).last_word.clone()
+    }
+
+    /// Whether the client said lately that it may not use its group.
+    pub(super) fn group_is_denied(&self) -> bool {
+        lock(&self.group).heard.is_some_and(|heard| heard.elapsed() < SAY_AGAIN)
+    }
+
+    /// Takes in what the client says, an error or a line of its log, and says nothing of it.
+    pub(super) fn note(&self, code: Option<RDKafkaErrorCode>, words: &str) {
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            lock(&self.group).heard = Some(Instant::now());
+        }
+        self.heard(code, words);
+    }
+
+    /// Answers why this client isn't let in, if that is news.
+    fn heard(&self, code: Option<RDKafkaErrorCode>, words: &str) -> Option<Refusal> {
+        let refusal = self.claim.refusal(code, words)?;
+        let mut connection = lock(&self.connection);
+        let news = connection.refusal.as_ref() != Some(&refusal);
+        connection.refusal = Some(refusal.clone());
+        news.then_some(refusal)
+    }
+
+    /// The error for a partition whose records this client may not read.
+    pub(crate) fn unreadable(&self, partition: &Partition) -> String {
+        BrokerError::Denied(self.claim.denied_topic("READ", &partition.topic)).to_string()
+    }
+
+    /// The client may not use its group.
+    pub(crate) fn denied_group(&self) {
+        let mut group = lock(&self.group);
+        group.heard = Some(Instant::now());
+        if group.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            group.said = group.heard;
+            tracing::error!(reason = %self.claim.denied_group("READ"), "Kafka denies access to the group, retrying");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.logged(level as i32, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let brokers = &self.claim.brokers;
+        if let Some(refusal) = self.heard(code, reason) {
+            tracing::error!(%brokers, reason = %refusal, "Kafka does not let weir in, retrying");
+            lock(&self.connection).down_since.get_or_insert_with(Instant::now);
+            return;
+        }
+        match code {
+            Some(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve,
+            ) => {
+                let down = &mut lock(&self.connection).down_since;
+                if down.is_none() {
+                    *down = Some(Instant::now());
+                    tracing::warn!(%brokers, reason, "lost the connection to Kafka, retrying");
+                }
+            }
+            _ => tracing::debug!(%error, reason, "the Kafka client reports an error"),
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only while the consumer closes, which polls by itself; before that the poll thread sees group events first.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RespErr, list: &mut TopicPartitionList) {
+        if code != RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+            && let Err(error) = consumer.incremental_unassign(list)
+        {
+            tracing::debug!(%error, "giving partitions back while closing");
+        }
+    }
+}
