@@ -6,6 +6,7 @@
 //! part of the dataset is the ledger's.
 
 mod actor;
+mod encoders;
 mod error;
 pub mod hive;
 mod layout;

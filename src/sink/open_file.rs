@@ -1,10 +1,13 @@
 //! A file of a lane: what is known of it while its rows wait, while it is encoded, and when it is closed.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use parquet::file::properties::WriterProperties;
 
 use super::waiting::Run;
 use crate::ledger::{FileEntry, Side, StagedName};
@@ -22,25 +25,39 @@ pub(super) struct Files {
     pub(super) names: Names,
     /// The dataset's folder.
     pub(super) root: PathBuf,
-    pub(super) rows: Recipe,
-    pub(super) late: Recipe,
-    pub(super) rejects: Recipe,
+    /// What files of each side have.
+    pub(super) schemas: BTreeMap<Side, SchemaRef>,
+    pub(super) properties: WriterProperties,
+    /// Made with a side's first file: most lanes never have a late one.
+    pub(super) recipes: BTreeMap<Side, Recipe>,
     /// The column of event times, for windows of time.
     pub(super) time: Option<String>,
 }
 
 impl Files {
-    fn recipe(&self, side: Side) -> &Recipe {
-        match side {
-            Side::Data => &self.rows,
-            Side::Late => &self.late,
-            Side::Rejects => &self.rejects,
-        }
+    /// Makes a file with its names.
+    fn create(
+        &mut self,
+        side: Side,
+        path: &str,
+        rows_max: Option<u64>,
+    ) -> Result<(StagedName, ParquetFile), SinkError> {
+        let name = (self.names)(side, path);
+        let staged = self.root.join(&name.staged);
+        let recipe = match self.recipes.entry(side) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(none) => {
+                let recipe = Recipe::new(self.schemas[&side].clone(), &self.properties);
+                none.insert(recipe.map_err(|source| SinkError::Write { path: staged.clone(), source })?)
+            }
+        };
+        let file = ParquetFile::create(&staged, &name.path, recipe, rows_max)?;
+        Ok((name, file))
     }
 
     /// What a file that is made keeps in memory from its first row on, about.
     pub(super) fn open_bytes(&self, side: Side) -> usize {
-        self.recipe(side).schema.fields().len() * OPEN_COLUMN_BYTES
+        self.schemas[&side].fields().len() * OPEN_COLUMN_BYTES
     }
 }
 
@@ -132,11 +149,8 @@ impl OpenFile {
         let made = match &mut self.file {
             Some(made) => made,
             none => {
-                let name = (files.names)(self.side, path);
                 let rows_max = whole.then_some(self.rows);
-                let file =
-                    ParquetFile::create(&files.root.join(&name.staged), &name.path, files.recipe(self.side), rows_max)?;
-                none.insert(Box::new((name, file)))
+                none.insert(Box::new(files.create(self.side, path, rows_max)?))
             }
         };
         made.1.write(rows)

@@ -91,6 +91,8 @@ pub struct Recipe {
     /// What the rows have.
     pub schema: SchemaRef,
     descriptor: SchemaDescriptor,
+    /// What the codecs of all columns keep once they have been used.
+    codecs: usize,
     properties: WriterProperties,
     few_rows: WriterProperties,
 }
@@ -102,7 +104,13 @@ impl Recipe {
         let descriptor = ArrowSchemaConverter::new().convert(&schema)?;
         let mut properties = properties.clone();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        Ok(Recipe { descriptor, few_rows: properties_for_few_rows(&properties), properties, schema })
+        let mut codecs = schema.fields().len() * codec_bytes(properties.compression(&ColumnPath::new(Vec::new())));
+        if codecs > CODECS_BYTES_MAX {
+            // A page is then as long as the row group, which ends by its bytes, and columns are compressed one after another.
+            properties = properties.into_builder().set_data_page_row_count_limit(usize::MAX).build();
+            codecs = 0;
+        }
+        Ok(Recipe { codecs, descriptor, few_rows: properties_for_few_rows(&properties), properties, schema })
     }
 
     fn options(&self, rows_max: Option<u64>) -> ArrowWriterOptions {
@@ -115,6 +123,9 @@ impl Recipe {
             .with_parquet_schema(self.descriptor.clone())
     }
 }
+
+/// What the codecs of an open file may keep in memory: with zstd(3), those of 80 columns.
+const CODECS_BYTES_MAX: usize = 32 << 20;
 
 /// A file that is being written.
 pub struct ParquetFile {
@@ -143,12 +154,10 @@ impl ParquetFile {
         let created = File::create_new(path);
         let file = created.map_err(|source| SinkError::Create { path: path.to_owned(), source })?;
         let file = HashedFile { file, hash: Sha256::new(), bytes: 0 };
-        let codec = codec_bytes(recipe.properties.compression(&ColumnPath::new(Vec::new())));
         let (schema, options) = (recipe.schema.clone(), recipe.options(rows_max));
-        let codecs = schema.fields().len() * codec;
         let mut writer = ArrowWriter::try_new_with_options(file, schema, options).map_err(failed(path))?;
         writer.append_key_value_metadata(KeyValue::new("weir.path".to_owned(), name.to_owned()));
-        Ok(ParquetFile { path: path.to_owned(), writer, rows: 0, codecs })
+        Ok(ParquetFile { path: path.to_owned(), writer, rows: 0, codecs: recipe.codecs })
     }
 
     /// Adds rows.

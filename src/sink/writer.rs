@@ -20,7 +20,7 @@ use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
-use crate::sink::{Folder, Layout, Recipe, SinkError, Split, properties};
+use crate::sink::{Folder, Layout, SinkError, Split, properties};
 use crate::window::{Calendar, WindowId};
 
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
@@ -76,17 +76,16 @@ impl LaneWriter {
             Window::Count { .. } => (None, None),
             Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
         };
-        let properties = properties(pipeline, partition);
-        let recipe = |schema: &SchemaRef| {
-            Recipe::new(schema.clone(), &properties)
-                .map_err(|source| SinkError::Write { path: root.to_owned(), source })
-        };
         let files = Files {
             names,
             root: root.to_owned(),
-            rows: recipe(layout.schema())?,
-            late: recipe(late_layout.schema())?,
-            rejects: recipe(rejects)?,
+            schemas: BTreeMap::from([
+                (Side::Data, layout.schema().clone()),
+                (Side::Late, late_layout.schema().clone()),
+                (Side::Rejects, rejects.clone()),
+            ]),
+            properties: properties(pipeline, partition),
+            recipes: BTreeMap::new(),
             time,
         };
         Ok(LaneWriter {

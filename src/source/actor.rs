@@ -19,7 +19,7 @@ use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
 use super::confirm::same_topic;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
-use super::start::{StartError, check_partition, read_ledger, transient};
+use super::start::{SameTopics, StartError, check_partition, read_ledger, transient};
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
@@ -182,7 +182,7 @@ impl Source {
 
     /// Reads the ledgers of some partitions, all at once, and then starts their lanes together.
     fn start(&mut self, partitions: Vec<Partition>, answers: bool, ctx: &mut Context<Self>) {
-        let mut reading = Vec::new();
+        let (mut reading, topics) = (Vec::new(), Arc::new(SameTopics::default()));
         for partition in partitions {
             self.generations += 1;
             let generation = self.generations;
@@ -190,8 +190,8 @@ impl Source {
             let (position, quiet_since) = (0, Instant::now());
             let slot = Slot { generation, state: State::Starting, failures, relieving: false, position, quiet_since };
             self.lanes.insert(partition.clone(), slot);
-            let (run, broker, of) = (self.run.clone(), self.broker(), partition.clone());
-            let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of));
+            let (run, broker, of, topics) = (self.run.clone(), self.broker(), partition.clone(), topics.clone());
+            let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of, &topics));
             reading.push(Reading { partition, generation, read });
         }
         let all = async move {
