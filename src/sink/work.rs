@@ -311,8 +311,14 @@ mod tests {
 
     #[test]
     fn a_commit_that_fails_ends_the_lane_later_and_commits_nothing() {
-        let mut lane = Lane::new(Arc::new(|_| Err(LaneError::Ended)));
+        let (answer, answers) = channel();
+        let answers = Mutex::new(answers);
+        let mut lane = Lane::new(Arc::new(move |_| {
+            answers.lock().unwrap().recv().unwrap();
+            Err(LaneError::Ended)
+        }));
         assert_eq!(lane.write(), [0; 0]);
+        answer.send(()).unwrap();
         assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
         assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
     }
