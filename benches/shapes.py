@@ -1,7 +1,8 @@
 """The same engine on input of many shapes: `benches/run shapes [--megabytes N] [--rounds N] [--only GROUP,…] [--backlog GIGABYTES]`.
 
 The plain case is readings in 3 partitions, gzip, one hive key, files of 100,000 rows. Partitions, bad records, hive keys and codecs change one
-thing of it; wide, long and nested records have columns of their own and no hive key. Each dataset is checked record by record. What
+thing of it; wide, long and nested records have columns of their own and no hive key. "10 × the data" is for files of a sensible number of rows; hive keys
+with more data have 1,000,000 rows a commit, too. Each dataset is checked record by record. What
 counts is the processor time a byte beside the plain case's, in the same run.
 """
 
@@ -33,12 +34,12 @@ def main():
     for group, value, shape in shapes + ([("backlog", f"{options.backlog:g} GB", plain())] if options.backlog else []):
         payloads = shape["payloads"]()
         mean = sum(map(len, payloads)) / len(payloads)
-        records = int((options.backlog * 1e9 if group == "backlog" else size) / mean)
+        records = int((options.backlog * 1e9 if group == "backlog" else size * shape["times"]) / mean)
         topic = fill(
             f"shape-{group}-{value}", lambda at: payloads[at % len(payloads)], records, lambda value: MARK in value, shape["partitions"], shape["codec"], False
         )
         topics[group, value] = topic
-        pipelines[group, value] = pipeline(topic.name, shape["columns"], shape["partition_by"])
+        pipelines[group, value] = pipeline(topic.name, shape["columns"], shape["partition_by"], shape["windows"])
 
     runs = {shape: [] for shape in topics}
     for number in range(options.rounds):
@@ -73,7 +74,7 @@ def main():
         )
 
 
-def pipeline(topic, columns, partition_by):
+def pipeline(topic, columns, partition_by, windows=1000):
     keys = ", ".join(f'"{key}"' for key in partition_by)
     return f"""
 name = "shape"
@@ -92,7 +93,7 @@ type = "parquet"
 path = "out"
 partition_by = [{keys}]
 max_keys = 10000
-roll = {{ windows = 1000, bytes = "128MiB", age = "1m" }}
+roll = {{ windows = {windows}, bytes = "128MiB", age = "1m" }}
 """
 
 
@@ -103,7 +104,8 @@ READING_COLUMNS = "\n".join(
 
 
 def plain(**changes):
-    return dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"]) | changes
+    usual = dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"], times=1, windows=1000)
+    return usual | changes
 
 
 def wide(columns, text=4):
@@ -136,21 +138,23 @@ def bad(percent):
     return plain(payloads=payloads)
 
 
-def keys(count):
+def keys(count, **changes):
     def payloads():
         good = readings()
         return [good[at % len(good)].replace(b"IT-01", f"S-{at * 7919 % count}".encode()) for at in range(max(count, 9000))]
-    return plain(payloads=payloads)
+    return plain(payloads=payloads, **changes)
 
 
 SHAPES = (
     [(PLAIN, "readings", plain())]
     + [("partitions", str(count), plain(partitions=count)) for count in (1, 10, 100, 1000)]
+    + [("partitions", "1000, 10 × the data", plain(partitions=1000, times=10))]
     + [("columns", str(count), wide(count)) for count in (5, 50, 500)]
     + [("record bytes", name, wide(columns, text)) for name, columns, text in (("50", 4, 10), ("1,000", 15, 800), ("10,000", 15, 9_800), ("100,000", 15, 99_800))]
     + [("nested", "6 columns", nested())]
     + [("bad", f"{percent:g} %", bad(percent)) for percent in (0, 0.5, 5, 50)]
     + [("hive keys", f"{count:,}", keys(count)) for count in (10, 100, 1_000, 10_000)]
+    + [("hive keys", f"{count:,}, 3 × the data", keys(count, times=3, windows=10_000)) for count in (1_000, 10_000)]
     + [("codec", codec, plain(codec=codec)) for codec in ("none", "snappy", "lz4", "zstd")]
 )
 

@@ -23,6 +23,7 @@
 //! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
+//! | [`allocator`] | how the C library's memory is shared out among threads |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
 //!
 //! # Invariants
@@ -39,6 +40,7 @@
 //! 7. Column types come from the pipeline file, never from the data.
 //! 8. Event time decides, the wall clock only hurries.
 
+pub mod allocator;
 pub mod cli;
 pub mod decode;
 pub mod failpoint;

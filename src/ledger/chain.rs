@@ -82,7 +82,12 @@ impl Chain {
     /// Fixes the position at which the chain starts, before the first record is read. Where another process already did,
     /// this one adopts the other's chain, wherever that ends by now.
     pub fn start(&self, position: i64, window: WindowState) -> Result<Tip, LedgerError> {
-        self.dataset.disk().make_dir(&self.folder())?;
+        let entry = self.first_entry(position, window);
+        self.adopt(commit::commit(&self.dataset, &[entry]).pop().expect("one entry, one result"))
+    }
+
+    /// Entry 0 of a chain that starts at `position`, to be committed with those of other chains.
+    pub(crate) fn first_entry(&self, position: i64, window: WindowState) -> Entry {
         let next = NextEntry {
             to: position,
             leader_epoch: None,
@@ -92,9 +97,12 @@ impl Chain {
             reason: Reason::Start,
             files: vec![],
         };
-        let entry = self.build(0, position, next);
-        let result = commit::commit(&self.dataset, &[entry]).pop().expect("one entry, one result");
-        match result {
+        self.build(0, position, next)
+    }
+
+    /// The chain's end, after its first entry was committed or another process's was found in its place.
+    pub(crate) fn adopt(&self, committed: Result<Tip, LedgerError>) -> Result<Tip, LedgerError> {
+        match committed {
             Err(LedgerError::Fenced { .. }) => {
                 Ok(self.recover()?.expect("entries are never deleted, so entry 0 is still there"))
             }

@@ -21,6 +21,9 @@ use crate::failpoint;
 pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
     let disk = dataset.disk();
     let mut batch = Batch::new(dataset, entries);
+    // Only a chain's first entry finds no folder.
+    let made = disk.make_dirs(batch.paths(|one| vec![one.chain.folder()]));
+    batch.step(|one| made.all([one.chain.folder()]));
     failpoint::hit("commit.before_write_entry");
     batch.step(|one| disk.write(&one.temporary, &json(one.entry)));
     failpoint::hit("commit.before_sync_files");

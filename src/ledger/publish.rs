@@ -21,7 +21,11 @@ use crate::failpoint;
 /// Publishes the files of committed entries, and says how each entry went. One entry's failure leaves the others alone.
 pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
     let disk = dataset.disk();
-    let link_all = |entry: &&Entry| entry.files.iter().try_for_each(|file| link(dataset, entry, file));
+    let made = disk.make_dirs(entries.iter().flat_map(|entry| folders(dataset, entry)).collect());
+    let link_all = |entry: &&Entry| {
+        made.all(folders(dataset, entry))?;
+        entry.files.iter().try_for_each(|file| link(dataset, entry, file))
+    };
     let linked: Vec<Result<(), LedgerError>> = entries.iter().map(link_all).collect();
     failpoint::hit("publish.before_sync");
     let done = entries.iter().zip(&linked).filter(|(_, result)| result.is_ok());
@@ -44,7 +48,6 @@ pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), L
 fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), LedgerError> {
     let disk = dataset.disk();
     let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
-    disk.make_dir(folder(&path))?;
     match check_size(entry, file, &staged) {
         Err(error) if !error.is_not_found() => return Err(error),
         _ => {} // Gone is for the link to find out: another instance may remove the staged name at any time.

@@ -112,15 +112,15 @@ impl RawRecords {
         Some(&self.headers[found].1)
     }
 
-    /// No records, with room for as many as these are.
-    pub fn with_room(&self) -> RawRecords {
+    /// No records, with room for so many that have so many bytes of values and of keys.
+    pub fn with_room(records: usize, values: usize, keys: usize) -> RawRecords {
         RawRecords {
-            values: Vec::with_capacity(self.values.len()),
-            value_ends: Vec::with_capacity(self.value_ends.len()),
-            offsets: Vec::with_capacity(self.offsets.len()),
-            timestamps: Vec::with_capacity(self.timestamps.len()),
-            keys: Vec::with_capacity(self.keys.len()),
-            key_ends: Vec::with_capacity(self.key_ends.len()),
+            values: Vec::with_capacity(values),
+            value_ends: Vec::with_capacity(records),
+            offsets: Vec::with_capacity(records),
+            timestamps: Vec::with_capacity(records),
+            keys: Vec::with_capacity(keys),
+            key_ends: Vec::with_capacity(records),
             ..RawRecords::default()
         }
     }

@@ -155,6 +155,15 @@ impl Run {
         self.dataset.chain(&partition.topic, &self.topic(&partition.topic).id, partition.partition)
     }
 
+    /// Starts a partition's chain at `position`, or adopts the one that another instance has started. Blocking.
+    ///
+    /// # Errors
+    /// When the ledger can't be written.
+    pub(crate) fn start_chain(&self, chain: &Chain, position: i64, window: WindowState) -> Result<Tip, LedgerError> {
+        let reply = self.committer.commit(chain.first_entry(position, window));
+        chain.adopt(reply.blocking_recv().expect("the committer ends with its last handle, and this is one"))
+    }
+
     /// Up to where a quiet partition may close its windows because the others have; a window's bound, in microseconds since
     /// 1970.
     pub fn closed_by_others(&self, partition: &Partition, others: &Others) -> Option<i64> {

@@ -4,6 +4,7 @@
 //! column that stands in both places.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -29,13 +30,22 @@ pub struct Layout {
     converter: RowConverter,
 }
 
+/// Rows that are put in the order of their folders.
+#[derive(Debug)]
+pub struct Split {
+    /// The rows, without the columns that their paths tell.
+    pub rows: RecordBatch,
+    /// Their folders, in order.
+    pub folders: Vec<Folder>,
+}
+
 /// The rows of one folder.
 #[derive(Debug)]
 pub struct Folder {
     /// `key=value/key2=value2`; empty without keys.
     pub path: String,
-    /// The rows, without the columns that the path tells.
-    pub rows: RecordBatch,
+    /// Which rows of the [`Split`] these are.
+    pub rows: Range<usize>,
     /// Which of all rows the first and the last of these were.
     pub first: usize,
     /// As `first`.
@@ -94,36 +104,38 @@ impl Layout {
     /// folders.
     ///
     /// Nothing is copied when all rows belong to one folder.
-    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Vec<Folder>, SinkError> {
+    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
         self.split_by_key(rows, window).map_err(|source| SinkError::Split { source })
     }
 
-    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Vec<Folder>, ArrowError> {
+    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Split, ArrowError> {
         let file_rows = rows.project(&self.kept)?;
         if rows.num_rows() == 0 {
-            return Ok(Vec::new());
+            return Ok(Split { rows: file_rows, folders: Vec::new() });
         }
         let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
-        let last = rows.num_rows() - 1;
+        let one_folder = |rows: RecordBatch| {
+            let last = rows.num_rows() - 1;
+            let folder = Folder { path: self.path(&columns, 0, window)?, rows: 0..last + 1, first: 0, last };
+            Ok(Split { rows, folders: vec![folder] })
+        };
         if columns.is_empty() {
-            return Ok(vec![Folder { path: self.path(&columns, 0, window)?, rows: file_rows, first: 0, last }]);
+            return one_folder(file_rows);
         }
         let groups = self.group(&columns)?;
         if let [_] = groups[..] {
-            return Ok(vec![Folder { path: self.path(&columns, 0, window)?, rows: file_rows, first: 0, last }]);
+            return one_folder(file_rows);
         }
-        // One copy that puts each folder's rows together, and slices of it.
+        // One copy that puts each folder's rows together.
         let order = UInt32Array::from_iter_values(groups.iter().flatten().copied());
-        let sorted = take_record_batch(&file_rows, &order)?;
         let mut from = 0;
-        let split = groups.iter().map(|indices| {
+        let folders = groups.iter().map(|indices| {
             let [first, last] = [indices[0], indices[indices.len() - 1]].map(|index| index as usize);
-            let path = self.path(&columns, first, window)?;
-            let rows = sorted.slice(from, indices.len());
-            from += indices.len();
-            Ok(Folder { path, rows, first, last })
+            let rows = from..from + indices.len();
+            from = rows.end;
+            Ok(Folder { path: self.path(&columns, first, window)?, rows, first, last })
         });
-        split.collect()
+        Ok(Split { folders: folders.collect::<Result<_, ArrowError>>()?, rows: take_record_batch(&file_rows, &order)? })
     }
 
     /// The indices of each key's rows.
@@ -201,8 +213,10 @@ mod tests {
     /// Each folder and the offsets of its rows.
     fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
         let layout = layout(batch, keys).unwrap();
-        let folders = layout.split(batch, "").unwrap().into_iter().map(|Folder { path, rows, .. }| {
-            assert_eq!(rows.schema_ref(), layout.schema());
+        let Split { rows: all, folders } = layout.split(batch, "").unwrap();
+        assert_eq!(all.schema_ref(), layout.schema());
+        let folders = folders.into_iter().map(|Folder { path, rows, .. }| {
+            let rows = all.slice(rows.start, rows.len());
             (path, rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
         });
         folders.collect()
@@ -235,7 +249,7 @@ mod tests {
         let batch = rows(0, &[Some("a"); 3]);
         let split = layout(&batch, &["k"]).unwrap().split(&batch, "").unwrap();
         assert_eq!(
-            split[0].rows.column(0).to_data().buffers()[0].as_ptr(),
+            split.rows.column(0).to_data().buffers()[0].as_ptr(),
             batch.column(1).to_data().buffers()[0].as_ptr()
         );
         assert_eq!(self::split(&batch, &[]), [(String::new(), vec![0, 1, 2])]);

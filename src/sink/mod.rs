@@ -1,27 +1,32 @@
 //! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! `layout.rs`, `roll.rs` and `writer.rs` decide and encode; `work.rs` adds the clock and the ledger, `under_way.rs` is a commit
+//! `layout.rs` says which folder a row goes to, `roll.rs` when files end, and `writer.rs` which file gets which rows: those of
+//! `waiting.rs` until a file is worth it, then an `open_file.rs`, which `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit
 //! on its way, `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and
 //! part of the dataset is the ledger's.
 
 mod actor;
+mod encoders;
 mod error;
 pub mod hive;
 mod layout;
+mod open_file;
 mod parquet;
 mod roll;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
 mod under_way;
+mod waiting;
 mod work;
 mod writer;
 
 pub use actor::Sink;
 pub use error::SinkError;
-pub use layout::{Folder, KEYS_MAX, Layout, WINDOW};
-pub use parquet::{Finished, ParquetFile, properties};
+pub use layout::{Folder, KEYS_MAX, Layout, Split, WINDOW};
+pub use open_file::Names;
+pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};
 pub use under_way::ConfirmTopic;
 pub use work::Work;
-pub use writer::{LaneWriter, Names};
+pub use writer::LaneWriter;

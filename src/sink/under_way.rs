@@ -53,6 +53,11 @@ impl UnderWay {
         Ok(UnderWay { end, committed })
     }
 
+    /// How many files it has.
+    pub(super) fn files(&self) -> usize {
+        usize::try_from(self.committed.files).unwrap_or(usize::MAX)
+    }
+
     /// Waits for its end: the chain's new tip, and what was committed. Blocks.
     pub(super) fn wait(self) -> Result<(Tip, Committed), LaneError> {
         let tip = self.end.blocking_recv().map_err(|_| LaneError::Panicked("commit"))??;

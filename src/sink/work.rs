@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::encoders::Encoder;
 use super::under_way::{ConfirmTopic, UnderWay};
 use super::{LaneWriter, Pending, Roller, Step};
 use crate::decode::schema::{data_schema, rejects_schema};
@@ -24,6 +25,10 @@ const TALLIES_MAX: usize = 100_000;
 
 /// What a window of time keeps in memory until it is committed, about.
 const TALLY_BYTES: usize = 128;
+
+/// What a file of an entry keeps in memory while it is committed, about: its texts, in the entry and as JSON, and its paths in
+/// the lists of what is to be fsynced.
+const COMMITTED_FILE_BYTES: usize = 3 << 10;
 
 /// A lane's open files, what they hold, and the chain that they will be part of.
 pub struct Work {
@@ -112,11 +117,16 @@ impl Work {
             match step {
                 Step::Write(parts) => {
                     let parts = &batch.parts[parts];
+                    let place = Encoder::wait();
                     self.writer.write(parts)?;
+                    drop(place);
                     let now = Instant::now();
                     parts.iter().for_each(|part| self.pending.add(part, batch.leader_epoch, now));
                 }
-                Step::EndFiles => self.writer.end_files()?,
+                Step::EndFiles => {
+                    let _place = Encoder::wait();
+                    self.writer.end_files()?;
+                }
                 Step::Commit(reason) => committed.extend(self.begin(reason)?),
             }
         }
@@ -176,6 +186,7 @@ impl Work {
 
     fn ended(&mut self, (tip, committed): (Tip, Committed)) -> Committed {
         self.tip = tip;
+        self.measure();
         committed
     }
 
@@ -184,7 +195,9 @@ impl Work {
         if self.pending.is_empty() {
             return Ok(None);
         }
+        let place = Encoder::wait();
         let files = self.writer.finish()?;
+        drop(place);
         let before = self.settle()?;
         let pending = self.pending.take();
         pending.assert_files(&files);
@@ -220,10 +233,11 @@ impl Work {
         Ok(before)
     }
 
-    /// Takes what the open files hold from the budget.
+    /// Takes what the open files and the commit under way hold from the budget. To commit would free the first only.
     fn measure(&mut self) {
         let bytes = self.writer.memory() + self.pending.tallies.len() * TALLY_BYTES;
-        self.credit.resize(bytes);
+        let under_way = self.under_way.as_ref().map_or(0, UnderWay::files) * COMMITTED_FILE_BYTES;
+        self.credit.resize(bytes + under_way);
         self.held.set(bytes);
     }
 }
@@ -328,8 +342,14 @@ mod tests {
 
     #[test]
     fn a_commit_that_fails_ends_the_lane_later_and_commits_nothing() {
-        let mut lane = Lane::new(Arc::new(|_| Err(LaneError::Ended)));
+        let (answer, answers) = channel();
+        let answers = Mutex::new(answers);
+        let mut lane = Lane::new(Arc::new(move |_| {
+            answers.lock().unwrap().recv().unwrap();
+            Err(LaneError::Ended)
+        }));
         assert_eq!(lane.write(), [0; 0]);
+        answer.send(()).unwrap();
         assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
         assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
     }

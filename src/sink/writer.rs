@@ -1,4 +1,4 @@
-//! Everything that one lane has open: a data file for each hive key and window of time, late files, and a rejects file.
+//! Which file each row of a lane goes to: a data file for each hive key and window of time, late files, and a rejects file.
 //!
 //! A file is made when it has enough rows for what an open one costs; until then they wait in memory, so that thousands of
 //! windows or keys with a few rows each are a matter of their rows. A side or key without a row has no file. Files are
@@ -6,24 +6,22 @@
 //! `staging/`, where recovery sweeps them; it must not be used any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, max, min, take_record_batch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use parquet::file::properties::WriterProperties;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 
+use super::open_file::{Files, Names, OpenFile};
+use super::waiting::{Run, Waiting};
 use crate::decode::schema::late_schema;
-use crate::ledger::{FileEntry, Side, StagedName};
+use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
-use crate::sink::parquet::{FEW_ROWS, properties_for_few_rows};
-use crate::sink::{Folder, Layout, ParquetFile, SinkError, properties};
+use crate::sink::{Folder, Layout, SinkError, Split, properties};
 use crate::window::{Calendar, WindowId};
-
-/// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
-pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
 type Key = (Side, Option<WindowId>, String);
@@ -38,8 +36,8 @@ pub struct LaneWriter {
     open: BTreeMap<Key, OpenFile>,
     /// Those of `open` that have a file already.
     made: BTreeSet<Key>,
-    /// Bytes of the rows that wait in memory.
-    waiting_bytes: usize,
+    /// The rows of the others.
+    waiting: BTreeMap<Side, Waiting>,
     /// Files that may be made at the same time.
     max_keys: usize,
     /// A file ends when it has that many bytes.
@@ -51,20 +49,14 @@ pub struct LaneWriter {
     full: bool,
 }
 
-/// How a lane's files are made.
-struct Files {
-    names: Names,
-    /// The dataset's folder.
-    root: PathBuf,
-    schema: SchemaRef,
-    late_schema: SchemaRef,
-    rejects_schema: SchemaRef,
-    properties: WriterProperties,
-    /// Of files that are known to get few rows.
-    few_rows: WriterProperties,
-    /// The column of event times, for windows of time.
-    time: Option<String>,
-}
+/// Bytes of an [`OpenFile`] without its rows, about.
+const OPEN_ENTRY_BYTES: usize = 512;
+
+/// Bytes of a [`FileEntry`] and its texts, about.
+pub(super) const FILE_ENTRY_BYTES: usize = 1024;
+
+/// Bytes of waiting rows that are put in order together: files of a few rows share what that costs.
+const TOGETHER_BYTES: usize = 1 << 20;
 
 impl LaneWriter {
     /// A writer with no file open; `rows` and `rejects` are the schemas of the batches that it will be given.
@@ -84,15 +76,16 @@ impl LaneWriter {
             Window::Count { .. } => (None, None),
             Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
         };
-        let properties = properties(pipeline, partition);
         let files = Files {
             names,
             root: root.to_owned(),
-            schema: layout.schema().clone(),
-            late_schema: late_layout.schema().clone(),
-            rejects_schema: rejects.clone(),
-            few_rows: properties_for_few_rows(&properties),
-            properties,
+            schemas: BTreeMap::from([
+                (Side::Data, layout.schema().clone()),
+                (Side::Late, late_layout.schema().clone()),
+                (Side::Rejects, rejects.clone()),
+            ]),
+            properties: properties(pipeline, partition),
+            recipes: BTreeMap::new(),
             time,
         };
         Ok(LaneWriter {
@@ -102,7 +95,7 @@ impl LaneWriter {
             files,
             open: BTreeMap::new(),
             made: BTreeSet::new(),
-            waiting_bytes: 0,
+            waiting: BTreeMap::new(),
             max_keys: pipeline.sink.max_keys.max(1),
             bytes_max: pipeline.sink.roll.bytes,
             memory_max: usize::MAX,
@@ -125,7 +118,9 @@ impl LaneWriter {
         }
         for part in parts {
             if part.rejects.num_rows() > 0 {
-                touched.insert(self.add((Side::Rejects, None, String::new()), part.rejects.clone(), None));
+                let all = 0..part.rejects.num_rows();
+                let key = (Side::Rejects, None, String::new());
+                self.add(&part.rejects, vec![Share { key, rows: all, windows: None }], &mut touched)?;
             }
         }
         touched.into_iter().try_for_each(|key| self.settle(key))
@@ -158,10 +153,12 @@ impl LaneWriter {
             batches.push(part.rows.clone());
         }
         let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
-        for Folder { path, rows, first, last } in layout.split(&concat(batches)?, &name)? {
-            touched.insert(self.add((side, of_time, path), rows, Some((window_of(first), window_of(last)))));
-        }
-        Ok(())
+        let Split { rows, folders } = layout.split(&concat(batches).map_err(split_failed)?, &name)?;
+        let share = |Folder { path, rows, first, last }| {
+            let windows = Some((window_of(first), window_of(last)));
+            Share { key: (side, of_time, path), rows, windows }
+        };
+        self.add(&rows, folders.into_iter().map(share).collect(), touched)
     }
 
     /// Which files rows go to, but for their folder.
@@ -171,14 +168,14 @@ impl LaneWriter {
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
-        let keys: Vec<_> = self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect();
-        keys.iter().try_for_each(|key| self.end(key))
+        let keys = self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect();
+        self.end(keys)
     }
 
     /// Ends all files and gives every file since the last finish.
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
-        self.end(&(Side::Rejects, None, String::new()))?;
+        self.end(self.open.keys().cloned().collect())?;
         self.full = false;
         Ok(std::mem::take(&mut self.finished))
     }
@@ -190,51 +187,68 @@ impl LaneWriter {
 
     /// Bytes that this keeps in memory, about; what a commit would free.
     pub fn memory(&self) -> usize {
-        let made: usize =
-            self.made.iter().filter_map(|key| self.open[key].file.as_ref()).map(ParquetFile::memory).sum();
-        made + self.waiting_bytes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
+        let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
+        let waiting: usize = self.waiting.values().map(Waiting::bytes).sum();
+        let notes: usize = self.open.values().map(|open| OPEN_ENTRY_BYTES + open.waiting_bytes()).sum();
+        made + waiting + notes + self.finished.len() * FILE_ENTRY_BYTES
     }
 
-    /// Adds rows to their file, unencoded.
-    fn add(&mut self, key: Key, rows: RecordBatch, windows: Option<(WindowId, WindowId)>) -> Key {
-        self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0)).add(rows, windows);
-        key
-    }
-
-    /// After a write: encodes the rows of a file that is made, or has enough of them to be; the others wait on their own,
-    /// because a slice keeps its whole batch in memory.
-    fn settle(&mut self, key: Key) -> Result<(), SinkError> {
-        // Making an earlier one of this write's files may have ended this one.
-        let Some(open) = self.open.get_mut(&key) else { return Ok(()) };
-        let before = open.waiting_bytes;
-        open.keep()?;
-        let now = open.waiting_bytes;
-        self.waiting_bytes = self.waiting_bytes + now - before;
-        let due = now >= self.files.open_bytes(key.0) || now as u64 >= self.bytes_max;
-        if open.file.is_some() || due {
-            self.make(&key)?;
+    /// Gives rows of one side to their files: encoded where a file is made, and to wait where it isn't.
+    fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut BTreeSet<Key>) -> Result<(), SinkError> {
+        let mut waiting = Vec::new();
+        for Share { key, rows: part, windows } in shares {
+            let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0));
+            open.count(part.len() as u64, windows);
+            if open.is_made() {
+                open.encode(&rows.slice(part.start, part.len()), &mut self.files, &key.2, false)?;
+            } else {
+                waiting.push((key.clone(), part));
+            }
+            touched.insert(key);
         }
-        let open = self.open.get_mut(&key).expect("making it ends only others");
-        if open.file.as_ref().is_some_and(|file| file.bytes() >= self.bytes_max) {
-            self.full = true;
-            self.end(&key)?;
+        let Some(((side, _, _), _)) = waiting.first() else { return Ok(()) };
+        let side = *side;
+        let all: usize = waiting.iter().map(|(_, part)| part.len()).sum();
+        let rows = if all == rows.num_rows() {
+            rows.clone()
+        } else {
+            concat(waiting.iter().map(|(_, part)| rows.slice(part.start, part.len())).collect())
+                .map_err(split_failed)?
+        };
+        let mut next = self.waiting.entry(side).or_default().push(rows).map_err(split_failed)?.start;
+        for (key, part) in waiting {
+            let run = next..next + part.len() as u64;
+            next = run.end;
+            self.open.get_mut(&key).expect("it was put there above").wait(run);
         }
         Ok(())
     }
 
-    /// Encodes what waits for a file, and makes it if it isn't yet. Where it is one too many, the one with the most rows
-    /// ends first.
-    fn make(&mut self, key: &Key) -> Result<(), SinkError> {
-        if !self.made.contains(key) {
-            while self.made.len() >= self.max_keys || (!self.made.is_empty() && self.made_bytes() >= self.memory_max) {
-                let largest = self.made.iter().max_by_key(|key| self.open[key].rows).cloned();
-                self.end(&largest.expect("there is one"))?;
+    /// After a write: makes a file that has enough rows, and ends one that has all its bytes.
+    fn settle(&mut self, key: Key) -> Result<(), SinkError> {
+        // Making an earlier one of this write's files may have ended this one.
+        let Some(open) = self.open.get(&key) else { return Ok(()) };
+        if !open.is_made() {
+            let bytes = self.waiting.get(&key.0).map_or(0, |waiting| waiting.bytes_of(open.waiting_rows()));
+            if bytes >= self.files.open_bytes(key.0) || bytes as u64 >= self.bytes_max {
+                self.make(&key)?;
             }
-            self.made.insert(key.clone());
         }
-        let open = self.open.get_mut(key).expect("the caller has it");
-        self.waiting_bytes -= open.waiting_bytes;
-        open.encode(&mut self.files, &key.2, false)
+        if self.open.get(&key).is_some_and(|open| open.bytes() >= self.bytes_max) {
+            self.full = true;
+            self.end(vec![key])?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file and encodes what waits for it. Where it is one too many, the one with the most rows ends first.
+    fn make(&mut self, key: &Key) -> Result<(), SinkError> {
+        while self.made.len() >= self.max_keys || (!self.made.is_empty() && self.made_bytes() >= self.memory_max) {
+            let largest = self.made.iter().max_by_key(|key| self.open[key].rows()).cloned();
+            self.end(vec![largest.expect("there is one")])?;
+        }
+        self.made.insert(key.clone());
+        self.encode_waiting(std::slice::from_ref(key), false)
     }
 
     /// What the files that are made keep in memory from their first row on: enough to bound how many there are.
@@ -242,157 +256,102 @@ impl LaneWriter {
         self.made.iter().map(|key| self.files.open_bytes(key.0)).sum()
     }
 
-    /// Ends a file, if it has rows.
-    fn end(&mut self, key: &Key) -> Result<(), SinkError> {
-        if let Some(mut open) = self.open.remove(key) {
+    /// Ends files.
+    fn end(&mut self, keys: Vec<Key>) -> Result<(), SinkError> {
+        // What waits for several is taken together, but for no more of them than needed: an open file has its price.
+        self.encode_waiting(&keys, true)?;
+        keys.iter().try_for_each(|key| self.close(key))
+    }
+
+    /// Ends a file that has all its rows.
+    fn close(&mut self, key: &Key) -> Result<(), SinkError> {
+        if let Some(open) = self.open.remove(key) {
             self.made.remove(key);
-            self.waiting_bytes -= open.waiting_bytes;
-            open.encode(&mut self.files, &key.2, true)?;
             self.finished.push(open.close()?);
         }
         Ok(())
     }
-}
 
-/// Bytes that a column of an open file takes from its first row on, about.
-const OPEN_COLUMN_BYTES: usize = 70 << 10;
-
-/// Bytes of an [`OpenFile`] without its rows, about.
-const OPEN_ENTRY_BYTES: usize = 512;
-
-/// Bytes of a [`FileEntry`] and its texts, about.
-const FILE_ENTRY_BYTES: usize = 1024;
-
-/// Bytes of a column of a batch without its values, about.
-const COLUMN_BYTES: usize = 256;
-
-/// Batches that wait for one file before they become one.
-const WAITING_MAX: usize = 4;
-
-impl Files {
-    fn schema(&self, side: Side) -> &SchemaRef {
-        match side {
-            Side::Data => &self.schema,
-            Side::Late => &self.late_schema,
-            Side::Rejects => &self.rejects_schema,
-        }
-    }
-
-    /// What a file that is made keeps in memory from its first row on, about.
-    fn open_bytes(&self, side: Side) -> usize {
-        self.schema(side).fields().len() * OPEN_COLUMN_BYTES
-    }
-}
-
-/// A file that has rows.
-struct OpenFile {
-    side: Side,
-    /// None while rows wait for it to be worth it.
-    file: Option<ParquetFile>,
-    name: Option<StagedName>,
-    /// Rows not yet encoded; between two writes they are copies.
-    waiting: Vec<RecordBatch>,
-    /// How many of `waiting` are copies, and the bytes of these.
-    copies: usize,
-    waiting_bytes: usize,
-    rows: u64,
-    windows: Option<(WindowId, WindowId)>,
-    event_time: Option<(i64, i64)>,
-}
-
-impl OpenFile {
-    fn new(side: Side) -> Self {
-        OpenFile {
-            side,
-            file: None,
-            name: None,
-            waiting: Vec::new(),
-            copies: 0,
-            waiting_bytes: 0,
-            rows: 0,
-            windows: None,
-            event_time: None,
-        }
-    }
-
-    fn add(&mut self, rows: RecordBatch, windows: Option<(WindowId, WindowId)>) {
-        self.rows += rows.num_rows() as u64;
-        self.waiting.push(rows);
-        self.windows = match (self.windows, windows) {
-            (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
-            (known, new) => known.or(new),
-        };
-    }
-
-    /// Makes what came since the last call independent of the batches that it was cut from. Not for a file that is made:
-    /// there it is encoded at once.
-    fn keep(&mut self) -> Result<(), SinkError> {
-        if self.file.is_some() {
-            return Ok(());
-        }
-        if self.waiting.len() > WAITING_MAX {
-            let all = concat(std::mem::take(&mut self.waiting))?;
-            (self.waiting, self.copies) = (vec![all], 1);
-        } else {
-            for rows in &mut self.waiting[self.copies..] {
-                let all = UInt32Array::from_iter_values(0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX));
-                *rows = take_record_batch(rows, &all).map_err(|source| SinkError::Split { source })?;
+    /// Encodes what waits for files; where they end with it, each is closed before the next one is made.
+    fn encode_waiting(&mut self, keys: &[Key], end: bool) -> Result<(), SinkError> {
+        let mut together = Together::default();
+        for key in keys {
+            let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
+            let runs = open.take_waiting();
+            let last = runs.len() - 1;
+            for (at, run) in runs.into_iter().enumerate() {
+                let bytes = self.waiting[&key.0].bytes_of(run.end - run.start);
+                let other_side = together.parts.last().is_some_and(|part| part.key.0 != key.0);
+                if other_side || together.bytes + bytes > TOGETHER_BYTES {
+                    self.encode_together(std::mem::take(&mut together), end)?;
+                }
+                together.add(key, run, bytes, at == last);
             }
-            self.copies = self.waiting.len();
         }
-        let bytes = |rows: &RecordBatch| rows.get_array_memory_size() + rows.num_columns() * COLUMN_BYTES;
-        self.waiting_bytes = self.waiting.iter().map(bytes).sum();
+        self.encode_together(together, end)
+    }
+
+    fn encode_together(&mut self, together: Together, end: bool) -> Result<(), SinkError> {
+        let Some(first) = together.parts.first() else { return Ok(()) };
+        let waiting = self.waiting.get_mut(&first.key.0).expect("it has the rows that wait");
+        let rows = waiting.take(&together.runs).map_err(split_failed)?;
+        let mut from = 0;
+        for Part { key, rows: count, last } in together.parts {
+            let open = self.open.get_mut(key).expect("it is ended after its last rows");
+            open.encode(&rows.slice(from, count), &mut self.files, &key.2, end)?;
+            from += count;
+            if end && last {
+                self.close(key)?;
+            }
+        }
         Ok(())
     }
+}
 
-    /// Encodes what waits; `last` where nothing comes after it. Windows are small and encoding has a price a call, so a file
-    /// gets them as one.
-    fn encode(&mut self, files: &mut Files, path: &str, last: bool) -> Result<(), SinkError> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let rows = concat(std::mem::take(&mut self.waiting))?;
-        (self.copies, self.waiting_bytes) = (0, 0);
-        if let Some(time) = &files.time
-            && let Some(times) = rows.column_by_name(time).filter(|_| self.side != Side::Rejects)
-        {
-            let times = times.as_primitive::<TimestampMicrosecondType>();
-            self.event_time = match (self.event_time, min(times).zip(max(times))) {
-                (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
-                (known, new) => known.or(new),
-            };
-        }
-        if self.file.is_none() {
-            let name = (files.names)(self.side, path);
-            let properties = if last && self.rows <= FEW_ROWS { &files.few_rows } else { &files.properties };
-            let (staged, properties) = (files.root.join(&name.staged), properties.clone());
-            self.file = Some(ParquetFile::create(&staged, &name.path, files.schema(self.side), properties)?);
-            self.name = Some(name);
-        }
-        self.file.as_mut().expect("it was there or has just been made").write(&rows)
-    }
+/// Rows for one file.
+struct Share {
+    key: Key,
+    rows: std::ops::Range<usize>,
+    windows: Option<(WindowId, WindowId)>,
+}
 
-    fn close(self) -> Result<FileEntry, SinkError> {
-        let made = self.file.zip(self.name).expect("a file that has rows was made when they were encoded");
-        let finished = made.0.close()?;
-        Ok(FileEntry {
-            side: self.side,
-            path: made.1.path,
-            staged: made.1.staged,
-            rows: finished.rows,
-            bytes: finished.bytes,
-            sha256: finished.sha256,
-            windows: self.windows,
-            event_time: self.event_time,
-        })
+/// Waiting rows that are taken together.
+#[derive(Default)]
+struct Together<'k> {
+    runs: Vec<Run>,
+    parts: Vec<Part<'k>>,
+    bytes: usize,
+}
+
+/// Those of one file.
+struct Part<'k> {
+    key: &'k Key,
+    rows: usize,
+    /// Whether nothing more waits for it.
+    last: bool,
+}
+
+impl<'k> Together<'k> {
+    fn add(&mut self, key: &'k Key, run: Run, bytes: usize, last: bool) {
+        let rows = usize::try_from(run.end - run.start).expect("they are in memory");
+        self.runs.push(run);
+        self.bytes += bytes;
+        match self.parts.last_mut() {
+            Some(part) if part.key == key => (part.rows, part.last) = (part.rows + rows, last),
+            _ => self.parts.push(Part { key, rows, last }),
+        }
     }
+}
+
+fn split_failed(source: ArrowError) -> SinkError {
+    SinkError::Split { source }
 }
 
 /// One batch of all; nothing is copied where it is one already.
-fn concat(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, SinkError> {
+fn concat(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
     match batches.len() {
         1 => Ok(batches.remove(0)),
-        _ => concat_batches(&batches[0].schema(), &batches).map_err(|source| SinkError::Split { source }),
+        _ => concat_batches(&batches[0].schema(), &batches),
     }
 }
 
@@ -409,6 +368,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::ledger::StagedName;
     use crate::sink::testing::{partition, parts, pipeline, rejects, rows, windower};
     use crate::sink::{Pending, Roller, Step};
     use crate::window::WindowState;
@@ -486,9 +446,9 @@ mod tests {
             assert!(chunk.statistics().is_some());
             chunk.compression()
         };
-        assert_eq!(codec(ZSTD(Default::default()), 300), SNAPPY);
-        assert!(matches!(codec(ZSTD(Default::default()), 301), ZSTD(_)));
-        assert!(matches!(codec(GZIP(Default::default()), 300), GZIP(_)));
+        assert_eq!(codec(ZSTD(Default::default()), 1000), SNAPPY);
+        assert!(matches!(codec(ZSTD(Default::default()), 1001), ZSTD(_)));
+        assert!(matches!(codec(GZIP(Default::default()), 1000), GZIP(_)));
     }
 
     #[test]
@@ -561,7 +521,7 @@ mod tests {
         let mut windower = windower(100_000);
         for (key, rows) in [("a", 20_000), ("b", 40_000), ("c", 20_000), ("b", 20_000)] {
             let position =
-                writer.open.values().map(|open| open.rows).chain(writer.finished.iter().map(|file| file.rows));
+                writer.open.values().map(|open| open.rows()).chain(writer.finished.iter().map(|file| file.rows));
             let first = position.sum::<u64>() as i64;
             writer.write(&parts(&mut windower, first, &vec![Some(key); rows], 0)).unwrap();
         }

@@ -20,7 +20,7 @@ use super::confirm::same_topic;
 use super::control::Requests;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
-use super::start::{StartError, check_partition, read_ledger, transient};
+use super::start::{SameTopics, StartError, check_partition, read_ledger, transient};
 use super::statistics;
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
@@ -194,7 +194,7 @@ impl Source {
 
     /// Reads the ledgers of some partitions, all at once, and then starts their lanes together.
     fn start(&mut self, partitions: Vec<Partition>, answers: bool, ctx: &mut Context<Self>) {
-        let mut reading = Vec::new();
+        let (mut reading, topics) = (Vec::new(), Arc::new(SameTopics::default()));
         for partition in partitions {
             self.generations += 1;
             let generation = self.generations;
@@ -202,8 +202,8 @@ impl Source {
             let (position, quiet_since) = (0, Instant::now());
             let slot = Slot { generation, state: State::Starting, failures, relieving: false, position, quiet_since };
             self.lanes.insert(partition.clone(), slot);
-            let (run, broker, of) = (self.run.clone(), self.broker(), partition.clone());
-            let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of));
+            let (run, broker, of, topics) = (self.run.clone(), self.broker(), partition.clone(), topics.clone());
+            let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of, &topics));
             reading.push(Reading { partition, generation, read });
         }
         let all = async move {

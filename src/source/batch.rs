@@ -20,6 +20,9 @@ pub(super) struct Collecting {
     next: i64,
     leader_epoch: Option<i32>,
     records: RawRecords,
+    /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
+    /// and not before, because of a thousand partitions few have records at a time.
+    room: (usize, usize, usize),
     since: Option<Instant>,
 }
 
@@ -37,6 +40,7 @@ impl Collecting {
             next: position,
             leader_epoch: None,
             records: RawRecords::default(),
+            room: (0, 0, 0),
             since: None,
         }
     }
@@ -55,6 +59,10 @@ impl Collecting {
             return Some(self.records.bytes());
         }
         self.since.get_or_insert_with(Instant::now);
+        if self.records.is_empty() {
+            let (records, values, keys) = self.room;
+            self.records = RawRecords::with_room(records, values, keys);
+        }
         if let Some(headers) = record.headers() {
             self.records.header_bytes += headers.iter().map(header_bytes).sum::<usize>();
             self.records.headers.push((self.records.len(), headers));
@@ -79,6 +87,16 @@ impl Collecting {
         self.end.is_some_and(|end| self.next >= end)
     }
 
+    /// Bytes collected and not yet handed on.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.bytes()
+    }
+
+    /// Since when something waits to be handed on.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// Whether anything waits to be handed on.
     pub(super) fn waiting(&self) -> bool {
         self.since.is_some()
@@ -89,8 +107,8 @@ impl Collecting {
         let range = Range { from: self.handed, to: self.next };
         self.handed = self.next;
         self.since = None;
-        let next = self.records.with_room();
-        (range, self.leader_epoch, std::mem::replace(&mut self.records, next))
+        self.room = (self.records.len(), self.records.values.len(), self.records.keys.len());
+        (range, self.leader_epoch, std::mem::take(&mut self.records))
     }
 }
 

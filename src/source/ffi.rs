@@ -1,5 +1,6 @@
 //! What rust-rdkafka doesn't offer: which partition an error is of, a record's leader epoch, headers whose names are no UTF-8
-//! (it panics at one), a topic's id and whether it may be read, and how a commit in the background went. Beside `gzip.rs`, the only module with `unsafe` code.
+//! (it panics at one), a topic's id and whether it may be read, and how a commit in the background went. Beside `gzip.rs` and
+//! `allocator.rs`, the only module with `unsafe` code.
 
 #![allow(unsafe_code)]
 

@@ -35,7 +35,11 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
 const RECORDS_PER_ROUND: u32 = 256;
-/// A batch of one partition is handed on at this size, or at less where there are many partitions.
+/// How long a small batch may wait for more while records come fast.
+const COLLECT_FOR: Duration = Duration::from_millis(500);
+/// They do when there are that many bytes between two ticks.
+const FAST_BYTES: usize = 1 << 20;
+/// A batch of one partition is handed on at this size, or at the lesser one when all of them have their bytes.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 const BATCH_BYTES_MIN: usize = 16 << 10;
 
@@ -120,8 +124,10 @@ pub(crate) struct PollThread {
     /// Whether a person wants nothing to be read.
     paused_by_hand: bool,
     meters: Arc<Meters>,
-    /// Whether a record came since the last tick.
-    received: bool,
+    /// Bytes of all half-full batches.
+    collected: usize,
+    /// Bytes of the records that came since the last tick.
+    received: usize,
 }
 
 impl PollThread {
@@ -153,7 +159,8 @@ impl PollThread {
             paused: false,
             paused_by_hand: false,
             meters,
-            received: false,
+            collected: 0,
+            received: 0,
         };
         std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || thread.run())
     }
@@ -220,13 +227,20 @@ impl PollThread {
 
     /// Adds a record to its partition's batch; answers whether that was handed on.
     fn collect(&mut self, record: &Record) -> bool {
-        self.received = true;
         let Some(at) = self.find_of(record) else {
             return false; // Of a partition that was just given back: its next owner reads it.
         };
+        let before = self.open[at].1.bytes();
         match self.open[at].1.push(record) {
-            Some(bytes) if bytes < self.batch_bytes() => return false,
-            Some(_) => self.hand_on(at),
+            Some(bytes) => {
+                self.received += bytes - before;
+                self.collected += bytes - before;
+                let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
+                if bytes < enough {
+                    return false;
+                }
+                self.hand_on(at);
+            }
             None => self.broken(at, &format!("the client went back to offset {}", record.offset())),
         }
         true
@@ -269,14 +283,11 @@ impl PollThread {
         Some(at)
     }
 
-    fn batch_bytes(&self) -> usize {
-        (self.collecting_bytes / self.open.len().max(1)).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX)
-    }
-
     fn hand_on(&mut self, at: usize) {
         let (partition, collecting) = &mut self.open[at];
         if collecting.waiting() {
             let (range, leader_epoch, records) = collecting.take();
+            self.collected -= records.bytes();
             let credit = self.credits.take(records.bytes());
             let batch = RawBatch { range, leader_epoch, read_at: Instant::now(), records, credit };
             let generation = collecting.generation;
@@ -290,10 +301,23 @@ impl PollThread {
 
     /// Hands on what waits, passes gaps, and goes on reading when memory is free again.
     fn tick(&mut self) {
-        if std::mem::take(&mut self.received) {
+        let received = std::mem::take(&mut self.received);
+        if received > 0 {
             self.consumer.context().alive();
         }
-        self.hand_on_all();
+        self.pass_gaps();
+        for at in 0..self.open.len() {
+            // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, each gets
+            // a moment to have some.
+            let collecting = &self.open[at].1;
+            let may_wait = received >= FAST_BYTES
+                && collecting.bytes() < BATCH_BYTES_MIN
+                && !collecting.at_end()
+                && collecting.since().is_some_and(|since| since.elapsed() < COLLECT_FOR);
+            if !may_wait {
+                self.hand_on(at);
+            }
+        }
         if self.paused && !self.credits.exhausted() {
             self.resume();
         } else if self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK) {
@@ -477,7 +501,7 @@ impl PollThread {
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.
     fn forget(&mut self, partition: &Partition) {
         if let Some(at) = self.index.remove(partition) {
-            self.open.swap_remove(at);
+            self.collected -= self.open.swap_remove(at).1.bytes();
             if let Some((moved, _)) = self.open.get(at) {
                 self.index.insert(moved.clone(), at);
             }

@@ -1,5 +1,8 @@
 //! Where a lane starts: from its ledger, or, where that is empty, from where the pipeline file says. Never a guess.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::ledger::{Chain, LedgerError, Tip};
 use crate::pipeline::messages::Partition;
 use crate::pipeline::topology::Run;
@@ -97,9 +100,41 @@ pub enum StartError {
     },
 }
 
+/// What is known of the topics of partitions that start together: the answer about a topic tells of all its partitions, and
+/// a thousand of them would make it long.
+#[derive(Debug, Default)]
+pub(super) struct SameTopics(Mutex<HashMap<Arc<str>, bool>>);
+
+impl SameTopics {
+    /// Blocking: asks, unless another partition's question was answered well.
+    fn check(&self, run: &Run, broker: &Broker, topic: &Arc<str>) -> Result<(), StartError> {
+        let ask = || same_topic(run, broker, topic, ANSWER_WITHIN);
+        // Held while the first one asks, so that the others wait for its answer.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(topic) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                // Each says itself what is wrong, and none waits for another one's answer that may not come.
+                drop(known);
+                ask()
+            }
+            None => {
+                let answer = ask();
+                known.insert(topic.clone(), answer.is_ok());
+                answer
+            }
+        }
+    }
+}
+
 /// Blocking: everything between being given a partition and knowing where to read on.
-pub(super) fn read_ledger(run: &Run, broker: &Broker, partition: &Partition) -> Result<Tip, StartError> {
-    same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
+pub(super) fn read_ledger(
+    run: &Run,
+    broker: &Broker,
+    partition: &Partition,
+    topics: &SameTopics,
+) -> Result<Tip, StartError> {
+    topics.check(run, broker, &partition.topic)?;
     let topic = run.topic(&partition.topic);
     let question = Question {
         partition,
@@ -110,7 +145,7 @@ pub(super) fn read_ledger(run: &Run, broker: &Broker, partition: &Partition) -> 
         partitions_at_start: topic.partitions_at_start,
         first_window: crate::window::initial_state(&run.pipeline.window),
     };
-    resolve(&run.chain(partition), &question)
+    resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))
 }
 
 pub(super) fn check_partition(
@@ -151,9 +186,13 @@ struct Question<'a> {
 ///
 /// The group's offset is read before the chain: read after it, another instance's newer commit would look like a
 /// restored backup.
-fn resolve(chain: &Chain, question: &Question<'_>) -> Result<Tip, StartError> {
+fn resolve(
+    chain: &Chain,
+    question: &Question<'_>,
+    start: impl Fn(&Chain, i64, WindowState) -> Result<Tip, LedgerError>,
+) -> Result<Tip, StartError> {
     let partition = question.partition;
-    let one = std::slice::from_ref(partition);
+    let bounds = || Ok::<_, BrokerError>(question.broker.bounds(std::slice::from_ref(partition))?[partition]);
     let committed = question.broker.committed(partition)?;
     let tip = match chain.recover()? {
         Some(tip) => {
@@ -167,10 +206,17 @@ fn resolve(chain: &Chain, question: &Question<'_>) -> Result<Tip, StartError> {
         }
         None => {
             let committed = committed.map(|(offset, _)| offset);
-            chain.start(first_position(question, committed)?, question.first_window.clone())?
+            let bounds = bounds()?;
+            let position = first_position(question, committed, bounds)?;
+            check(partition, position, bounds)?;
+            let tip = start(chain, position, question.first_window.clone())?;
+            if tip.to == position {
+                return Ok(tip);
+            }
+            tip // Another instance's, which may be ahead of those bounds.
         }
     };
-    check(partition, tip.to, question.broker.bounds(one)?[partition])?;
+    check(partition, tip.to, bounds()?)?;
     Ok(tip)
 }
 
@@ -186,15 +232,14 @@ fn check(partition: &Partition, position: i64, bounds: Bounds) -> Result<(), Sta
     Ok(())
 }
 
-fn first_position(question: &Question<'_>, committed: Option<i64>) -> Result<i64, StartError> {
+fn first_position(question: &Question<'_>, committed: Option<i64>, bounds: Bounds) -> Result<i64, StartError> {
     let partition = question.partition;
-    let bounds = || Ok::<_, BrokerError>(question.broker.bounds(std::slice::from_ref(partition))?[partition]);
     if partition.partition >= question.partitions_at_start {
-        return Ok(bounds()?.start);
+        return Ok(bounds.start);
     }
     Ok(match question.start {
-        Start::Earliest => bounds()?.start,
-        Start::Latest => bounds()?.end,
+        Start::Earliest => bounds.start,
+        Start::Latest => bounds.end,
         Start::Timestamp(timestamp_ms) => question.broker.at_timestamp(partition, timestamp_ms)?,
         Start::Committed => committed.ok_or_else(|| StartError::NothingCommitted {
             partition: partition.clone(),

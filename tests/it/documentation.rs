@@ -87,6 +87,7 @@ fn check_toml(page: &Path, block: &str) {
     let table: Table = block.parse().unwrap_or_else(|error| panic!("{}: {error} in:\n{block}", page.display()));
     if table.keys().all(|section| SERVICE_SECTIONS.contains(&section.as_str())) {
         let config = folder("config");
+        let block = block_with_secrets(block, config.path());
         fs::write(config.path().join("default.toml"), block).unwrap();
         Service::read(config.path(), HashMap::new()).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         return;

@@ -1,0 +1,174 @@
+//! A file of a lane: what is known of it while its rows wait, while it is encoded, and when it is closed.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{max, min};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use parquet::file::properties::WriterProperties;
+
+use super::waiting::Run;
+use crate::ledger::{FileEntry, Side, StagedName};
+use crate::sink::{ParquetFile, Recipe, SinkError};
+use crate::window::WindowId;
+
+/// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
+pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
+
+/// Bytes that a column of an open file takes from its first row on, about: the table of its dictionary.
+const OPEN_COLUMN_BYTES: usize = 70 << 10;
+
+/// How a lane's files are made.
+pub(super) struct Files {
+    pub(super) names: Names,
+    /// The dataset's folder.
+    pub(super) root: PathBuf,
+    /// What files of each side have.
+    pub(super) schemas: BTreeMap<Side, SchemaRef>,
+    pub(super) properties: WriterProperties,
+    /// Made with a side's first file: most lanes never have a late one.
+    pub(super) recipes: BTreeMap<Side, Recipe>,
+    /// The column of event times, for windows of time.
+    pub(super) time: Option<String>,
+}
+
+impl Files {
+    /// Makes a file with its names.
+    fn create(
+        &mut self,
+        side: Side,
+        path: &str,
+        rows_max: Option<u64>,
+    ) -> Result<(StagedName, ParquetFile), SinkError> {
+        let name = (self.names)(side, path);
+        let staged = self.root.join(&name.staged);
+        let recipe = match self.recipes.entry(side) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(none) => {
+                let recipe = Recipe::new(self.schemas[&side].clone(), &self.properties);
+                none.insert(recipe.map_err(|source| SinkError::Write { path: staged.clone(), source })?)
+            }
+        };
+        let file = ParquetFile::create(&staged, &name.path, recipe, rows_max)?;
+        Ok((name, file))
+    }
+
+    /// What a file that is made keeps in memory from its first row on, about.
+    pub(super) fn open_bytes(&self, side: Side) -> usize {
+        self.schemas[&side].fields().len() * OPEN_COLUMN_BYTES
+    }
+}
+
+/// A file that has rows.
+pub(super) struct OpenFile {
+    side: Side,
+    /// None while rows wait for it to be worth it.
+    file: Option<Box<(StagedName, ParquetFile)>>,
+    /// Its rows that are not yet encoded.
+    waiting: Vec<Run>,
+    /// All its rows.
+    rows: u64,
+    windows: Option<(WindowId, WindowId)>,
+    event_time: Option<(i64, i64)>,
+}
+
+impl OpenFile {
+    /// Without a row yet.
+    pub(super) fn new(side: Side) -> Self {
+        OpenFile { side, file: None, waiting: Vec::new(), rows: 0, windows: None, event_time: None }
+    }
+
+    /// Counts rows that are given to it, of these windows.
+    pub(super) fn count(&mut self, rows: u64, windows: Option<(WindowId, WindowId)>) {
+        self.rows += rows;
+        self.windows = match (self.windows, windows) {
+            (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
+            (known, new) => known.or(new),
+        };
+    }
+
+    /// Some of them wait.
+    pub(super) fn wait(&mut self, run: Run) {
+        self.waiting.push(run);
+    }
+
+    /// Those that wait, to be encoded.
+    pub(super) fn take_waiting(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// How many of its rows wait.
+    pub(super) fn waiting_rows(&self) -> u64 {
+        self.waiting.iter().map(|run| run.end - run.start).sum()
+    }
+
+    /// Bytes of the notes about them.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.capacity() * size_of::<Run>()
+    }
+
+    /// All its rows.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether it is made.
+    pub(super) fn is_made(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Bytes that it would have on disk, about, if it ended here; none of those that wait.
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.as_ref().map_or(0, |made| made.1.bytes())
+    }
+
+    /// Bytes of memory that encoding takes.
+    pub(super) fn memory(&self) -> usize {
+        self.file.as_ref().map_or(0, |made| made.1.memory())
+    }
+
+    /// Encodes rows. `path` is the file's folder; it is `whole` where no further rows will come.
+    pub(super) fn encode(
+        &mut self,
+        rows: &RecordBatch,
+        files: &mut Files,
+        path: &str,
+        whole: bool,
+    ) -> Result<(), SinkError> {
+        if let Some(time) = &files.time
+            && let Some(times) = rows.column_by_name(time).filter(|_| self.side != Side::Rejects)
+        {
+            let times = times.as_primitive::<TimestampMicrosecondType>();
+            self.event_time = match (self.event_time, min(times).zip(max(times))) {
+                (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
+                (known, new) => known.or(new),
+            };
+        }
+        let made = match &mut self.file {
+            Some(made) => made,
+            none => {
+                let rows_max = whole.then_some(self.rows);
+                none.insert(Box::new(files.create(self.side, path, rows_max)?))
+            }
+        };
+        made.1.write(rows)
+    }
+
+    /// Ends it.
+    pub(super) fn close(self) -> Result<FileEntry, SinkError> {
+        let (name, file) = *self.file.expect("a file that has rows was made when they were encoded");
+        let finished = file.close()?;
+        Ok(FileEntry {
+            side: self.side,
+            path: name.path,
+            staged: name.staged,
+            rows: finished.rows,
+            bytes: finished.bytes,
+            sha256: finished.sha256,
+            windows: self.windows,
+            event_time: self.event_time,
+        })
+    }
+}
