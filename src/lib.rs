@@ -24,6 +24,7 @@
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
 //! | [`allocator`] | how the C library's memory is shared out among threads |
+//! | `logging`, `words` | where log lines go; how things are written for people |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
 //!
 //! # Invariants
@@ -45,6 +46,7 @@ pub mod cli;
 pub mod decode;
 pub mod failpoint;
 pub mod ledger;
+pub(crate) mod logging;
 pub mod pipeline;
 pub mod readings;
 pub mod service;
@@ -53,3 +55,4 @@ pub mod sink;
 pub mod source;
 pub mod validate;
 pub mod window;
+pub(crate) mod words;

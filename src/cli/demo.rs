@@ -10,15 +10,17 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use rdkafka::mocking::MockCluster;
 
+use super::FAILED;
 use super::produce::{ensure_topic, produce_all, producer_config};
 use super::run::{Until, execute};
-use super::show::{self, bytes, number};
-use super::{FAILED, logging};
+use super::show;
 use crate::ledger;
+use crate::logging;
 use crate::pipeline::messages::Partition;
 use crate::readings;
 use crate::settings::{Pipeline, Service};
 use crate::source::{Broker, client_config};
+use crate::words::{bytes, number};
 
 /// The pipeline that the demo runs: the shipped file.
 const PIPELINE: &str = include_str!("../../pipelines/air_quality.toml");

@@ -5,7 +5,6 @@
 
 mod check;
 mod demo;
-pub(crate) mod logging;
 mod produce;
 mod run;
 mod serve;
@@ -16,8 +15,6 @@ mod windows;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
-
-pub(crate) use show::shorten;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -79,20 +76,6 @@ pub(crate) fn show(text: &dyn std::fmt::Display) {
 pub(crate) fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("weir: {error}");
     ExitCode::from(code)
-}
-
-/// An error and what caused it, in one line; a cause that its error already quotes is not said twice.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Runs the command that the arguments name.

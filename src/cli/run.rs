@@ -10,13 +10,14 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::show::{bytes, duration, number};
-use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat, logging};
+use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
 use crate::ledger::{Completeness, Dataset, State};
 use crate::pipeline::progress::Snapshot;
 use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
 use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, Service};
+use crate::words::{bytes, duration, number};
+use crate::{logging, words};
 
 /// How often the progress line changes: on a terminal, and elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -140,7 +141,7 @@ impl Outcome {
         let Some(run) = self.run.clone() else { return };
         let closed = tokio::task::spawn_blocking(move || run.close_windows()).await;
         if let Err(error) = closed.expect("closing returns its errors; it panics only on a bug") {
-            self.failures.push(format!("its windows could not be closed: {}", super::chain(&error)));
+            self.failures.push(format!("its windows could not be closed: {}", words::chain(&error)));
         }
     }
 
@@ -230,7 +231,7 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
             match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
                 Err(error) => {
-                    let reason = super::chain(&error);
+                    let reason = words::chain(&error);
                     tracing::error!(pipeline = name, reason, "pipeline can't start");
                     outcomes.push(Outcome::failed(name, reason));
                 }

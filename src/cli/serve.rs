@@ -9,7 +9,8 @@ use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, fail, logging};
+use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, fail};
+use crate::logging;
 use crate::service::{Board, Fleet, Reload, Server, Shutdown, openapi};
 use crate::settings::Service;
 

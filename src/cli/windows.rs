@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::json;
 
-use super::show::number;
 use super::{DONE, FAILED, FOUND, fail};
 use crate::ledger::{Completeness, Dataset, LedgerError, PartitionFrontier, State, Window, frontier};
 use crate::settings::pipeline::{self, Tumbling};
 use crate::settings::{Pipeline, duration};
 use crate::window::{ClosedBy, WindowId};
+use crate::words;
+use crate::words::number;
 
 /// How often `wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -70,7 +71,7 @@ pub(crate) fn windows(args: &WindowsArgs) -> ExitCode {
     };
     let (completeness, dataset) = match read() {
         Ok(read) => read,
-        Err(error) => return fail(FAILED, &super::chain(&error)),
+        Err(error) => return fail(FAILED, &words::chain(&error)),
     };
     let names = Names(&tumbling);
     match (args.files, args.format) {
@@ -99,7 +100,7 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
         let missing = match Dataset::existing(&folder(&pipeline)).and_then(|dataset| frontier(&dataset)) {
             Ok(partitions) => missing(&partitions, end),
             Err(LedgerError::NotADataset { .. }) => Some("there is no dataset yet".to_owned()),
-            Err(error) => return fail(FAILED, &super::chain(&error)),
+            Err(error) => return fail(FAILED, &words::chain(&error)),
         };
         let Some(missing) = missing else { return ExitCode::from(DONE) };
         if args.timeout.is_some_and(|timeout| asked.elapsed() >= timeout) {

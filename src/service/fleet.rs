@@ -16,11 +16,11 @@ use utoipa::ToSchema;
 use super::board::{Board, Phase, Stage};
 use super::keeper::{Command, Define, FlushPipeline, Keeper, Leave, ShareMemory, Shared, Want};
 use super::plan::{Found, Member, Plan, plan};
-use crate::cli::chain;
 use crate::ledger::LedgerError;
 use crate::pipeline::topology::{self, Arbiters};
 use crate::settings::service::Restart;
 use crate::settings::{Pipeline, Service};
+use crate::words::chain;
 
 /// How often it is looked whether pipeline files have changed. They are read, not watched: notifications don't come from
 /// network filesystems, nor for all ways in which containers change a mounted file.

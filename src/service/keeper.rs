@@ -13,11 +13,11 @@ use actix::{
 use super::board::{Board, Phase, Status};
 use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
-use crate::cli::chain;
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Arbiters, Limits, Numbers, RunError, Running};
 use crate::settings::Pipeline;
 use crate::settings::service::Restart;
+use crate::words::chain;
 
 /// A run that lasted so long has not failed to start: its failures before are over.
 const SETTLED: Duration = Duration::from_secs(60);

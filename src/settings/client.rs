@@ -153,6 +153,9 @@ fn objection(name: &str, value: &str, secret: bool, entry: &Entry) -> Option<Mis
     }
 }
 
+/// What is in the names of properties whose values are secrets, and in their usual misspellings.
+pub(crate) const SECRET_WORDS: [&str; 7] = ["pas", "pwd", "secret", "token", "pem", "credential", "oauthbearer.config"];
+
 /// Properties that people set, for advice on misspelt ones.
 const COMMON: &[&str] = &[
     "client.id",

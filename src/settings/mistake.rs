@@ -4,11 +4,15 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteHandlerOpts, MietteSpanContents, ReportHandler, SourceCode, SourceSpan,
     SpanContents,
 };
+use regex::Regex;
+
+use super::client::SECRET_WORDS;
 
 /// A pipeline file that can't be used: all its mistakes, in the file's order.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -43,6 +47,7 @@ pub struct Mistake {
 
 impl Broken {
     pub(super) fn new(name_of_file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        let text = &mask(text);
         mistakes.sort_by_key(|mistake| mistake.labels.first().map(LabeledSpan::offset));
         Broken { file: File { name: name_of_file.to_owned(), text: text.to_owned() }, mistakes }
     }
@@ -101,6 +106,26 @@ impl SourceCode for File {
     }
 }
 
+/// The text with the values of what is called as secrets are written as stars, in as many bytes, so that every span stays right. Variables
+/// are shown: they are no secrets, what they hold is.
+fn mask(text: &str) -> String {
+    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
+        let value = r#"(?s:\"{3}.*?\"{3}|'{3}.*?'{3})|"[^"\n]*"|'[^'\n]*'"#;
+        let name = SECRET_WORDS.join("|").replace('.', r"\.");
+        Regex::new(&format!(r#"(?mi)^[ \t]*["']?[\w.\-]*(?:{name})[\w.\-]*["']?[ \t]*=[ \t]*({value})"#))
+            .expect("the pattern is valid")
+    });
+    let mut masked = text.as_bytes().to_vec();
+    for found in SECRETS.captures_iter(text) {
+        let value = found.get(1).expect("the pattern has this group");
+        if !value.as_str().contains("${") {
+            let hidden = masked[value.range()].iter_mut().filter(|byte| !matches!(byte, b'"' | b'\'' | b'\n' | b'\r'));
+            hidden.for_each(|byte| *byte = b'*');
+        }
+    }
+    String::from_utf8(masked).expect("whole characters were replaced")
+}
+
 fn count(mistakes: usize) -> String {
     if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
 }
@@ -142,5 +167,23 @@ impl Mistakes {
 
     pub(super) fn into_inner(self) -> Vec<Mistake> {
         self.0.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_stars_and_nothing_moves() {
+        let text = "# sasl.password = \"a\"\n\"sasl.pasword\" = 'x'\n\"sasl.password\" = \"hünter2\" # why\nsasl.username = \"ana\"\n\
+                    'ssl.key.pem' = \"\"\"\n-----\nabc\"\"\"\nSASL.PASSWORD='p'\nssl.key.password = \"${KEY}\"\n";
+        let masked = mask(text);
+        assert_eq!(masked.len(), text.len());
+        assert_eq!(
+            masked,
+            "# sasl.password = \"a\"\n\"sasl.pasword\" = '*'\n\"sasl.password\" = \"********\" # why\nsasl.username = \"ana\"\n\
+             'ssl.key.pem' = \"\"\"\n*****\n***\"\"\"\nSASL.PASSWORD='*'\nssl.key.password = \"${KEY}\"\n"
+        );
     }
 }

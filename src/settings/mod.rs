@@ -30,6 +30,7 @@ mod value;
 mod variables;
 mod window;
 
+pub(crate) use client::SECRET_WORDS;
 pub use http::{Http, Token};
 pub use mistake::{Broken, Mistake};
 pub use pipeline::Pipeline;

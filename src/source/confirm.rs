@@ -87,6 +87,7 @@ impl Confirm {
                     asked.silent = Some(Instant::now());
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
+                            pipeline = %run.pipeline.name,
                             topic,
                             "no broker answers; commits wait until Kafka confirms that the topic is still the same"
                         );

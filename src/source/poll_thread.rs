@@ -162,7 +162,9 @@ impl PollThread {
             collected: 0,
             received: 0,
         };
-        std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || thread.run())
+        // What the client says is said by this thread: of which pipeline it is, stands on each line.
+        let span = tracing::error_span!("source", pipeline = name);
+        std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || span.in_scope(|| thread.run()))
     }
 
     fn run(&mut self) {

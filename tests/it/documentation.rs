@@ -82,23 +82,29 @@ fn completed(block: &str) -> String {
     whole.to_string()
 }
 
+/// A text whose secrets are in a file that is there.
+fn with_a_secret(text: &str, folder: &Path) -> String {
+    let secret = folder.join("secret");
+    fs::write(&secret, "as-long-as-a-token-must-be").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = format!("$${{file:{}}}", secret.display());
+    Regex::new(r"\$\{file:[^}]+\}").unwrap().replace_all(text, file).into_owned()
+}
+
 /// Checks one block as what it is; a whole pipeline stands in it as it is, comments and all.
 fn check_toml(page: &Path, block: &str) {
     let table: Table = block.parse().unwrap_or_else(|error| panic!("{}: {error} in:\n{block}", page.display()));
     if table.keys().all(|section| SERVICE_SECTIONS.contains(&section.as_str())) {
         let config = folder("config");
-        let block = block_with_secrets(block, config.path());
+        let block = with_a_secret(block, config.path());
         fs::write(config.path().join("default.toml"), block).unwrap();
         Service::read(config.path(), HashMap::new()).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         return;
     }
     let workspace = Workspace::new();
     let text = if table.contains_key("name") { block.to_owned() } else { completed(block) };
-    // A secret's file is one that is there.
-    let text = Regex::new(r"\$\{file:[^}]+\}").unwrap().replace_all(&text, "$${file:secret}");
-    fs::write(workspace.path().join("secret"), "x").unwrap();
-    fs::set_permissions(workspace.path().join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(workspace.path().join("p.toml"), &*text).unwrap();
+    let text = with_a_secret(&text, workspace.path());
+    fs::write(workspace.path().join("p.toml"), &text).unwrap();
     let names = Regex::new(r"\$\{(\w+)\}").unwrap();
     let variables: Vec<_> = names.captures_iter(&text).map(|name| (name.extract::<1>().1[0], "x")).collect();
     let checked = workspace.spawn_with(["check", "p.toml"], &variables).wait(PATIENCE);

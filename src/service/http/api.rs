@@ -15,12 +15,13 @@ use super::view::{
     PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
 };
 use super::{Context, reading};
-use crate::cli::{chain, logging};
+use crate::logging;
 use crate::service::board::{Change, Phase, Status, not_ready};
 use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
 use crate::service::keeper::Command;
 use crate::service::metrics::CONTENT_TYPE;
 use crate::settings::{Pipeline, duration};
+use crate::words::chain;
 
 /// How long the fleet may take to say that it is there.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);

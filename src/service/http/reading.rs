@@ -10,19 +10,16 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
-use crate::cli::shorten;
 use crate::ledger::{Completeness, Dataset, LedgerError, Side, State};
-use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
+use crate::settings::{Pipeline, SECRET_WORDS};
+use crate::words::shorten;
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;
 
 /// Not every commit has rejects: so many of the newest are looked at.
 const ENTRIES_FOR_REJECTS: usize = 1_000;
-
-/// Words in the names of properties whose values are secrets.
-const SECRET_WORDS: [&str; 6] = ["password", "secret", "token", "pem", "passphrase", "oauthbearer.config"];
 
 /// Why something can't be shown.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +135,7 @@ fn mask(prefix: &str, properties: &mut toml::Table) {
         let name = format!("{prefix}{key}");
         match value {
             toml::Value::Table(inner) => mask(&format!("{name}."), inner),
-            _ if SECRET_WORDS.iter().any(|word| name.contains(word)) => *value = "***".into(),
+            _ if SECRET_WORDS.iter().any(|word| name.to_lowercase().contains(word)) => *value = "***".into(),
             _ => {}
         }
     }

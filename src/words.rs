@@ -1,0 +1,76 @@
+//! How numbers, sizes, times, errors and payloads are written for people.
+
+use std::time::Duration;
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the largest binary unit that leaves a number above one.
+pub(crate) fn bytes(value: u64) -> String {
+    indicatif::BinaryBytes(value).to_string()
+}
+
+/// Seconds with a digit or two that matter.
+pub(crate) fn duration(value: Duration) -> String {
+    match value.as_secs_f64() {
+        seconds if seconds < 10.0 => format!("{seconds:.2} s"),
+        seconds if seconds < 120.0 => format!("{seconds:.1} s"),
+        seconds => format!("{} min {:.0} s", seconds as u64 / 60, seconds % 60.0),
+    }
+}
+
+/// An error and what caused it, in one line; a cause that its error already quotes is not said twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The beginning of a payload as text that is safe to print: control characters and bytes that are no text are escaped.
+pub(crate) fn shorten(payload: &[u8], chars: usize) -> String {
+    let mut shown = Vec::new();
+    for chunk in payload.utf8_chunks() {
+        let safe = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+        shown.extend(chunk.valid().chars().map(safe));
+        shown.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+        if shown.len() > chars {
+            shown.truncate(chars);
+            shown.push("…".into());
+            break;
+        }
+    }
+    shown.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn payloads_are_safe_to_print() {
+        assert_eq!(shorten(b"{\"a\":\xff\x1b[31m}", 60), "{\"a\":\\xff\\u{1b}[31m}");
+        assert_eq!(shorten("é".repeat(100).as_bytes(), 60).chars().last(), Some('…'));
+    }
+}
