@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::Actor as _;
 use clap::Args;
+use futures_util::FutureExt as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +14,9 @@ use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, fail};
 use crate::logging;
 use crate::service::{Board, Fleet, Reload, Server, Shutdown, openapi};
 use crate::settings::Service;
+
+/// Signals that come so soon after the first one are part of it.
+const ONE_STOP: Duration = Duration::from_millis(200);
 
 /// Arguments of `weir serve`.
 #[derive(Debug, Args)]
@@ -71,11 +75,12 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
         server.start()
     });
     notify(&[NotifyState::Ready]);
-    let mut watchdog = watchdog();
+    let (mut watchdog, mut hourly) = (watchdog(), tokio::time::interval(Duration::from_secs(3600)));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hourly.tick() => logging::prune(settings),
             _ = hang_up.recv() => {
                 tracing::info!("SIGHUP: the pipeline files are read again");
                 fleet.do_send(Reload);
@@ -90,8 +95,12 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
         "stopping: pipelines commit what they have; a second signal ends at once"
     );
     notify(&[NotifyState::Stopping]);
+    let ended = fleet.send(Shutdown);
+    // Some supervisors send a signal to the process and to its group: that is one stop, not two.
+    tokio::time::sleep(ONE_STOP).await;
+    let _ = (interrupt.recv().now_or_never(), terminate.recv().now_or_never());
     let code = tokio::select! {
-        committed = fleet.send(Shutdown) => if committed.unwrap_or(false) { DONE } else { FAILED },
+        committed = ended => if committed.unwrap_or(false) { DONE } else { FAILED },
         _ = interrupt.recv() => INTERRUPTED,
         _ = terminate.recv() => INTERRUPTED,
         () = tokio::time::sleep(deadline) => FAILED,

@@ -54,6 +54,8 @@ pub struct LaneProgress {
     pub position: i64,
     /// Where the partition ends for this run, where it has an end.
     pub end: Option<i64>,
+    /// Since when the lane runs.
+    pub since: Option<Instant>,
     /// Why it was given up, if it was.
     pub parked: Option<String>,
     /// Why it failed last, if it hasn't committed since.
@@ -96,11 +98,13 @@ impl LaneProgress {
         self.log_end.map(|log_end| (log_end.stable - self.position).max(0))
     }
 
-    /// How old the newest committed record is, in seconds at `now_us`, while there is more to commit; 0 when there isn't.
+    /// How old the newest committed record is, in seconds at `now_us`, while there is more to commit; 0 when there isn't. Until the
+    /// first commit, for how long the lane has run: what waits is at least that old.
     pub fn lag_seconds(&self, now_us: i64) -> Option<f64> {
         match (self.lag()?, self.newest_us) {
             (0, _) => Some(0.0),
-            (_, newest) => newest.map(|newest| (now_us - newest).max(0) as f64 / 1e6),
+            (_, Some(newest)) => Some((now_us - newest).max(0) as f64 / 1e6),
+            (_, None) => self.since.map(|since| since.elapsed().as_secs_f64()),
         }
     }
 }
@@ -145,6 +149,7 @@ impl Progress {
         let mut state = self.lock();
         let lane = state.lanes.entry(partition.clone()).or_default();
         lane.parked = None;
+        lane.since = Some(Instant::now());
         (lane.position, lane.end) = (position, end);
     }
 
@@ -211,6 +216,13 @@ impl Progress {
         now: Instant,
     ) {
         let mut state = self.lock();
+        state.brokers.retain(|(of, _), _| *of != source);
+        state.brokers.extend(brokers.into_iter().map(|(name, broker)| ((source, name), broker)));
+        if state.brokers.values().all(|broker| !broker.up) {
+            // What the client knew before is no longer so.
+            state.lanes.values_mut().for_each(|lane| lane.log_end = None);
+            return;
+        }
         for (partition, stable, high) in log_ends {
             if let Some(lane) = state.lanes.get_mut(&partition) {
                 let before = lane.log_end.filter(|before| before.stable == stable && stable < high);
@@ -218,8 +230,11 @@ impl Progress {
                 lane.log_end = Some(LogEnd { stable, high, stuck_since: since });
             }
         }
-        state.brokers.retain(|(of, _), _| *of != source);
-        state.brokers.extend(brokers.into_iter().map(|(name, broker)| ((source, name), broker)));
+    }
+
+    /// Where logs end is not known for now.
+    pub fn forget_log_ends(&self) {
+        self.lock().lanes.values_mut().for_each(|lane| lane.log_end = None);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
@@ -241,7 +256,8 @@ mod tests {
         progress.starts(&partition, 10, None);
         let stuck = |seconds, stable, high| {
             let now = start + Duration::from_secs(seconds);
-            progress.statistics(0, [(partition.clone(), stable, high)], [], now);
+            let up = [("a:9092".to_owned(), BrokerConnection { up: true, ..BrokerConnection::default() })];
+            progress.statistics(0, [(partition.clone(), stable, high)], up, now);
             progress.snapshot().lanes[&partition].log_end.unwrap().stuck_since.map(|since| (since - start).as_secs())
         };
         assert_eq!([stuck(0, 20, 20), stuck(5, 20, 30), stuck(10, 20, 40)], [None, Some(5), Some(5)]);
@@ -254,6 +270,8 @@ mod tests {
         assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (None, None));
         lane.log_end = Some(LogEnd { stable: 15, high: 20, stuck_since: None });
         assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (Some(5), Some(2.0)));
+        let unborn = LaneProgress { newest_us: None, since: Some(Instant::now()), ..lane.clone() };
+        assert!(unborn.lag_seconds(0).is_some_and(|seconds| seconds < 60.0));
         lane.position = 15;
         assert_eq!((lane.lag(), lane.lag_seconds(7_000_000)), (Some(0), Some(0.0)));
     }

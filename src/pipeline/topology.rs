@@ -65,11 +65,6 @@ impl Limits {
         self.memory / 16
     }
 
-    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once.
-    pub(crate) fn lane_bytes(&self) -> usize {
-        self.memory / 8
-    }
-
     /// What batches on their way and open files may hold.
     fn credit_bytes(&self) -> usize {
         self.memory / 8 * 3
@@ -235,7 +230,13 @@ impl Run {
         Numbers { progress, meters, credits }
     }
 
-    /// Gives it another share of the process's memory: for batches and files; what the client fetches ahead stays.
+    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once.
+    fn lane_bytes(&self) -> usize {
+        self.credits.limit() / 3
+    }
+
+    /// Gives it another share of the process's memory: for batches, files and the lanes that start from
+    /// now on; what the client fetches ahead stays.
     pub fn share(&self, memory: usize) {
         self.credits.set_limit(Limits { memory, ..self.limits }.credit_bytes());
     }
@@ -476,7 +477,7 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
     let windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
     let chain = run.chain(partition);
     let (root, committer, memory) =
-        (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.limits.lane_bytes()));
+        (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.lane_bytes()));
     let (of, topic) = (run.clone(), partition.topic.clone());
     let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
     let work = {

@@ -10,6 +10,7 @@ use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, ResponseFuture, WrapFuture as _,
 };
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
@@ -19,7 +20,7 @@ use super::plan::{Found, Member, Plan, plan};
 use crate::ledger::LedgerError;
 use crate::pipeline::topology::{self, Arbiters};
 use crate::settings::service::Restart;
-use crate::settings::{Pipeline, Service};
+use crate::settings::{self, Pipeline, Service};
 use crate::words::chain;
 
 /// How often it is looked whether pipeline files have changed. They are read, not watched: notifications don't come from
@@ -32,6 +33,8 @@ pub struct Fleet {
     shared: Arc<Shared>,
     memory: usize,
     keepers: BTreeMap<String, Kept>,
+    /// What people want of pipelines, also of those whose files are gone for a while.
+    wanted: BTreeMap<String, Command>,
     /// The files' content when they were last read.
     seen: Files,
     reading: bool,
@@ -49,8 +52,8 @@ struct Kept {
     member: Option<Member>,
 }
 
-/// Pipeline files by name; none of one that can't be read.
-type Files = BTreeMap<PathBuf, Option<Vec<u8>>>;
+/// Pipeline files and a digest of each one's text; none of one that can't be read.
+type Files = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 /// Reads the pipeline files again; answered when every change has been passed on.
 #[derive(Debug, Message)]
@@ -120,6 +123,7 @@ impl Fleet {
             shared: Arc::new(shared),
             memory: settings.limits.memory,
             keepers: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             seen: Files::new(),
             reading: false,
             waiting: Vec::new(),
@@ -188,8 +192,8 @@ impl Fleet {
         };
         let before: HashSet<_> = self.shared.board.problems().into_iter().map(|problem| problem.text).collect();
         for problem in problems.iter().filter(|problem| !before.contains(&problem.text)) {
-            let (file, goes_on) = (problem.file.display(), problem.pipeline.as_deref().unwrap_or("none"));
-            tracing::error!(%file, goes_on, reason = problem.text, "pipeline file refused");
+            let (file, goes_on) = (&problem.file, problem.pipeline.as_deref().unwrap_or("none"));
+            tracing::error!(?file, goes_on, reason = problem.text, "pipeline file refused");
         }
         self.shared.board.reloaded(problems);
         self.shared.board.set_stage(Stage::Kept);
@@ -216,7 +220,7 @@ impl Fleet {
                     kept.keeper.do_send(define);
                 }
                 None => {
-                    let keeper = Keeper::new(self.shared.clone(), ctx.address(), define).start();
+                    let keeper = self.keep(define, ctx);
                     reloaded.added.push(name.clone());
                     self.keepers.insert(name, Kept { keeper, member: Some(member) });
                 }
@@ -227,6 +231,11 @@ impl Fleet {
         let unchanged = unchanged.len();
         tracing::info!(?added, ?changed, ?removed, unchanged, ?refused, "pipeline files read");
         reloaded
+    }
+
+    fn keep(&self, define: Define, ctx: &mut Context<Self>) -> Addr<Keeper> {
+        let wanted = self.wanted.get(&define.pipeline.name).copied();
+        Keeper::new(self.shared.clone(), ctx.address(), define, wanted).start()
     }
 
     fn end_if_done(&mut self) {
@@ -243,7 +252,11 @@ fn read_files(folder: &Path) -> std::io::Result<Files> {
     let paths: Vec<_> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     let hidden = |path: &Path| path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     let toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml") && !hidden(path);
-    Ok(paths.into_iter().filter(toml).map(|path| (path.clone(), std::fs::read(&path).ok())).collect())
+    Ok(paths.into_iter().filter(toml).map(|path| (path.clone(), digest(&path))).collect())
+}
+
+fn digest(path: &Path) -> Option<[u8; 32]> {
+    settings::read(path).ok().map(|text| Sha256::digest(text).into())
 }
 
 fn make_plan(files: &Files, known: &BTreeMap<String, Member>) -> Plan {
@@ -307,7 +320,7 @@ impl Handler<Left> for Fleet {
         // Its file has come back meanwhile, or its keeper panicked.
         if let Some(Kept { member: Some(member), .. }) = self.keepers.remove(&name) {
             let define = Define { file: member.file.clone(), pipeline: member.pipeline.clone() };
-            let keeper = Keeper::new(self.shared.clone(), ctx.address(), define).start();
+            let keeper = self.keep(define, ctx);
             self.keepers.insert(name, Kept { keeper, member: Some(member) });
         }
         self.end_if_done();
@@ -319,6 +332,9 @@ impl Handler<Order> for Fleet {
 
     fn handle(&mut self, order: Order, _: &mut Context<Self>) -> Self::Result {
         let kept = self.keepers.get(&order.pipeline).filter(|kept| kept.member.is_some());
+        if kept.is_some() {
+            self.wanted.insert(order.pipeline.clone(), order.command);
+        }
         // The board shows what comes of it when the keeper has answered.
         let asked = kept.map(|kept| kept.keeper.send(Want(order.command)));
         Box::pin(async move {

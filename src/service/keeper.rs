@@ -101,6 +101,16 @@ pub enum Command {
     Resume,
 }
 
+impl From<Command> for Wanted {
+    fn from(command: Command) -> Wanted {
+        match command {
+            Command::Start | Command::Resume => Wanted::Running,
+            Command::Stop => Wanted::Stopped,
+            Command::Pause => Wanted::Paused,
+        }
+    }
+}
+
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Want(pub(super) Command);
@@ -121,13 +131,18 @@ pub(super) struct FlushPipeline;
 pub(super) struct ShareMemory;
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, fleet: Addr<Fleet>, Define { file, pipeline }: Define) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        fleet: Addr<Fleet>,
+        Define { file, pipeline }: Define,
+        wanted: Option<Command>,
+    ) -> Self {
         Keeper {
             shared,
             fleet,
             file,
             pipeline: Arc::new(pipeline),
-            wanted: Wanted::Running,
+            wanted: wanted.map_or(Wanted::Running, Wanted::from),
             leaving: false,
             state: State::Down,
             failures: Failures::default(),
@@ -341,11 +356,7 @@ impl Handler<Want> for Keeper {
     type Result = ();
 
     fn handle(&mut self, Want(command): Want, ctx: &mut Context<Self>) {
-        self.wanted = match command {
-            Command::Start | Command::Resume => Wanted::Running,
-            Command::Stop => Wanted::Stopped,
-            Command::Pause => Wanted::Paused,
-        };
+        self.wanted = command.into();
         if command == Command::Start
             && let State::Waiting(timer) = self.state
         {

@@ -73,6 +73,20 @@ impl Plan {
         if let Some(other) = self.members.get(name) {
             return Some(format!("{} has a pipeline named {name:?}, too; rename one", other.file.display()));
         }
+        // Also one inside the other: what one writes would be the other's data.
+        let folder = absolute(pipeline);
+        let nested = |other: &&Member| {
+            let other = absolute(&other.pipeline);
+            other.starts_with(&folder) || folder.starts_with(&other)
+        };
+        if let Some(other) = self.members.values().find(nested) {
+            let (file, name, there) = (other.file.display(), &other.pipeline.name, other.pipeline.folder());
+            return Some(format!(
+                "its dataset {} and {} of the pipeline {name:?} in {file} are one inside the other; change sink.path or the name",
+                folder.display(),
+                there.display()
+            ));
+        }
         let group = &source.group;
         let other = self.members.values().find(|other| other.pipeline.source.group == *group)?;
         let (file, name) = (other.file.display(), &other.pipeline.name);
@@ -92,6 +106,11 @@ impl Plan {
         }
         self.problems.push(Problem { file: file.to_owned(), pipeline, text });
     }
+}
+
+fn absolute(pipeline: &Pipeline) -> PathBuf {
+    let folder = pipeline.folder();
+    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 #[cfg(test)]
@@ -168,6 +187,19 @@ mod tests {
         check(&["b: one g 1"], &["a: one h 1", "b: one g 1"], "b one g 1, !a");
         check(&["b: two g 1"], &["a: one g 1", "b: two g 1"], "b two g 1, !a");
         check(&["a: one g 1", "b: two h 1"], &["a: one h 2", "b: two h 1"], "a one g 1, b two h 1, !a");
+    }
+
+    #[test]
+    fn no_dataset_is_inside_another() {
+        let inside = |name: &str, path: &str| {
+            let text = pipeline(name, name, "x").text.replacen("[sink]", &format!("[sink]\npath = \"{path}\""), 1);
+            let read = Pipeline::parse("test.toml", &text, &|_| None).map_err(|broken| broken.plain_report());
+            Found { file: name.into(), read }
+        };
+        let plan = |found| show(&plan(found, &BTreeMap::new(), |_| Ok(())));
+        assert_eq!(plan(vec![inside("a", "out"), inside("data", "out/a")]), "a a a x, !data");
+        assert_eq!(plan(vec![inside("a", "out/b/c"), inside("b", "./out")]), "a a a x, !b");
+        assert_eq!(plan(vec![inside("a", "out"), inside("ab", "out")]), "a a a x, ab ab ab x");
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod window;
 pub(crate) use client::SECRET_WORDS;
 pub use http::{Http, Token};
 pub use mistake::{Broken, Mistake};
+pub(crate) use parse::read;
 pub use pipeline::Pipeline;
 pub use service::Service;
 pub(crate) use units::duration;

@@ -52,7 +52,12 @@ impl Pipeline {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// The text of a pipeline file, which is a file and no larger than one can be.
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
+    // Before it is opened: to open a pipe would wait for whoever writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
     let mut text = String::new();
     let bytes = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if bytes as u64 > FILE_BYTES_MAX {

@@ -622,7 +622,8 @@ impl StreamHandler<Event> for Source {
             Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
             Event::End { partition, generation } => self.end(partition, generation, ctx),
             Event::HandedOn => self.handed_on(ctx),
-            Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said),
+            // A client that fetches nothing does not hear where logs end.
+            Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said, !self.requests.paused),
             Event::Full => self.relieve(),
             Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
             Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
@@ -633,7 +634,13 @@ impl StreamHandler<Event> for Source {
             }
             Event::Fatal(error) => {
                 tracing::error!(pipeline = %self.run.pipeline.name, %error, "the Kafka client can't go on");
-                self.failure.get_or_insert_with(|| format!("the Kafka client can't go on: {error}"));
+                let hint = match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::FencedInstanceId) => {
+                        "; another member has this group.instance.id: give each instance a serve.instance of its own"
+                    }
+                    _ => "",
+                };
+                self.failure.get_or_insert_with(|| format!("the Kafka client can't go on: {error}{hint}"));
                 self.close();
             }
         }
@@ -674,6 +681,9 @@ impl Handler<LaneEnded> for Source {
         if self.stopping {
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");
+            if let Some(slot) = self.lanes.get_mut(&ended.partition) {
+                slot.state = State::Parked;
+            }
             self.run.progress.ends_uncommitted();
             self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
             return;

@@ -29,21 +29,26 @@ pub struct Flush;
 /// Whether every lane committed. One that didn't says why in the log, and starts again.
 pub(super) type Flushed = bool;
 
-/// Who waits until everything read has been handed on and committed, in order.
+/// What people asked for.
 #[derive(Debug, Default)]
-pub(super) struct Requests(VecDeque<oneshot::Sender<Flushed>>);
+pub(super) struct Requests {
+    /// Who waits until everything read has been handed on and committed, in order.
+    waiting: VecDeque<oneshot::Sender<Flushed>>,
+    /// Whether nothing is to be read.
+    pub(super) paused: bool,
+}
 
 impl Source {
     fn request(&mut self, command: Command) -> ResponseFuture<Flushed> {
         let (done, end) = oneshot::channel();
-        self.requests.0.push_back(done);
+        self.requests.waiting.push_back(done);
         self.command(command);
         Box::pin(async move { end.await.unwrap_or(false) })
     }
 
     /// The poll thread has handed on what it had for the oldest request: the lanes commit it.
     pub(super) fn handed_on(&mut self, ctx: &mut Context<Self>) {
-        let Some(done) = self.requests.0.pop_front() else { return };
+        let Some(done) = self.requests.waiting.pop_front() else { return };
         // What a lane holds that is about to end is committed or read again, but nobody knows yet.
         let settled = self.all_settled();
         let commits: Vec<_> = self.running().map(|lane| lane.validator.send(Drain { reason: Reason::Flush })).collect();
@@ -79,6 +84,8 @@ impl Handler<PauseReading> for Source {
     type Result = ResponseFuture<Flushed>;
 
     fn handle(&mut self, _: PauseReading, _: &mut Context<Self>) -> Self::Result {
+        self.requests.paused = true;
+        self.run.progress.forget_log_ends();
         self.request(Command::Pause)
     }
 }
@@ -95,6 +102,7 @@ impl Handler<ResumeReading> for Source {
     type Result = ();
 
     fn handle(&mut self, _: ResumeReading, _: &mut Context<Self>) {
+        self.requests.paused = false;
         self.command(Command::Resume);
     }
 }

@@ -7,9 +7,9 @@ use rdkafka::Statistics;
 use crate::pipeline::messages::Partition;
 use crate::pipeline::progress::{BrokerConnection, Progress};
 
-/// Tells a run what one of its clients says.
-pub(super) fn tell(progress: &Progress, source: usize, said: &Statistics) {
-    let log_ends = said.topics.iter().flat_map(|(topic, known)| {
+/// Tells a run what one of its clients says, which knows where logs end while it `fetches`.
+pub(super) fn tell(progress: &Progress, source: usize, said: &Statistics, fetches: bool) {
+    let log_ends = said.topics.iter().filter(|_| fetches).flat_map(|(topic, known)| {
         // The client keeps a partition of no number for records without one.
         let read = known.partitions.values().filter(|known| known.desired && known.partition >= 0);
         read.filter(|known| known.ls_offset >= 0).map(|known| {

@@ -286,7 +286,7 @@ fn kills_change_no_window_and_no_class() {
     // Readings in any order: most come within 100 days of the largest so far, and many don't.
     let calm = case("kills", 3, "out_of_order = \"100d\"\n")
         .with(|pipeline| pipeline.roll = "windows = 20, age = \"300ms\"".into());
-    let load = Load { records: 6_000, aborted: 50, broken: 5, tombstones: 2, seed: SEED, ..Load::default() };
+    let load = Load { records: 30_000, aborted: 50, broken: 5, tombstones: 2, seed: SEED, ..Load::default() };
     produce(calm.broker, &calm.pipeline.topic, 3, &load);
     calm.finish();
     let verdict = calm.judge();
@@ -313,7 +313,7 @@ fn kills_change_no_window_and_no_class() {
                 killed.entries() > entries || !run.is_running() || waited
             });
         }
-        thread::sleep(Duration::from_millis(random(SEED, "wait", moment) % 400));
+        thread::sleep(Duration::from_millis(random(SEED, "wait", moment) % 200));
         if !run.is_running() {
             break;
         }

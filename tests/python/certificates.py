@@ -2,7 +2,8 @@
 
 usage: certificates.py FOLDER PASSWORD
 
-`ca.pem` signed `broker.pem` (for localhost) and `client.pem`, whose key `client.key` has the password; `stranger.pem` signed none of them.
+`ca.pem` signed `broker.pem` (for localhost) and `client.pem`, whose key `client.key` has the password; `stranger.pem`, with its key
+`stranger.key`, signed none of them.
 `broker.all` is the broker's key with both certificates.
 """
 
@@ -44,12 +45,13 @@ def make(name, issuer=None, password=None):
 
 
 authority, ca, _ = make("ca")
-_, stranger, _ = make("stranger")
+_, stranger, stranger_key = make("stranger")
 _, broker, broker_key = make("localhost", authority)
 _, client, client_key = make("weir", authority, password)
 files = {
     "ca.pem": ca,
     "stranger.pem": stranger,
+    "stranger.key": stranger_key,
     "broker.pem": broker,
     "broker.key": broker_key,
     "broker.all": broker_key + broker + ca,

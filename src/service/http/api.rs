@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, get, post, put, web};
+use actix_web::{HttpResponse, get, post, put, route, web};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{RefOr, Response};
@@ -94,6 +95,10 @@ pub fn openapi() -> String {
 }
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
+    app.app_data(web::QueryConfig::default().error_handler(|error, _| {
+        let answer = Failure::answer(StatusCode::BAD_REQUEST, format!("{error}; /docs/ has what a path takes"));
+        InternalError::from_response(error, answer).into()
+    }));
     app.service(health).service(readiness).service(metrics);
     app.service(pipelines).service(pipeline).service(lanes).service(windows).service(rejects);
     app.service(files).service(entries).service(definition).service(settings).service(events::events);
@@ -107,8 +112,8 @@ pub(super) async fn nothing_here() -> HttpResponse {
 /// Whether the process lives
 ///
 /// For whoever restarts it when it doesn't. Needs no token.
-#[utoipa::path(tag = "service", security(()), responses((status = 200, body = Health), (status = 503, body = Failure)))]
-#[get("/healthz")]
+#[utoipa::path(get, path = "/healthz", tag = "service", security(()), responses((status = 200, body = Health), (status = 503, body = Failure)))]
+#[route("/healthz", method = "GET", method = "HEAD")]
 async fn health(context: web::Data<Context>) -> HttpResponse {
     match tokio::time::timeout(ALIVE_WITHIN, context.fleet.send(Ping)).await {
         Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }),
@@ -117,8 +122,8 @@ async fn health(context: web::Data<Context>) -> HttpResponse {
 }
 
 /// Whether everything runs that should
-#[utoipa::path(tag = "service", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-#[get("/readyz")]
+#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+#[route("/readyz", method = "GET", method = "HEAD")]
 async fn readiness(context: web::Data<Context>) -> HttpResponse {
     let reasons = not_ready(&context.board);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -126,8 +131,8 @@ async fn readiness(context: web::Data<Context>) -> HttpResponse {
 }
 
 /// Metrics for Prometheus
-#[utoipa::path(tag = "service", responses((status = 200, description = "text format 0.0.4", content_type = "text/plain", body = String)))]
-#[get("/metrics")]
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "text format 0.0.4", content_type = "text/plain", body = String)))]
+#[route("/metrics", method = "GET", method = "HEAD")]
 async fn metrics(context: web::Data<Context>) -> HttpResponse {
     match web::block(move || context.metrics.text()).await {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),

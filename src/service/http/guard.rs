@@ -70,7 +70,8 @@ impl Guard {
             let words = "this is no name of weir's; add it to http.hosts if it should be one";
             return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, words));
         }
-        if let Some(origin) = text(headers, header::ORIGIN)
+        // An origin that is no text is no origin of weir's.
+        if let Some(origin) = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or_default())
             && origin.split_once("://").map(|(_, authority)| authority) != Some(host)
         {
             return Err(Refusal(StatusCode::FORBIDDEN, "pages of other origins may not ask weir"));
@@ -79,7 +80,8 @@ impl Guard {
         if self.open || needed == Scope::Anybody {
             return Ok("anybody");
         }
-        let token = text(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let bearer = |value| str::split_once(value, ' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = text(headers, header::AUTHORIZATION).and_then(bearer).map(|(_, token)| token);
         let token = token.ok_or(Refusal(StatusCode::UNAUTHORIZED, "send a token: Authorization: Bearer …"))?;
         // Both are always compared, each in the same time whatever the token is.
         let given = digest(token);
@@ -95,10 +97,13 @@ impl Guard {
 
     /// Whether weir may be asked by this name. An address is no name that somebody else could point here.
     fn knows(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').unwrap_or_default(),
+            None => host.split_at(host.find(':').unwrap_or(host.len())),
         };
+        if !(port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())) {
+            return false;
+        }
         let name = name.to_ascii_lowercase();
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name)
     }
@@ -112,6 +117,10 @@ fn scope(method: &Method, path: &str) -> Scope {
         (&Method::GET | &Method::HEAD, _) => Scope::Read,
         _ => Scope::Control,
     }
+}
+
+fn known(pair: &str) -> bool {
+    pair.starts_with("wait=") || pair.starts_with("level=")
 }
 
 fn digest(token: &str) -> [u8; 32] {
@@ -143,7 +152,9 @@ pub(super) async fn check(
     };
     if scope(&method, &path) == Scope::Control {
         let (by, status) = (admitted.unwrap_or("nobody"), response.status().as_u16());
-        let (query, from) = (response.request().query_string(), from.as_deref().unwrap_or("unknown"));
+        // Only what a command can have: somebody may have put a token there.
+        let query: Vec<_> = response.request().query_string().split('&').filter(|pair| known(pair)).collect();
+        let (query, from) = (query.join("&"), from.as_deref().unwrap_or("unknown"));
         tracing::info!(target: "weir::audit", %method, path, query, by, from, status, "asked to change something");
     }
     let page = path.starts_with("/docs/");
@@ -190,9 +201,16 @@ mod tests {
         {
             check(&guard, "GET /metrics", host, &[], Ok("anybody"));
         }
-        for host in ["evil.example.com", "localhost.example.com", "", "weir.example.com.evil.com", "[::1"] {
-            let expected = if host == "[::1" { Ok("anybody") } else { Err(421) };
-            check(&guard, "GET /metrics", host, &[], expected);
+        for host in [
+            "evil.example.com",
+            "localhost.example.com",
+            "",
+            "weir.example.com.evil.com",
+            "[::1",
+            "[::1]evil.com",
+            "localhost:x@evil.com",
+        ] {
+            check(&guard, "GET /metrics", host, &[], Err(421));
         }
     }
 
@@ -222,6 +240,7 @@ mod tests {
             check(&both, request, &[&wrong], Err(401));
             check(&both, request, &["authorization: Basic cmVhZDpyZWFk"], Err(401));
             check(&both, request, &[&read], Ok("read_token"));
+            check(&both, request, &[&read.replace("Bearer", "bearer")], Ok("read_token"));
             check(&both, request, &[&control], Ok("control_token"));
         }
         for request in ["POST /api/v1/reload", "PUT /api/v1/log", "DELETE /healthz", "POST /healthz"] {

@@ -99,8 +99,8 @@ struct RunView {
     partitions: usize,
     /// Partitions that were given up.
     parked: usize,
-    /// Positions between the ledger's ends and the last stable offsets, over all partitions of which that is known.
-    lag: i64,
+    /// Positions between the ledger's ends and the last stable offsets, over all partitions; nothing where one's is not known.
+    lag: Option<i64>,
     /// Bytes of records and open files in memory.
     buffered_bytes: usize,
     /// Bytes at which it stops reading.
@@ -163,7 +163,7 @@ impl PipelineView {
                 rebalances: now.rebalances,
                 partitions: now.lanes.len(),
                 parked: now.parked().count(),
-                lag: now.lanes.values().filter_map(LaneProgress::lag).sum(),
+                lag: (!now.lanes.is_empty()).then(|| now.lanes.values().map(LaneProgress::lag).sum()).flatten(),
                 buffered_bytes: run.credits.used(),
                 buffered_bytes_limit: run.credits.limit(),
             }
