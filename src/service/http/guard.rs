@@ -2,6 +2,7 @@
 //! scopes. Also the headers of every answer, and a line of the audit log for whatever changes something.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,6 +13,7 @@ use actix_web::{Error, HttpResponse, web};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::pace::Pace;
 use super::view::Failure;
 use crate::settings::{Http, Token};
 
@@ -37,6 +39,7 @@ pub(super) struct Guard {
     read: Option<[u8; 32]>,
     control: Option<[u8; 32]>,
     hosts: Vec<String>,
+    pace: Pace,
 }
 
 /// Headers of every answer.
@@ -60,6 +63,7 @@ impl Guard {
             read: digest(&http.read_token),
             control: digest(&http.control_token),
             hosts: http.hosts.clone(),
+            pace: Pace::default(),
         }
     }
 
@@ -137,6 +141,7 @@ pub(super) async fn check(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let guard = request.app_data::<web::Data<Guard>>().expect("every app has one").clone();
+    tokio::time::sleep(guard.pace.wait(Instant::now())).await;
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let from = request.peer_addr().map(|address| address.to_string());
     let admitted = guard.admit(&method, &path, request.headers());
