@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn no_dataset_is_inside_another() {
         let inside = |name: &str, path: &str| {
-            let text = pipeline(name, name, "x").text.replacen("[sink]", &format!("[sink]\npath = \"{path}\""), 1);
+            let text = pipeline(name, name, "x").text.replacen("\"processed_data\"", &format!("{path:?}"), 1);
             let read = Pipeline::parse("test.toml", &text, &|_| None).map_err(|broken| broken.plain_report());
             Found { file: name.into(), read }
         };
