@@ -481,8 +481,8 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
     let (of, topic) = (run.clone(), partition.topic.clone());
     let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
     let work = {
-        let (of, to) = ((partition, generation), (committer, confirm));
-        Work::new(&run.pipeline, of, root, chain, tip, to, memory, meter(Stage::Sink))
+        let (of, to) = ((partition, generation), (committer, confirm, meter(Stage::Sink)));
+        Work::new(&run.pipeline, of, root, chain, tip, to, memory)
     };
 
     let (committed, watched) = (source.clone().recipient(), watch("sink"));

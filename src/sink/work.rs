@@ -63,9 +63,8 @@ impl Work {
         root: &Path,
         chain: Chain,
         tip: Tip,
-        (committer, confirm): (Committer, ConfirmTopic),
+        (committer, confirm, meter): (Committer, ConfirmTopic, Meter),
         (credit, held, bytes_max): (Credit, Held, usize),
-        meter: Meter,
     ) -> Self {
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
         let (named, next, mut files) = (chain.clone(), sequence.clone(), 0);
@@ -291,8 +290,8 @@ mod tests {
             let committer = Committer::start(dataset);
             let lane = (&partition(), 1);
             let meter = Meter::new(&Arc::default(), Stage::Sink);
-            let to = (committer, confirm);
-            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory, meter);
+            let to = (committer, confirm, meter);
+            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory);
             let (windows, checker) = (Windows::new(&pipeline.window, None), Checker::new(&pipeline));
             Lane { work, chain, windows, checker, next: 0, _folder: folder }
         }

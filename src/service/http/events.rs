@@ -71,22 +71,21 @@ pub(super) async fn events(context: web::Data<Context>) -> HttpResponse {
 impl Listener {
     /// The next event; none when the service ends.
     async fn next(&mut self) -> Option<String> {
-        loop {
-            tokio::select! {
-                change = self.changes.recv() => return match change {
-                    Ok(change) => Some(event("change", &change)),
-                    Err(RecvError::Lagged(missed)) => Some(event("missed", &missed)),
-                    Err(RecvError::Closed) => None,
-                },
-                _ = self.clock.tick() => {
-                    let now = progress(&self.board);
-                    if now != self.told {
-                        self.told = now;
-                        return Some(event("progress", &self.told));
-                    }
+        tokio::select! {
+            change = self.changes.recv() => match change {
+                Ok(change) => Some(event("change", &change)),
+                Err(RecvError::Lagged(missed)) => Some(event("missed", &missed)),
+                Err(RecvError::Closed) => None,
+            },
+            _ = self.clock.tick() => {
+                let now = progress(&self.board);
+                let told = std::mem::replace(&mut self.told, now);
+                Some(if told != self.told {
+                    event("progress", &self.told)
+                } else {
                     // A comment: notices clients that are gone.
-                    return Some(": still here\n\n".to_owned());
-                }
+                    ": still here\n\n".to_owned()
+                })
             }
         }
     }
