@@ -656,7 +656,9 @@ impl StreamHandler<Event> for Source {
         let broker = self.broker.take();
         let (closed, close) = oneshot::channel();
         std::thread::spawn(move || {
-            drop(broker);
+            if let Some(broker) = broker {
+                broker.close();
+            }
             let _ = closed.send(());
         });
         let close = async move { drop(tokio::time::timeout(CLOSE_WITHIN, close).await) };

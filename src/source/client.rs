@@ -186,6 +186,11 @@ impl Broker {
         Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })
     }
 
+    /// Closes it, with its last owner; blocks while it leaves its group.
+    pub(super) fn close(self) {
+        self.owner.context().ends();
+    }
+
     /// The consumer, to be polled by one thread.
     pub(crate) fn consumer(&self) -> Arc<Consumer> {
         self.owner.clone()

@@ -105,7 +105,11 @@ impl Drop for Confirm {
     fn drop(&mut self) {
         drop(self.asked.get_mut().unwrap_or_else(PoisonError::into_inner).words.take());
         let broker = self.broker.take();
-        std::thread::spawn(move || drop(broker));
+        std::thread::spawn(move || {
+            if let Some(broker) = broker {
+                broker.close();
+            }
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the client says while it runs, and what of it is passed on: lost connections, refusals and denied rights, each once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     claim: Claim,
     connection: Mutex<Connection>,
     group: Mutex<DeniedGroup>,
+    /// Whether nobody wants anything of this client any more.
+    over: AtomicBool,
 }
 
 /// The client says again and again that the group is denied.
@@ -47,7 +50,12 @@ pub(crate) type Consumer = BaseConsumer<Context>;
 
 impl Context {
     pub(super) fn new(config: &ClientConfig) -> Self {
-        Context { claim: Claim::of(config), connection: Mutex::default(), group: Mutex::default() }
+        Context {
+            claim: Claim::of(config),
+            connection: Mutex::default(),
+            group: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
     }
 
     /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
@@ -74,6 +82,11 @@ impl Context {
     /// Why the brokers don't let this client in, if they don't.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         lock(&self.connection).refusal.clone()
+    }
+
+    /// From here on the client only closes: what it says of that is nothing to act on.
+    pub(super) fn ends(&self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 
     /// The client's last warning.
@@ -132,6 +145,9 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if self.over.load(Ordering::Relaxed) {
+            return;
+        }
         let code = error.rdkafka_error_code();
         let brokers = &self.claim.brokers;
         if let Some(refusal) = self.heard(code, reason) {
