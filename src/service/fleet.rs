@@ -316,7 +316,9 @@ impl Handler<Left> for Fleet {
     type Result = ();
 
     fn handle(&mut self, Left { pipeline: name, committed }: Left, ctx: &mut Context<Self>) {
-        self.all_committed &= committed;
+        if self.ending.is_some() {
+            self.all_committed &= committed;
+        }
         // Its file has come back meanwhile, or its keeper panicked.
         if let Some(Kept { member: Some(member), .. }) = self.keepers.remove(&name) {
             let define = Define { file: member.file.clone(), pipeline: member.pipeline.clone() };

@@ -173,6 +173,33 @@ fn sum(counts: &Value) -> u64 {
 }
 
 #[test]
+fn a_secret_that_was_rotated_is_noticed_by_a_reload() {
+    let broker = Broker::shared();
+    let case = Case::new(broker, "serve-rotated", 1).with(|pipeline| {
+        pipeline.roll = SOON.to_owned();
+        pipeline.source = "[source.client]\n\"client.id\" = \"${file:secret}\"".to_owned();
+    });
+    let name = case.pipeline.name.as_str();
+    let secret = case.workspace.path().join("secret");
+    let rotate = |to: &str| {
+        fs::write(&secret, to).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    rotate("first");
+    publish(&case.workspace, &case);
+    let service = Service::start(&case.workspace, &[]);
+    service.until("it runs", name, is("running"));
+    assert_eq!(service.ask("/api/v1/reload").1["unchanged"][0], name);
+    rotate("second");
+    assert_eq!(service.ask("/api/v1/reload").1["changed"][0], name);
+    service.until("it runs with the new one", name, |now| now["phase"] == "running" && now["starts"] == 2);
+    fs::remove_file(&secret).unwrap();
+    assert!(service.ask("/api/v1/reload").1["refused"][0].as_str().unwrap().ends_with(&case.file()));
+    assert_eq!(service.pipeline(name).unwrap()["phase"], "running");
+    service.stop();
+}
+
+#[test]
 fn names_and_groups_belong_to_one() {
     let broker = Broker::shared();
     let one = Case::new(broker, "serve-clash", 1);
