@@ -81,23 +81,11 @@ fn load(files: &[PathBuf]) -> Option<Vec<Pipeline>> {
     (pipelines.len() == files.len()).then_some(pipelines)
 }
 
-/// Two pipelines that would write one dataset or share one group can't run together.
+/// Why two of them can't run together, if two can't.
 fn clash(pipelines: &[Pipeline]) -> Option<String> {
-    for (at, one) in pipelines.iter().enumerate() {
-        for other in &pipelines[..at] {
-            if one.folder() == other.folder() {
-                return Some(format!("two pipelines named {:?} would write the same dataset; rename one", one.name));
-            }
-            if one.source.group == other.source.group {
-                let group = &one.source.group;
-                return Some(format!(
-                    "{:?} and {:?} share the consumer group {group:?}; give one another source.group",
-                    other.name, one.name
-                ));
-            }
-        }
-    }
-    None
+    let pairs =
+        pipelines.iter().enumerate().flat_map(|(at, one)| pipelines[..at].iter().map(move |other| (one, other)));
+    pairs.into_iter().find_map(|(one, other)| one.clash(other))
 }
 
 /// How long a run goes on.

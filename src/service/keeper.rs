@@ -156,16 +156,16 @@ impl Keeper {
 
     /// Does what is to be done next.
     fn step(&mut self, ctx: &mut Context<Self>) {
-        let (is, changed) = match &self.state {
-            State::Down => (Is::Down, false),
-            State::Waiting(_) => (Is::Waiting, false),
-            State::Starting => (Is::Starting, false),
+        let is = match &self.state {
+            State::Down => Is::Down,
+            State::Waiting(_) => Is::Waiting,
+            State::Starting => Is::Starting,
             State::Up { flow, fingerprint, .. } => {
-                (Is::Up { held: *flow != Flow::Reads }, *fingerprint != self.pipeline.fingerprint)
+                Is::Up { held: *flow != Flow::Reads, changed: *fingerprint != self.pipeline.fingerprint }
             }
-            State::Draining { .. } => (Is::Draining, false),
+            State::Draining { .. } => Is::Draining,
         };
-        match step(is, if self.leaving { Wanted::Gone } else { self.wanted }, changed) {
+        match step(is, if self.leaving { Wanted::Gone } else { self.wanted }) {
             Step::Rest => {}
             Step::Start => self.start(ctx),
             Step::Hold => self.hold(ctx),
@@ -179,10 +179,15 @@ impl Keeper {
         self.show();
     }
 
-    fn start(&mut self, ctx: &mut Context<Self>) {
+    /// What it waits for after a failure may have changed: it need not wait any longer.
+    fn wait_no_longer(&mut self, ctx: &mut Context<Self>) {
         if let State::Waiting(timer) = self.state {
             ctx.cancel_future(timer);
+            self.state = State::Down;
         }
+    }
+
+    fn start(&mut self, ctx: &mut Context<Self>) {
         self.state = State::Starting;
         self.starts += 1;
         let mut pipeline = (*self.pipeline).clone();
@@ -344,9 +349,8 @@ impl Handler<Define> for Keeper {
         let changed = self.pipeline.fingerprint != define.pipeline.fingerprint;
         self.pipeline = Arc::new(define.pipeline);
         self.leaving = false;
-        if changed && let State::Waiting(timer) = self.state {
-            ctx.cancel_future(timer);
-            self.state = State::Down;
+        if changed {
+            self.wait_no_longer(ctx);
         }
         self.step(ctx);
     }
@@ -357,11 +361,8 @@ impl Handler<Want> for Keeper {
 
     fn handle(&mut self, Want(command): Want, ctx: &mut Context<Self>) {
         self.wanted = command.into();
-        if command == Command::Start
-            && let State::Waiting(timer) = self.state
-        {
-            ctx.cancel_future(timer);
-            self.state = State::Down;
+        if command == Command::Start {
+            self.wait_no_longer(ctx);
         }
         self.step(ctx);
     }

@@ -67,32 +67,16 @@ pub(super) fn plan(
 }
 
 impl Plan {
-    /// Whose name or group a pipeline would take.
+    /// Whose name, dataset or group a pipeline would take.
     fn clash(&self, pipeline: &Pipeline) -> Option<String> {
-        let Pipeline { name, source, .. } = pipeline;
+        let name = &pipeline.name;
         if let Some(other) = self.members.get(name) {
             return Some(format!("{} has a pipeline named {name:?}, too; rename one", other.file.display()));
         }
-        // Also one inside the other: what one writes would be the other's data.
-        let folder = absolute(pipeline);
-        let nested = |other: &&Member| {
-            let other = absolute(&other.pipeline);
-            other.starts_with(&folder) || folder.starts_with(&other)
-        };
-        if let Some(other) = self.members.values().find(nested) {
-            let (file, name, there) = (other.file.display(), &other.pipeline.name, other.pipeline.folder());
-            return Some(format!(
-                "its dataset {} and {} of the pipeline {name:?} in {file} are one inside the other; change sink.path or the name",
-                folder.display(),
-                there.display()
-            ));
-        }
-        let group = &source.group;
-        let other = self.members.values().find(|other| other.pipeline.source.group == *group)?;
-        let (file, name) = (other.file.display(), &other.pipeline.name);
-        Some(format!(
-            "the pipeline {name:?} in {file} uses the consumer group {group:?}, too; give one another source.group"
-        ))
+        self.members.values().find_map(|other| {
+            let words = pipeline.clash(&other.pipeline)?;
+            Some(format!("{words} (the other one is in {})", other.file.display()))
+        })
     }
 
     /// A file says something that can't be: what it said before stays in force, unless that can't be any more, either.
@@ -106,11 +90,6 @@ impl Plan {
         }
         self.problems.push(Problem { file: file.to_owned(), pipeline, text });
     }
-}
-
-fn absolute(pipeline: &Pipeline) -> PathBuf {
-    let folder = pipeline.folder();
-    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 #[cfg(test)]

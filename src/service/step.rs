@@ -22,8 +22,8 @@ pub(super) enum Is {
     Waiting,
     /// Being started.
     Starting,
-    /// Up; whether it is held.
-    Up { held: bool },
+    /// Up; whether it is held, and whether its definition was changed since it was started.
+    Up { held: bool, changed: bool },
     /// Committing what it has, to end.
     Draining,
 }
@@ -45,18 +45,17 @@ pub(super) enum Step {
     Leave,
 }
 
-/// What to do with a pipeline that `is` so, whose definition was `changed` since it was started.
-pub(super) fn step(is: Is, wanted: Wanted, changed: bool) -> Step {
+/// What to do with a pipeline that `is` so.
+pub(super) fn step(is: Is, wanted: Wanted) -> Step {
     match (is, wanted) {
         (Is::Starting | Is::Draining, _) => Step::Rest,
-        (Is::Waiting, Wanted::Running | Wanted::Paused) if !changed => Step::Rest,
-        (Is::Down | Is::Waiting, Wanted::Running | Wanted::Paused) => Step::Start,
+        (Is::Down, Wanted::Running | Wanted::Paused) => Step::Start,
+        (Is::Waiting, Wanted::Running | Wanted::Paused) => Step::Rest,
         (Is::Down | Is::Waiting, Wanted::Stopped) => Step::Rest,
         (Is::Down | Is::Waiting, Wanted::Gone) => Step::Leave,
-        (Is::Up { .. }, Wanted::Stopped | Wanted::Gone) => Step::Drain,
-        (Is::Up { .. }, _) if changed => Step::Drain,
-        (Is::Up { held: false }, Wanted::Paused) => Step::Hold,
-        (Is::Up { held: true }, Wanted::Running) => Step::Release,
+        (Is::Up { .. }, Wanted::Stopped | Wanted::Gone) | (Is::Up { changed: true, .. }, _) => Step::Drain,
+        (Is::Up { held: false, .. }, Wanted::Paused) => Step::Hold,
+        (Is::Up { held: true, .. }, Wanted::Running) => Step::Release,
         (Is::Up { .. }, _) => Step::Rest,
     }
 }
@@ -68,20 +67,17 @@ mod tests {
     #[test]
     fn every_state_moves_towards_what_is_wanted() {
         let all = [Wanted::Running, Wanted::Paused, Wanted::Stopped, Wanted::Gone];
-        let check = |is, changed, expected: [Step; 4]| {
-            assert_eq!(all.map(|wanted| step(is, wanted, changed)), expected, "{is:?}, changed: {changed}");
+        let check = |is, expected: [Step; 4]| {
+            assert_eq!(all.map(|wanted| step(is, wanted)), expected, "{is:?}");
         };
         use Step::*;
-        for changed in [false, true] {
-            check(Is::Down, changed, [Start, Start, Rest, Leave]);
-            check(Is::Starting, changed, [Rest; 4]);
-            check(Is::Draining, changed, [Rest; 4]);
-        }
-        check(Is::Waiting, false, [Rest, Rest, Rest, Leave]);
-        check(Is::Waiting, true, [Start, Start, Rest, Leave]);
-        check(Is::Up { held: false }, false, [Rest, Hold, Drain, Drain]);
-        check(Is::Up { held: true }, false, [Release, Rest, Drain, Drain]);
-        check(Is::Up { held: false }, true, [Drain; 4]);
-        check(Is::Up { held: true }, true, [Drain; 4]);
+        check(Is::Down, [Start, Start, Rest, Leave]);
+        check(Is::Waiting, [Rest, Rest, Rest, Leave]);
+        check(Is::Starting, [Rest; 4]);
+        check(Is::Draining, [Rest; 4]);
+        check(Is::Up { held: false, changed: false }, [Rest, Hold, Drain, Drain]);
+        check(Is::Up { held: true, changed: false }, [Release, Rest, Drain, Drain]);
+        check(Is::Up { held: false, changed: true }, [Drain; 4]);
+        check(Is::Up { held: true, changed: true }, [Drain; 4]);
     }
 }

@@ -43,6 +43,28 @@ impl Pipeline {
     pub fn folder(&self) -> PathBuf {
         self.sink.path.join(&self.name)
     }
+
+    /// Why this pipeline and another one can't run together: they would write one dataset, or one inside the other, or they
+    /// are in one group.
+    pub fn clash(&self, other: &Pipeline) -> Option<String> {
+        let absolute = |pipeline: &Pipeline| {
+            let folder = pipeline.folder();
+            std::path::absolute(&folder).unwrap_or(folder)
+        };
+        let (ours, theirs) = (absolute(self), absolute(other));
+        let (name, other_name) = (&self.name, &other.name);
+        if ours.starts_with(&theirs) || theirs.starts_with(&ours) {
+            let (ours, theirs) = (ours.display(), theirs.display());
+            return Some(format!(
+                "{name:?} and {other_name:?} would write one dataset, or one inside the other ({ours} and {theirs}); change sink.path \
+                 or the name of one"
+            ));
+        }
+        let group = &self.source.group;
+        (*group == other.source.group).then(|| {
+            format!("{name:?} and {other_name:?} use the same consumer group {group:?}; give one another source.group")
+        })
+    }
 }
 
 /// `[source]`: a Kafka consumer.

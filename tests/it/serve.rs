@@ -213,7 +213,10 @@ fn names_and_groups_belong_to_one() {
     let service = Service::start(&one.workspace, &[]);
     service.until("the first one runs", name, is("running"));
     let problems = service.get("/api/v1/pipelines")["problems"].to_string();
-    assert!(problems.contains("has a pipeline named") && problems.contains("uses the consumer group"), "{problems}");
+    assert!(
+        problems.contains("has a pipeline named") && problems.contains("use the same consumer group"),
+        "{problems}"
+    );
     assert_eq!(service.pipeline("thief"), None);
     service.stop();
 }
