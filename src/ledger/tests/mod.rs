@@ -59,7 +59,7 @@ fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> F
         staged: name.staged,
         rows: offsets.len() as u64,
         bytes: fs::metadata(&path).unwrap().len(),
-        sha256: publish::sha256(&path).unwrap(),
+        sha256: chain.dataset.disk().sha256(&path).unwrap(),
         windows: None,
         event_time: None,
     }
