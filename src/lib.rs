@@ -24,6 +24,7 @@
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
 //! | [`allocator`] | how the C library's memory is shared out among threads |
+//! | `background` | on which threads blocking work goes on beside a lane |
 //! | `logging`, `words` | where log lines go; how things are written for people |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
 //!
@@ -42,6 +43,7 @@
 //! 8. Event time decides, the wall clock only hurries.
 
 pub mod allocator;
+mod background;
 pub mod cli;
 pub mod decode;
 pub mod failpoint;
@@ -51,6 +53,8 @@ pub mod pipeline;
 pub mod readings;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod sink;
 pub mod source;
 pub mod validate;

@@ -55,5 +55,7 @@ pub use completeness::{Completeness, Others, PartitionFrontier, State, Window, f
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
 pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 pub use error::LedgerError;
+#[cfg(test)]
+pub(crate) use file_system::FileSystem;
 pub use names::{encode, hex};
 pub use verify::{Finding, Kind, Report, verify};
