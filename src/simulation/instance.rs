@@ -72,7 +72,10 @@ fn judge(world: &World, error: &LaneError) {
     let text = format!("{error:?}");
     let injected = matches!(error, LaneError::Ledger(LedgerError::NotDurable { .. }))
         || [EIO, ENOSPC].iter().any(|number| text.contains(&format!("code: {number},")));
-    if !(injected && world.disk.state().injured) {
+    let state = world.disk.state();
+    // A disk that refuses everything also says that nothing is there.
+    if !(injected && state.injured || state.is_down()) {
+        drop(state);
         let text = format!("a lane fails, and no fault explains it: {:#}", anyhow::anyhow!("{error}: {text}"));
         std::panic::resume_unwind(Box::new(Violation(text)));
     }

@@ -202,7 +202,12 @@ impl Run {
             tasks.extend(tasks::take_spawned().into_iter().map(Task::new));
             match stopped {
                 Stopped::Pause(Pause::Blocked) => tasks[at].blocked = true,
+                // What it did before may be what others wait for.
                 Stopped::Pause(Pause::Step) => tasks.iter_mut().for_each(|task| task.blocked = false),
+                Stopped::Pause(Pause::Waits) => {
+                    tasks.iter_mut().for_each(|task| task.blocked = false);
+                    tasks[at].blocked = true;
+                }
                 Stopped::Ended => {
                     tasks.remove(at);
                     tasks.iter_mut().for_each(|task| task.blocked = false);

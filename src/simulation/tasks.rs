@@ -21,7 +21,9 @@ use tokio::sync::oneshot::error::TryRecvError as NoAnswer;
 pub(super) enum Pause {
     /// It is about to do something that others can see.
     Step,
-    /// It waits for another task.
+    /// It begins to wait for another task.
+    Waits,
+    /// It still waits.
     Blocked,
 }
 
@@ -152,20 +154,22 @@ fn suspend(pause: Pause) {
 }
 
 pub(crate) fn answer<T>(mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
+    let mut pause = Pause::Waits;
     loop {
         match answer.try_recv() {
             Ok(found) => return Ok(found),
-            Err(NoAnswer::Empty) => suspend(Pause::Blocked),
+            Err(NoAnswer::Empty) => suspend(std::mem::replace(&mut pause, Pause::Blocked)),
             Err(NoAnswer::Closed) => return answer.blocking_recv(),
         }
     }
 }
 
 pub(crate) fn next<T>(queue: &Receiver<T>) -> Result<T, RecvError> {
+    let mut pause = Pause::Waits;
     loop {
         match queue.try_recv() {
             Ok(found) => return Ok(found),
-            Err(TryRecvError::Empty) => suspend(Pause::Blocked),
+            Err(TryRecvError::Empty) => suspend(std::mem::replace(&mut pause, Pause::Blocked)),
             Err(TryRecvError::Disconnected) => return Err(RecvError),
         }
     }

@@ -32,7 +32,9 @@ fn nothing_is_lost() {
     let mut totals = Totals::default();
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
-        all.into_iter().for_each(|thread| totals.add(&thread.join().unwrap()));
+        for thread in all {
+            totals.add(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
     });
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     println!("from seed {first} on: {totals:?}, {:.0} steps a minute", totals.steps as f64 / minutes);
