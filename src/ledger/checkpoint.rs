@@ -207,8 +207,13 @@ impl Checkpoint {
     fn entry(&mut self) -> Result<Entry, LedgerError> {
         let unreadable = |reason: String| LedgerError::Unreadable { path: self.path.clone(), reason };
         let mut line = Vec::new();
-        // A file that is cut or damaged is found by gzip.
-        self.lines.read_until(b'\n', &mut line).map_err(|error| unreadable(error.to_string()))?;
+        let mut read = || self.lines.read_until(b'\n', &mut line).map_err(|error| unreadable(error.to_string()));
+        read()?;
+        let end = (self.next + 1).is_multiple_of(self.chain.dataset.every());
+        // gzip compares its checksum where the file ends, so the last line is not believed before.
+        if end && read()? > 0 {
+            return Err(unreadable(format!("it goes on after entry {}", self.next)));
+        }
         let entry = self.chain.parse(&self.path, &line, self.next)?;
         self.next += 1;
         Ok(entry)
