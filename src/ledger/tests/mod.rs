@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod fold;
 mod protocol;
 mod refuse;
 
@@ -33,7 +34,13 @@ fn identity() -> Identity {
 }
 
 fn open(folder: &Path) -> Dataset {
-    Dataset::open(folder, &identity(), Definition { hash: "abc".into(), text: "name = \"test\"\n".into() }).unwrap()
+    open_folding(folder, checkpoint::EVERY)
+}
+
+/// The same; a new one's checkpoints hold `every` entries.
+fn open_folding(folder: &Path, every: u64) -> Dataset {
+    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    Dataset::open_on(Arc::new(file_system::Local), folder, &identity(), definition, every).unwrap()
 }
 
 /// A new dataset, and the chain of its one partition, started at 0.
