@@ -179,7 +179,8 @@ impl State {
 
     /// Every file below a folder.
     pub(super) fn files_below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = String> + 'a {
-        let inside = move |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let inside =
+            move |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.folders.iter().filter(move |(path, _)| inside(path)).flat_map(|(path, folder)| {
             let files = folder.names.iter().filter(|(_, cell)| matches!(cell.now, Some(Node::File(_))));
             files.map(move |(name, _)| format!("{path}/{name}"))
@@ -299,7 +300,11 @@ impl SimulatedDisk {
             Some(Fault::Io) => Err(error(EIO)),
             Some(Fault::Sync) | None => act(&mut state),
         };
+        // What finds its work done or nothing there is no part of the story.
+        let is_news =
+            result.as_ref().err().is_none_or(|error| ![EEXIST, ENOENT].map(Some).contains(&error.raw_os_error()));
         if state.trace.is_some()
+            && is_news
             && let Some(text) = text()
         {
             let why = result.as_ref().err().map_or(String::new(), |error| format!(": {}", error.kind()));
@@ -367,7 +372,7 @@ impl FileSystem for SimulatedDisk {
             let content = state.inodes[state.file(path)?].content.clone();
             Ok(Box::new(Cursor::new(Reading(content))) as Box<dyn Read + Send>)
         };
-        self.call(&[Fault::Io], || Some(format!("reads {}", trace::short(path))), act)
+        self.call(&[Fault::Io], || None, act)
     }
 
     fn size(&self, path: &Path) -> io::Result<u64> {
@@ -410,10 +415,8 @@ impl FileSystem for SimulatedDisk {
             let there = folder.names.iter().filter(|(name, cell)| cell.now.is_some() && hash(name) & 1 == part);
             Ok(there.map(|(name, _)| name.clone()).collect())
         };
-        let text = || Some(format!("lists {}", trace::short(dir)));
-        let mut names = self.call(&[Fault::Io], text, |state| part(state, salt))?;
-        let text = || Some(format!("lists the rest of {}", trace::short(dir)));
-        names.extend(self.call(&[Fault::Io], text, |state| part(state, 1 - salt))?);
+        let mut names = self.call(&[Fault::Io], || None, |state| part(state, salt))?;
+        names.extend(self.call(&[Fault::Io], || None, |state| part(state, 1 - salt))?);
         Ok(names)
     }
 

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Violation;
 use super::disk::{EIO, ENOSPC};
 use super::oracle::Event;
 use super::random::Random;
 use super::tasks;
 use super::world::{ROOT, TOPIC, TOPIC_ID, World};
-use super::Violation;
 use crate::background;
 use crate::decode::schema::data_schema;
 use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, Reason, Tip};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{Held, LaneError};
-use crate::pipeline::messages::{Committed, Partition, Range, WindowedBatch};
+use crate::pipeline::messages::{Committed, Partition, Range, WindowedBatch, WindowedPart};
 use crate::pipeline::meters::{Meter, Stage};
 use crate::sink::Work;
 use crate::validate::Checker;
@@ -25,8 +25,9 @@ use crate::window::{Windows, initial_state};
 /// How often in a row a lane of one process may fail before it is left alone.
 const FAILURES_MAX: u32 = 6;
 
-/// A process's first task: opens the dataset and starts the committer and the lanes.
-pub(super) fn start(world: &Arc<World>, seed: u64) {
+/// A process's first task: opens the dataset and starts the committer and the lanes, which are `calm` where nobody takes their
+/// partition away.
+pub(super) fn start(world: &Arc<World>, seed: u64, calm: bool) {
     let dataset = match open(world) {
         Ok(dataset) => dataset,
         Err(error) => return judge(world, &error.into()),
@@ -41,6 +42,8 @@ pub(super) fn start(world: &Arc<World>, seed: u64) {
             chain: dataset.chain(TOPIC, TOPIC_ID, partition),
             dataset: dataset.clone(),
             committer: committer.clone(),
+            calm,
+            failures: 0,
             random: Random::of(&[seed, 3, u64::try_from(partition).unwrap_or_default()]),
         };
         tasks::spawn_for("lane", partition, || lane.run());
@@ -88,20 +91,22 @@ struct Lane {
     dataset: Dataset,
     chain: Chain,
     committer: Committer,
+    calm: bool,
+    /// How often it has failed since it last committed something.
+    failures: u32,
     random: Random,
 }
 
 impl Lane {
     /// Lane after lane, as a source starts them.
     fn run(mut self) {
-        let mut failures = 0;
-        while failures < FAILURES_MAX {
+        while self.failures < FAILURES_MAX {
             match self.once() {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
                     judge(&self.world, &error);
-                    failures += 1;
+                    self.failures += 1;
                 }
             }
         }
@@ -137,7 +142,7 @@ impl Lane {
                 let ended = work.commit(Reason::Age);
                 self.ended(&mut work, ended.map(|committed| committed.into_iter().collect()))?;
             }
-            if self.random.chance(world.config.abandon) {
+            if !self.calm && self.random.chance(world.config.abandon) {
                 // Lost the partition, and was given it again.
                 return Ok(false);
             }
@@ -156,12 +161,7 @@ impl Lane {
         Work::new(&self.world.pipeline, of, self.dataset.folder(), self.chain.clone(), tip, to, memory)
     }
 
-    fn write(
-        &self,
-        work: &mut Work,
-        range: Range,
-        parts: Vec<crate::pipeline::messages::WindowedPart>,
-    ) -> Result<(), LaneError> {
+    fn write(&mut self, work: &mut Work, range: Range, parts: Vec<WindowedPart>) -> Result<(), LaneError> {
         let credit = Credits::new(1 << 30).take(0);
         let batch = WindowedBatch { range, leader_epoch: None, read_at: Instant::now(), parts, credit };
         let mut committed = Vec::new();
@@ -171,7 +171,7 @@ impl Lane {
     }
 
     /// As the sink's jobs do: what is under way ends before the lane does.
-    fn ended(&self, work: &mut Work, result: Result<Vec<Committed>, LaneError>) -> Result<(), LaneError> {
+    fn ended(&mut self, work: &mut Work, result: Result<Vec<Committed>, LaneError>) -> Result<(), LaneError> {
         let result = result.map(|committed| self.reports(committed));
         if result.is_err() {
             self.reports(work.settle().ok().flatten().into_iter().collect());
@@ -179,8 +179,11 @@ impl Lane {
         result
     }
 
-    fn reports(&self, committed: Vec<Committed>) {
-        committed.iter().for_each(|committed| self.report(committed.to));
+    fn reports(&mut self, committed: Vec<Committed>) {
+        for committed in committed {
+            self.failures = 0;
+            self.report(committed.to);
+        }
     }
 
     /// From here on Kafka may be told.

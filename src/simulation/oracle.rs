@@ -78,7 +78,9 @@ fn place(path: &str) -> Place<'_> {
     if let Some(name) = path.strip_prefix(&format!("ledger/{TOPIC}/{TOPIC_ID}/")) {
         let number = |text: &str| text.parse().ok();
         let Some((partition, name)) = name.split_once('/') else { return Place::Other };
-        let (Ok(partition), Some((digits, kind))) = (partition.parse(), name.split_once('.')) else { return Place::Other };
+        let (Ok(partition), Some((digits, kind))) = (partition.parse(), name.split_once('.')) else {
+            return Place::Other;
+        };
         return match (number(digits), kind) {
             (Some(sequence), "json") => Place::Entry(partition, sequence),
             (Some(last), "checkpoint.jsonl.gz") => Place::Checkpoint(partition, last),
@@ -279,7 +281,9 @@ impl Oracle {
         chain.covered = covered;
         let mut left = covered;
         while state.content(&entry_path(partition, left)).is_some() {
-            if read_entry(&entry_path(partition, left), state).ok().as_ref() != chain.entries.get(usize::try_from(left).unwrap_or(0)) {
+            if read_entry(&entry_path(partition, left), state).ok().as_ref()
+                != chain.entries.get(usize::try_from(left).unwrap_or(0))
+            {
                 return wrong(format!("entry {left} of {partition} is damaged by a power failure"));
             }
             left += 1;

@@ -68,7 +68,7 @@ pub(super) struct Outcome {
 }
 
 /// Steps after which a run that is left alone should long have ended.
-const DRAIN_STEPS_MAX: u64 = 100_000;
+const DRAIN_STEPS_MAX: u64 = 30_000;
 
 /// A run whose decisions its seed makes.
 pub(super) fn by_seed(seed: u64) -> Outcome {
@@ -78,9 +78,9 @@ pub(super) fn by_seed(seed: u64) -> Outcome {
 }
 
 /// A run by these decisions; `traced` tells every step.
-pub(super) fn again(seed: u64, decisions: &[Decision], traced: bool) -> Outcome {
+pub(super) fn again(config: &Config, decisions: &[Decision], traced: bool) -> Outcome {
     let mut decisions = decisions.iter().copied();
-    run(Config::of(seed), traced, |_| decisions.next())
+    run(config.clone(), traced, |_| decisions.next())
 }
 
 fn run(config: Config, traced: bool, mut next: impl FnMut(&Run) -> Option<Decision>) -> Outcome {
@@ -150,7 +150,7 @@ impl Run {
 
     fn decide(&mut self, decision: Decision) -> Result<(), Violation> {
         match decision {
-            Decision::Start(who) => self.start(who),
+            Decision::Start(who) => self.start(who, false),
             Decision::Turn(who, task, steps) => self.turn(who, task, steps)?,
             Decision::Kill(who) => self.kill(who),
             Decision::PowerFails(loss) => self.power_fails(loss)?,
@@ -163,14 +163,15 @@ impl Run {
         Ok(())
     }
 
-    fn start(&mut self, who: u8) {
+    fn start(&mut self, who: u8, calm: bool) {
         let instance = &mut self.instances[usize::from(who)];
         if !instance.tasks.is_empty() {
             return;
         }
         instance.starts += 1;
-        let (world, seed) = (self.world.clone(), Random::of(&[world_seed(&self.world), who.into(), instance.starts]).bits());
-        tasks::spawn_for("main", 0, move || instance::start(&world, seed));
+        let (world, seed) =
+            (self.world.clone(), Random::of(&[self.world.config.seed, who.into(), instance.starts]).bits());
+        tasks::spawn_for("main", 0, move || instance::start(&world, seed, calm));
         instance.tasks.extend(tasks::take_spawned().into_iter().map(Task::new));
         self.totals.starts += 1;
         self.tell(|| format!("{} starts", instance_name(who)));
@@ -236,7 +237,7 @@ impl Run {
         self.tell(|| "from here on nothing goes wrong".to_owned());
         self.world.disk.state().fault = None;
         for _ in 0..2 {
-            self.start(0);
+            self.start(0, true);
             let until = self.world.disk.state().steps + DRAIN_STEPS_MAX;
             while !self.instances[0].tasks.is_empty() {
                 let Some(task) = self.instances[0].tasks.iter().find(|task| !task.blocked).map(|task| task.id) else {
@@ -256,10 +257,6 @@ impl Run {
             trace.push(line());
         }
     }
-}
-
-fn world_seed(world: &World) -> u64 {
-    world.config.seed
 }
 
 /// Makes decisions. Each run is wild in its own way: one has many crashes, one long turns, one a single fault.

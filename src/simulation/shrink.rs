@@ -1,45 +1,124 @@
-//! A run that fails, made small: delta debugging (Zeller and Hildebrandt, 2002) over its decisions.
+//! A run that fails, made small: delta debugging (Zeller and Hildebrandt, 2002) over its decisions, after whole groups of them
+//! and most of the world have been tried without.
 
+use super::Violation;
+use super::disk::Loss;
 use super::run::{Decision, Outcome, again};
+use super::world::Config;
 
-/// As few of a failing run's decisions as still fail, and the run by them, traced.
-pub(super) fn shrink(seed: u64, mut decisions: Vec<Decision>) -> (Vec<Decision>, Outcome) {
-    let fails = |decisions: &[Decision]| again(seed, decisions, false).end.is_err();
-    // What came after it has nothing to do with it.
-    let mut length = decisions.len().div_ceil(2).max(1);
+/// Steps that shrinking may take.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// As little of a failing run as still fails in the same way, traced, and how many decisions that is.
+pub(super) fn shrink(config: &Config, decisions: Vec<Decision>, violation: &Violation) -> (usize, Outcome) {
+    let mut shrinking = Shrinking { config: config.clone(), decisions, kind: kind(violation), left: STEPS_MAX };
+    shrinking.world();
+    shrinking.groups();
     loop {
-        let (mut start, before) = (0, decisions.len());
-        while start < decisions.len() {
-            let mut fewer = decisions.clone();
-            fewer.drain(start..(start + length).min(decisions.len()));
-            match fails(&fewer) {
-                true => decisions = fewer,
-                false => start += length,
-            }
-        }
-        if length > 1 {
-            length = length.div_ceil(2);
-        } else if decisions.len() == before {
+        let before = shrinking.decisions.clone();
+        shrinking.halves();
+        shrinking.turns();
+        if shrinking.decisions == before || shrinking.left == 0 {
             break;
         }
     }
-    shorten_turns(&mut decisions, fails);
-    let outcome = again(seed, &decisions, true);
-    (decisions, outcome)
+    (shrinking.decisions.len(), again(&shrinking.config, &shrinking.decisions, true))
 }
 
-/// Fewer steps a turn.
-fn shorten_turns(decisions: &mut [Decision], fails: impl Fn(&[Decision]) -> bool) {
-    for at in 0..decisions.len() {
-        while let Decision::Turn(who, task, steps @ 2..) = decisions[at] {
-            let whole = decisions[at];
-            let fewer = [steps / 2, steps - 1].into_iter().find(|fewer| {
-                decisions[at] = Decision::Turn(who, task, *fewer);
-                fails(decisions)
+/// A violation's words, without numbers and names.
+fn kind(violation: &Violation) -> String {
+    let words =
+        violation.0.split(' ').filter(|word| word.chars().all(|letter| letter.is_alphabetic() || letter == ','));
+    words.take(6).collect::<Vec<_>>().join(" ")
+}
+
+struct Shrinking {
+    config: Config,
+    decisions: Vec<Decision>,
+    kind: String,
+    /// Steps.
+    left: u64,
+}
+
+impl Shrinking {
+    /// Whether it fails in the same way. If so, what came after the failure goes.
+    fn fails(&mut self, config: &Config, decisions: &[Decision]) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let outcome = again(config, decisions, false);
+        self.left = self.left.saturating_sub(outcome.totals.steps);
+        let same = outcome.end.is_err_and(|violation| kind(&violation) == self.kind);
+        if same {
+            (self.config, self.decisions) = (config.clone(), outcome.decisions);
+        }
+        same
+    }
+
+    fn world(&mut self) {
+        for smaller in Config::smaller() {
+            let mut config = self.config.clone();
+            smaller(&mut config);
+            self.fails(&config, &self.decisions.clone());
+        }
+    }
+
+    fn without(&mut self, which: impl Fn(&Decision) -> bool) {
+        let config = self.config.clone();
+        let fewer: Vec<Decision> = self.decisions.iter().copied().filter(|decision| !which(decision)).collect();
+        if fewer.len() < self.decisions.len() {
+            self.fails(&config, &fewer);
+        }
+    }
+
+    fn groups(&mut self) {
+        self.without(|decision| matches!(decision, Decision::Fault(_)));
+        self.without(|decision| matches!(decision, Decision::PowerFails(_)));
+        self.without(|decision| matches!(decision, Decision::Kill(_)));
+        for which in 0..self.config.instances {
+            self.without(|decision| {
+                matches!(decision, Decision::Start(who) | Decision::Kill(who) | Decision::Turn(who, ..) if *who == which)
             });
-            if fewer.is_none() {
-                decisions[at] = whole;
-                break;
+        }
+    }
+
+    fn halves(&mut self) {
+        let mut length = self.decisions.len().div_ceil(2);
+        loop {
+            let mut start = 0;
+            while start < self.decisions.len() {
+                let mut fewer = self.decisions.clone();
+                fewer.drain(start..(start + length).min(fewer.len()));
+                let config = self.config.clone();
+                if !self.fails(&config, &fewer) {
+                    start += length;
+                }
+            }
+            if length <= 1 {
+                return;
+            }
+            length = length.div_ceil(2);
+        }
+    }
+
+    /// Fewer steps a turn, and power failures that are easier to understand.
+    fn turns(&mut self) {
+        let mut at = 0;
+        while at < self.decisions.len() {
+            let simpler = match self.decisions[at] {
+                Decision::Turn(who, task, steps @ 2..) => {
+                    vec![Decision::Turn(who, task, steps / 2), Decision::Turn(who, task, steps - 1)]
+                }
+                Decision::PowerFails(Loss::Some(_)) => vec![Decision::PowerFails(Loss::All)],
+                _ => vec![],
+            };
+            let found = simpler.into_iter().any(|simpler| {
+                let (config, mut decisions) = (self.config.clone(), self.decisions.clone());
+                decisions[at] = simpler;
+                self.fails(&config, &decisions)
+            });
+            if !found {
+                at += 1;
             }
         }
     }

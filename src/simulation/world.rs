@@ -67,6 +67,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Ways to make a world smaller, to be tried one after another.
+    pub(super) fn smaller() -> [fn(&mut Config); 7] {
+        [
+            |config| config.prepared = true,
+            |config| config.partitions = 1,
+            |config| config.kind.keys = false,
+            |config| config.kind.tumbling = false,
+            |config| config.kind.records = 5,
+            |config| config.kind.records = config.kind.records.min(12),
+            |config| config.kind.records = config.kind.records.min(30),
+        ]
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) config: Config,
@@ -122,7 +137,7 @@ thread_local! {
 }
 
 /// Different logs of one kind.
-const LOGS: u64 = 16;
+const LOGS: u64 = 3;
 
 impl World {
     pub(super) fn new(config: Config) -> World {
