@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::oracle::Event;
 use super::random::{Random, hash};
-use super::{tasks, trace};
+use super::{instance, tasks, trace};
 use crate::ledger::FileSystem;
 
 /// What goes wrong at the next call that it can go wrong at.
@@ -192,6 +192,17 @@ impl State {
         self.down
     }
 
+    /// A line of the trace, if there is one and this is news: what finds its work done or nothing there is not.
+    fn tell<T>(&mut self, result: &io::Result<T>, text: impl FnOnce() -> Option<String>) {
+        let Some(trace) = &mut self.trace else { return };
+        let number = result.as_ref().err().and_then(io::Error::raw_os_error);
+        let is_start = tasks::current().1.name == instance::MAIN && result.is_ok();
+        if let Some(text) = text().filter(|_| !is_start && ![EEXIST, ENOENT].map(Some).contains(&number)) {
+            let why = result.as_ref().err().map_or(String::new(), |error| format!(": {}", error.kind()));
+            trace.push(format!("{}{text}{why}", trace::who()));
+        }
+    }
+
     /// The power fails, and the machine is started again.
     pub(super) fn power_fails(&mut self, loss: Loss) {
         let choose = |what: &str, of: u64| match loss {
@@ -300,17 +311,7 @@ impl SimulatedDisk {
             Some(Fault::Io) => Err(error(EIO)),
             Some(Fault::Sync) | None => act(&mut state),
         };
-        // What finds its work done or nothing there is no part of the story.
-        let is_news =
-            result.as_ref().err().is_none_or(|error| ![EEXIST, ENOENT].map(Some).contains(&error.raw_os_error()));
-        if state.trace.is_some()
-            && is_news
-            && let Some(text) = text()
-        {
-            let why = result.as_ref().err().map_or(String::new(), |error| format!(": {}", error.kind()));
-            let line = format!("{}{text}{why}", trace::who());
-            state.trace.iter_mut().for_each(|trace| trace.push(line.clone()));
-        }
+        state.tell(&result, text);
         result
     }
 }

@@ -22,6 +22,9 @@ use crate::sink::Work;
 use crate::validate::Checker;
 use crate::window::{Windows, initial_state};
 
+/// A process's first task.
+pub(super) const MAIN: &str = "main";
+
 /// How often in a row a lane of one process may fail before it is left alone.
 const FAILURES_MAX: u32 = 6;
 

@@ -64,6 +64,8 @@ pub(super) struct Outcome {
     pub(super) totals: Totals,
     pub(super) decisions: Vec<Decision>,
     pub(super) end: Result<(), Violation>,
+    /// Whether it ended only after its last decision.
+    pub(super) in_drain: bool,
     pub(super) trace: Vec<String>,
 }
 
@@ -74,26 +76,35 @@ const DRAIN_STEPS_MAX: u64 = 30_000;
 pub(super) fn by_seed(seed: u64) -> Outcome {
     let config = Config::of(seed);
     let mut chaos = Chaos::new(&config);
-    run(config, false, |run| chaos.next(run))
+    run(config, &How { traced: false, drained: true }, |run| chaos.next(run))
 }
 
-/// A run by these decisions; `traced` tells every step.
-pub(super) fn again(config: &Config, decisions: &[Decision], traced: bool) -> Outcome {
+/// What is wanted of a run, beside its decisions.
+pub(super) struct How {
+    /// To be told every step.
+    pub(super) traced: bool,
+    /// That it comes to its end, left alone, after the last decision.
+    pub(super) drained: bool,
+}
+
+/// A run by these decisions.
+pub(super) fn again(config: &Config, decisions: &[Decision], how: &How) -> Outcome {
     let mut decisions = decisions.iter().copied();
-    run(config.clone(), traced, |_| decisions.next())
+    run(config.clone(), how, |_| decisions.next())
 }
 
-fn run(config: Config, traced: bool, mut next: impl FnMut(&Run) -> Option<Decision>) -> Outcome {
+fn run(config: Config, how: &How, mut next: impl FnMut(&Run) -> Option<Decision>) -> Outcome {
     let mut run = Run::new(config);
-    let mut decisions = Vec::new();
+    let (mut decisions, mut in_drain) = (Vec::new(), false);
     let mut play = || {
         run.prepare()?;
-        run.world.disk.state().trace = traced.then(Vec::new);
+        run.world.disk.state().trace = how.traced.then(Vec::new);
         while let Some(decision) = next(&run) {
             decisions.push(decision);
             run.decide(decision)?;
         }
-        run.drain()
+        in_drain = true;
+        if how.drained { run.drain() } else { Ok(()) }
     };
     let end = play();
     run.instances.iter_mut().for_each(|instance| instance.tasks.clear());
@@ -109,7 +120,7 @@ fn run(config: Config, traced: bool, mut next: impl FnMut(&Run) -> Option<Decisi
     };
     let trace = state.trace.take().unwrap_or_default();
     drop(state);
-    Outcome { totals, decisions, end, trace }
+    Outcome { totals, decisions, end, in_drain, trace }
 }
 
 struct Run {
@@ -171,7 +182,7 @@ impl Run {
         instance.starts += 1;
         let (world, seed) =
             (self.world.clone(), Random::of(&[self.world.config.seed, who.into(), instance.starts]).bits());
-        tasks::spawn_for("main", 0, move || instance::start(&world, seed, calm));
+        tasks::spawn_for(instance::MAIN, 0, move || instance::start(&world, seed, calm));
         instance.tasks.extend(tasks::take_spawned().into_iter().map(Task::new));
         self.totals.starts += 1;
         self.tell(|| format!("{} starts", instance_name(who)));

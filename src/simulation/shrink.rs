@@ -3,15 +3,17 @@
 
 use super::Violation;
 use super::disk::Loss;
-use super::run::{Decision, Outcome, again};
+use super::run::{Decision, How, Outcome, again};
 use super::world::Config;
 
 /// Steps that shrinking may take.
 const STEPS_MAX: u64 = 2_000_000;
 
 /// As little of a failing run as still fails in the same way, traced, and how many decisions that is.
-pub(super) fn shrink(config: &Config, decisions: Vec<Decision>, violation: &Violation) -> (usize, Outcome) {
-    let mut shrinking = Shrinking { config: config.clone(), decisions, kind: kind(violation), left: STEPS_MAX };
+pub(super) fn shrink(config: &Config, failed: Outcome) -> (usize, Outcome) {
+    let Outcome { decisions, in_drain: drained, end, .. } = failed;
+    let kind = end.map_or_else(|violation| kind(&violation), |()| String::new());
+    let mut shrinking = Shrinking { config: config.clone(), decisions, kind, drained, left: STEPS_MAX };
     shrinking.world();
     shrinking.groups();
     loop {
@@ -22,7 +24,8 @@ pub(super) fn shrink(config: &Config, decisions: Vec<Decision>, violation: &Viol
             break;
         }
     }
-    (shrinking.decisions.len(), again(&shrinking.config, &shrinking.decisions, true))
+    let how = How { traced: true, drained };
+    (shrinking.decisions.len(), again(&shrinking.config, &shrinking.decisions, &how))
 }
 
 /// A violation's words, without numbers and names.
@@ -36,6 +39,8 @@ struct Shrinking {
     config: Config,
     decisions: Vec<Decision>,
     kind: String,
+    /// Whether it fails only after its last decision.
+    drained: bool,
     /// Steps.
     left: u64,
 }
@@ -46,7 +51,7 @@ impl Shrinking {
         if self.left == 0 {
             return false;
         }
-        let outcome = again(config, decisions, false);
+        let outcome = again(config, decisions, &How { traced: false, drained: self.drained });
         self.left = self.left.saturating_sub(outcome.totals.steps);
         let same = outcome.end.is_err_and(|violation| kind(&violation) == self.kind);
         if same {
