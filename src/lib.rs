@@ -26,6 +26,7 @@
 //! | [`allocator`] | how the C library's memory is shared out among threads |
 //! | `background` | on which threads blocking work goes on beside a lane |
 //! | `logging`, `words` | where log lines go; how things are written for people |
+//! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
 //!
 //! # Invariants

@@ -28,7 +28,7 @@
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
 //! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
-//! there.
+//! there. That the code does what the model says is the simulation's to show: `src/simulation`.
 //!
 //! Not there yet: other stores than the local filesystem.
 

@@ -3,9 +3,10 @@
 //! ledger is right, for small worlds and completely; this shows it of the code, for as long as one likes.
 //!
 //! ```text
-//! cargo test --lib simulation                                  the short form: a fixed seed, some seconds
-//! WEIR_SIMULATION_STEPS=10000000 cargo test --release --lib simulation::tests::nothing_is_lost -- --nocapture
-//! WEIR_SIMULATION_SEED=77 …                                    from another seed on; one that failed is shrunk and told
+//! cargo test --lib simulation               the short form: seeds from 1 on, some seconds
+//! WEIR_SIMULATION_STEPS=10000000 WEIR_SIMULATION_THREADS=2 cargo test --release --lib simulation -- --nocapture
+//! WEIR_SIMULATION_SEED=77 …                 from another seed on; one that fails is shrunk and told, step by step
+//! WEIR_PLANTED_BUG=fence.ignored …          with a bug planted (debug builds only)
 //! ```
 //!
 //! | file | what it is |
@@ -18,10 +19,19 @@
 //! | `run.rs` | who goes next, and what goes wrong |
 //! | `shrink.rs`, `trace.rs` | a failure, made small and told |
 //!
-//! A step is one call of the file system. Time is not in it: what a clock would decide, the scheduler decides.
+//! A step is one call of the file system. Time is not in it: what a clock would decide, the scheduler decides. Measured on one
+//! core of a virtual machine in the debug build: 3 million steps a minute.
+//!
+//! What it found while it was made; `tests.rs` plays the seeds for ever:
+//!
+//! | seed | what |
+//! |---|---|
+//! | 2, 57 | A writer is paused between the fsync of its staged files and the look at their sizes; another one commits, recovers and sweeps them. The writer's lane ended with "cannot look at" a file instead of being fenced. |
+//! | 21, 69 | Two fold: B has staged the checkpoint of entries that C has read as well, and C's start sweeps it. B's commit, durable and published, was told as failed. |
 //!
 //! Not simulated: Kafka and the actors (the log is handed to the lane in batches of any size); windows that are closed by
-//! quiet; `roll.bytes` and memory; readers of the dataset beside the writers; two threads inside of one call.
+//! quiet; `roll.bytes` and memory; readers of the dataset beside the writers; the threads that share many fsyncs; a call that
+//! only asks whether a name is there and fails; a disk that forgets what it said was durable.
 
 mod disk;
 mod instance;

@@ -133,8 +133,11 @@ impl Class {
 
 thread_local! {
     /// Making these takes longer than a run.
-    static KNOWN: RefCell<HashMap<(Kind, u64), (Arc<Pipeline>, Vec<Arc<Log>>)>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<(Kind, u64), Known>> = RefCell::default();
 }
+
+/// A pipeline, and a log for each partition.
+type Known = (Arc<Pipeline>, Vec<Arc<Log>>);
 
 /// Different logs of one kind.
 const LOGS: u64 = 3;
