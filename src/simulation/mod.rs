@@ -75,6 +75,11 @@ fn set_random(random: Option<Random>) {
     RANDOM.set(random);
 }
 
+/// Whether this thread has a run.
+pub(crate) fn is_running() -> bool {
+    RANDOM.with_borrow(Option::is_some)
+}
+
 /// Random bits of this thread's run, if there is one.
 pub(crate) fn random_bits() -> Option<u64> {
     RANDOM.with_borrow_mut(|random| random.as_mut().map(Random::bits))

@@ -73,6 +73,14 @@ fn nothing_is_lost() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+#[test]
+fn a_seed_is_a_run() {
+    for seed in 1..10 {
+        let (first, again) = (by_seed(seed), by_seed(seed));
+        assert!(first.decisions == again.decisions && first.totals == again.totals, "seed {seed}");
+    }
+}
+
 /// Seeds that found something once; see the module's table. They say so again only as long as a seed means the same run.
 #[test]
 fn what_was_found_stays_away() {
