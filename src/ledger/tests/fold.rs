@@ -105,7 +105,8 @@ fn damaged_checkpoints() {
         content[middle] ^= 1;
         fs::write(path, content).unwrap();
     };
-    let damages: [(&dyn Fn(&Path), Kind); 3] = [
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(Damage, Kind); 3] = [
         (&cut, Kind::UnreadableEntry),
         (&flip, Kind::UnreadableEntry),
         (&|path| fs::remove_file(path).unwrap(), Kind::MissingEntry),
