@@ -105,11 +105,11 @@ fn damaged_checkpoints() {
         content[middle] ^= 1;
         fs::write(path, content).unwrap();
     };
-    type Damage<'a> = &'a dyn Fn(&Path);
+    type Damage = fn(&Path);
     let damages: [(Damage, Kind); 3] = [
-        (&cut, Kind::UnreadableEntry),
-        (&flip, Kind::UnreadableEntry),
-        (&|path| fs::remove_file(path).unwrap(), Kind::MissingEntry),
+        (cut, Kind::UnreadableEntry),
+        (flip, Kind::UnreadableEntry),
+        (|path| fs::remove_file(path).unwrap(), Kind::MissingEntry),
     ];
     for (damage, kind) in damages {
         let (dir, chain, _) = folded(7);
@@ -147,6 +147,7 @@ fn a_long_chain_starts_soon() {
             leader_epoch: None,
             window: WINDOW,
             written_at_ms: 0,
+            lost: 0,
         };
         let mut entry = entry_to(&chain, &tip, tip.to);
         (entry.to, entry.counts.row) = (tip.to + 2, 2);
