@@ -1,6 +1,6 @@
 //! One partition's chain of entries: where it starts, how the next entry is made, what its files are called.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
@@ -24,6 +24,8 @@ pub struct Tip {
     pub window: WindowState,
     /// When the entry was written, in milliseconds since 1970.
     pub written_at_ms: i64,
+    /// Offsets that the newest entry gives up: [`Counts::lost`].
+    pub lost: u64,
 }
 
 impl Tip {
@@ -34,6 +36,7 @@ impl Tip {
             leader_epoch: entry.leader_epoch,
             window: entry.window.clone(),
             written_at_ms: entry.written_at_ms,
+            lost: entry.counts.lost,
         }
     }
 }
@@ -153,11 +156,51 @@ impl Chain {
 
     /// Its entries, the newest first, each read when it is asked for.
     pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let names = disk::list(&self.folder())?;
-        let mut sequences: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
-        sequences.sort_unstable();
+        let sequences = self.numbers()?;
         let chain = self.clone();
         Ok(sequences.into_iter().rev().filter_map(move |sequence| chain.read(sequence).transpose()))
+    }
+
+    /// The numbers of its entries as a listing shows them, ascending.
+    pub(super) fn numbers(&self) -> Result<Vec<u64>, LedgerError> {
+        let names = disk::list(&self.folder())?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The same partition's chain in a copy of the dataset.
+    pub(super) fn in_dataset(&self, dataset: &Dataset) -> Chain {
+        Chain::new(dataset.clone(), &self.topic, &self.topic_id, self.partition)
+    }
+
+    /// Its entries from the first to the one that is the newest now, each read when it is asked for, and each known to begin
+    /// where the one before it ended.
+    pub(super) fn all(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+        let (chain, newest, mut end) = (self.clone(), self.last_sequence()?, None);
+        let numbers = newest.map(|newest| 0..=newest).into_iter().flatten();
+        Ok(numbers.map(move |sequence| {
+            let entry = chain.read(sequence)?.ok_or_else(|| chain.hole(sequence, newest.unwrap_or(sequence)))?;
+            chain.follows(&entry, end)?;
+            end = Some(entry.to);
+            Ok(entry)
+        }))
+    }
+
+    /// Whether an entry starts where the one before it ends; where that is isn't known of a first one.
+    pub(super) fn follows(&self, entry: &Entry, end: Option<i64>) -> Result<(), LedgerError> {
+        match end {
+            Some(expected) if expected != entry.from => {
+                let (chain, path) = (self.to_string(), self.entry_path(entry.sequence));
+                Err(LedgerError::Broken { chain, path, expected, found: entry.from })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A path of the dataset, relative to its folder.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Its topic and partition.

@@ -79,6 +79,12 @@ pub(super) fn check_content(entry: &Entry, file: &FileEntry, staged: &Path, path
     if same_inode(staged, path) {
         return Ok(());
     }
+    check_whole(entry, file, path)
+}
+
+/// Whether the file at `path` has the size and the content that the entry says.
+pub(super) fn check_whole(entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+    check_size(entry, file, path)?;
     let found = sha256(path).map_err(LedgerError::io("read", path))?;
     compare(entry, path, format!("SHA-256 {}", file.sha256), format!("SHA-256 {found}"))
 }

@@ -52,20 +52,14 @@ impl Chain {
         let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(sequence, sequence));
         let last = read(sequence)?;
         if let Some(before) = sequence.checked_sub(1) {
-            let expected = read(before)?.to;
-            if expected != last.from {
-                let (chain, path) = (self.to_string(), self.entry_path(sequence));
-                return Err(LedgerError::Broken { chain, path, expected, found: last.from });
-            }
+            self.follows(&last, Some(read(before)?.to))?;
         }
         Ok(Some(last))
     }
 
     /// The newest entry's number, provided that none before it is missing.
-    fn last_sequence(&self) -> Result<Option<u64>, LedgerError> {
-        let names = disk::list(&self.folder())?;
-        let mut listed: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
-        listed.sort_unstable();
+    pub(super) fn last_sequence(&self) -> Result<Option<u64>, LedgerError> {
+        let listed = self.numbers()?;
         // A listing isn't a snapshot: it may show an entry that was made meanwhile and not the one made before it. So what
         // it doesn't show is looked up by name, and so is what follows.
         let is_there = |sequence: u64| self.entry_path(sequence).exists();
@@ -82,14 +76,23 @@ impl Chain {
         Ok(next.checked_sub(1))
     }
 
-    fn hole(&self, missing: u64, last: u64) -> LedgerError {
+    pub(super) fn hole(&self, missing: u64, last: u64) -> LedgerError {
         LedgerError::Hole { chain: self.to_string(), path: self.entry_path(missing), last }
     }
 
     /// Removes what crashed and fenced attempts left in `staging/`: only files whose sequence has an entry, because an
     /// attempt without one may still be on its way, and only if that entry doesn't name the file or it is durably published.
     fn sweep(&self, last: &Entry) -> Result<(), LedgerError> {
-        let staging = self.dataset.disk().path(names::STAGING);
+        for name in self.sweepable(last)? {
+            failpoint::hit("sweep.before_unlink");
+            unlink(&self.dataset.disk().path(names::STAGING).join(name))?;
+        }
+        Ok(())
+    }
+
+    /// The names in `staging/` that may be removed.
+    pub(super) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
+        let (staging, mut found) = (self.dataset.disk().path(names::STAGING), Vec::new());
         for name in disk::list(&staging)? {
             let Some(sequence) =
                 names::staged_sequence(&self.prefix, &name).filter(|sequence| *sequence <= last.sequence)
@@ -98,11 +101,10 @@ impl Chain {
             };
             let entry = self.read(sequence)?.ok_or_else(|| self.hole(sequence, last.sequence))?;
             if self.may_sweep(&entry, &format!("{}/{name}", names::STAGING))? {
-                failpoint::hit("sweep.before_unlink");
-                unlink(&staging.join(name))?;
+                found.push(name);
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn may_sweep(&self, entry: &Entry, staged: &str) -> Result<bool, LedgerError> {

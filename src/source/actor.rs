@@ -20,7 +20,7 @@ use super::confirm::same_topic;
 use super::control::Requests;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
-use super::start::{SameTopics, StartError, check_partition, read_ledger, transient};
+use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, read_ledger, transient};
 use super::statistics;
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
@@ -242,6 +242,11 @@ impl Source {
                     let end = source.end_of(&partition).map(|end| end.max(tip.to));
                     source.run.progress.starts(&partition, tip.to, end);
                     log!(info, source.run, partition, position = tip.to, sequence = tip.sequence, "lane starts");
+                    if tip.lost > 0 {
+                        let lost = tip.lost;
+                        log!(warn, source.run, partition, lost, "lane goes on after offsets that a person gave up");
+                        source.run.progress.loses(&partition, tip.to, tip.lost);
+                    }
                     starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
                     let (of, position) = ((&partition, generation), tip.to);
                     let lane = topology::lane(&source.run, of, tip, &ctx.address());
@@ -487,6 +492,8 @@ impl Source {
         if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
             return;
         }
+        let way_out = give_up_a_batch(&partition, &self.run.pipeline.file);
+        let reason = format!("{reason}. {way_out}");
         let drained = self.drain(std::slice::from_ref(&partition));
         ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
             source.drained(drained);

@@ -24,7 +24,7 @@ const SIGABRT: i32 = 6;
 const SESSION: Duration = Duration::from_secs(6);
 
 /// Produces small transactions, some of them aborted, until `body` has ended. The seed tells loads of one topic apart.
-fn while_producing<T>(case: &Case, seed: u64, body: impl FnOnce() -> T) -> T {
+pub(crate) fn while_producing<T>(case: &Case, seed: u64, body: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -63,7 +63,7 @@ fn restless(pipeline: &mut Pipeline, session: Duration) {
     );
 }
 
-fn restless_case<'a>(broker: &'a Broker, name: &str) -> Case<'a> {
+pub(crate) fn restless_case<'a>(broker: &'a Broker, name: &str) -> Case<'a> {
     Case::new(broker, name, 3).with(|pipeline| restless(pipeline, SESSION))
 }
 

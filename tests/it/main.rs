@@ -22,3 +22,4 @@ mod notebook;
 mod readers;
 mod security;
 mod serve;
+mod ways;

@@ -1,10 +1,13 @@
 //! Tests of the ledger as a whole, on a real file system: what each step leaves behind, and who finds it.
 #![allow(clippy::unwrap_used)]
 
+mod backups;
 mod crash;
 mod damage;
 mod protocol;
 mod refuse;
+mod repairs;
+mod skips;
 
 use std::fs::{self, File};
 use std::path::Path;
