@@ -19,6 +19,10 @@ pub const NAMES: &[&str] = &[
     "publish.before_sync",
     "publish.before_unlink",
     "publish.after_unlink",
+    "fold.before_link",
+    "fold.after_link",
+    "fold.before_unlink",
+    "fold.after_unlink",
     "commit.before_reply",
     "recover.after_read",
     "recover.after_sync_ledger",
@@ -52,6 +56,12 @@ pub fn hit(name: &str) {
         let _ = writeln!(std::io::stderr(), "failpoint {name}: aborting");
         std::process::abort();
     }
+}
+
+/// How many entries a checkpoint of a new dataset holds, where a test wants few: `WEIR_CHECKPOINT_ENTRIES`.
+pub fn checkpoint_entries() -> Option<u64> {
+    let value = if cfg!(debug_assertions) { std::env::var("WEIR_CHECKPOINT_ENTRIES").ok()? } else { return None };
+    Some(value.parse().ok().filter(|count| *count > 0).expect("WEIR_CHECKPOINT_ENTRIES is a number above 0"))
 }
 
 /// What `WEIR_FAILPOINT` asks for: a name, and at which time it is reached.

@@ -12,17 +12,18 @@
 //! from a broken disk. The ledger is always copied.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::chain::Chain;
 use super::dataset::{Dataset, json};
-use super::disk::{self, Disk};
+use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
+use super::file_system::Local;
 use super::{names, publish};
 
 /// What a backup holds.
@@ -99,10 +100,10 @@ pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, Bac
     let from = Dataset::existing(dataset)?;
     let folder = std::path::absolute(folder).map_err(LedgerError::io("find", folder))?;
     apart(from.folder(), &folder)?;
-    if !disk::list(&folder)?.is_empty() {
+    let to = Disk::new(Arc::new(Local), folder.clone());
+    if !to.list(&folder)?.is_empty() {
         return Err(BackupError::NotEmpty { folder });
     }
-    let to = Disk::new(folder.clone());
     to.make_root()?;
     let report = Backup { folder, ..Backup::default() };
     let mut copy = Copy { from, to, links: !copies, report, unsynced: BTreeSet::new() };
@@ -172,6 +173,14 @@ impl Copy {
     fn file(&mut self, entry: &Entry, file: &FileEntry) -> Result<(), BackupError> {
         let (path, staged) = (self.from.disk().path(&file.path), self.from.disk().path(&file.staged));
         let to = self.to.path(&file.path);
+        // Looked for once more at the end, because a running pipeline may publish it meanwhile.
+        let mut linked = None;
+        for source in [&path, &staged, &path] {
+            linked = self.link_or_copy(source, &to)?;
+            if linked.is_some() {
+                break;
+            }
+        }
         let damaged = |expected: String, found: String| BackupError::Damaged {
             chain: format!("{}:{}", entry.topic, entry.partition),
             sequence: entry.sequence,
@@ -180,18 +189,10 @@ impl Copy {
             found,
             folder: self.to.root.clone(),
         };
-        // Looked for once more at the end, because a running pipeline may publish it meanwhile.
-        let mut linked = None;
-        for source in [&path, &staged, &path] {
-            linked = copy_file(source, &to, &mut self.links)?;
-            if linked.is_some() {
-                break;
-            }
-        }
         let Some(linked) = linked else {
             return Err(damaged(format!("{} bytes", file.bytes), "no file".to_owned()));
         };
-        match publish::check_whole(entry, file, &to) {
+        match publish::check_whole(&self.to, entry, file, &to) {
             Err(LedgerError::FileDiffers { expected, found, .. }) => return Err(damaged(expected, found)),
             checked => checked?,
         }
@@ -203,18 +204,28 @@ impl Copy {
         Ok(())
     }
 
-    /// A chain's entries up to this number.
+    /// A chain's entries up to this number; those that have folded, in their checkpoints.
     fn entries(&mut self, chain: &Chain, newest: u64) -> Result<(), BackupError> {
         let folder = self.to.path(&chain.relative(&chain.folder()));
         self.to.make_dir(&folder)?;
-        for entry in chain.all()? {
-            let entry = entry?;
-            if entry.sequence > newest {
-                break;
+        let every = self.from.every();
+        let (mut reader, mut sequence, mut folded) = (chain.reader(), 0, true);
+        while sequence <= newest {
+            // One after entries that are in none would leave a hole.
+            folded &= sequence + every <= newest + 1 && chain.is_covered(sequence);
+            if folded {
+                let path = chain.checkpoint_path(sequence / every);
+                let to = self.to.path(&chain.relative(&path));
+                self.to.copy(&path, &to)?;
+                self.unsynced.insert(to);
+                sequence += every;
+            } else {
+                let entry = reader.at(sequence)?.ok_or_else(|| chain.hole(chain.entry_path(sequence), newest))?;
+                self.write(folder.join(names::entry_name(sequence)), &json(&entry))?;
+                sequence += 1;
             }
-            self.write(folder.join(names::entry_name(entry.sequence)), &json(&entry))?;
-            self.report.entries += 1;
         }
+        self.report.entries += newest + 1;
         Ok(())
     }
 
@@ -228,9 +239,8 @@ impl Copy {
             self.write(folder.join("topic.json"), &json(&topic))?;
         }
         let pipelines = self.from.disk().path("ledger/pipelines");
-        for name in disk::list(&pipelines)? {
-            let path = pipelines.join(&name);
-            let content = fs::read(&path).map_err(LedgerError::io("read", path))?;
+        for name in self.from.disk().list(&pipelines)? {
+            let content = self.from.disk().read(&pipelines.join(&name))?;
             self.write(self.to.path("ledger/pipelines").join(name), &content)?;
         }
         Ok(())
@@ -239,8 +249,7 @@ impl Copy {
     /// From here on it is a dataset.
     fn finish(&self) -> Result<(), BackupError> {
         const NAME: &str = "ledger/dataset.json";
-        let path = self.from.disk().path(NAME);
-        let content = fs::read(&path).map_err(LedgerError::io("read", path))?;
+        let content = self.from.disk().read(&self.from.disk().path(NAME))?;
         let temporary = self.to.path(names::STAGING).join("dataset.tmp");
         Ok(self.to.create_if_absent(&temporary, &self.to.path(NAME), &content)?)
     }
@@ -258,26 +267,23 @@ impl Copy {
         self.to.sync_many(files.clone()).all(files)?;
         self.to.sync_many(folders.clone()).all(folders)
     }
-}
 
-/// Links or copies a file; whether it was linked, and none if it isn't there.
-fn copy_file(from: &Path, to: &Path, links: &mut bool) -> Result<Option<bool>, LedgerError> {
-    if *links {
-        match fs::hard_link(from, to) {
-            Ok(()) => return Ok(Some(true)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(LedgerError::io("link", to)(error));
+    /// Whether it was linked; none if there is no such file.
+    fn link_or_copy(&mut self, from: &Path, to: &Path) -> Result<Option<bool>, LedgerError> {
+        if self.links {
+            match self.to.link(from, to) {
+                Ok(()) => return Ok(Some(true)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(LedgerError::io("link", to)(error));
+                }
+                // Another filesystem, or one without links, or one that has no more of them for this file.
+                Err(_) => self.links = false,
             }
-            // Another filesystem, or one without links, or one that has no more of them for this file.
-            Err(_) => *links = false,
+        }
+        match self.to.copy(from, to) {
+            Err(error) if error.is_not_found() => Ok(None),
+            copied => copied.map(|()| Some(false)),
         }
     }
-    let mut source = match File::open(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(LedgerError::io("open", from))?,
-    };
-    let mut copy = File::create_new(to).map_err(LedgerError::io("create", to))?;
-    io::copy(&mut source, &mut copy).map_err(LedgerError::io("copy to", to))?;
-    Ok(Some(false))
 }

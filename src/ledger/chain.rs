@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
-use super::dataset::{Dataset, read_json};
-use super::disk;
+use super::dataset::{Dataset, parse_json};
 use super::entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 use super::error::LedgerError;
 use super::names;
@@ -107,7 +106,7 @@ impl Chain {
     pub(crate) fn adopt(&self, committed: Result<Tip, LedgerError>) -> Result<Tip, LedgerError> {
         match committed {
             Err(LedgerError::Fenced { .. }) => {
-                Ok(self.recover()?.expect("entries are never deleted, so entry 0 is still there"))
+                Ok(self.recover()?.expect("an entry stays, or a checkpoint that covers it"))
             }
             result => result,
         }
@@ -154,19 +153,22 @@ impl Chain {
         }
     }
 
-    /// Its entries, the newest first, each read when it is asked for.
+    /// Its entries, the newest first, each read when it is asked for; those of one checkpoint are held.
     pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let sequences = self.numbers()?;
-        let chain = self.clone();
-        Ok(sequences.into_iter().rev().filter_map(move |sequence| chain.read(sequence).transpose()))
-    }
-
-    /// The numbers of its entries as a listing shows them, ascending.
-    pub(super) fn numbers(&self) -> Result<Vec<u64>, LedgerError> {
-        let names = disk::list(&self.folder())?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| names::entry_sequence(name)).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+        let mut next = self.last_sequence()?;
+        let (chain, mut folded) = (self.clone(), Vec::new());
+        Ok(std::iter::from_fn(move || {
+            let sequence = next?;
+            next = sequence.checked_sub(1);
+            if folded.is_empty() && chain.is_covered(sequence) {
+                let (mut reader, first) = (chain.reader(), sequence - sequence % chain.dataset.every());
+                match (first..=sequence).filter_map(|sequence| reader.at(sequence).transpose()).collect() {
+                    Ok(entries) => folded = entries,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            folded.pop().map_or_else(|| chain.read(sequence).transpose(), |entry| Some(Ok(entry)))
+        }))
     }
 
     /// The same partition's chain in a copy of the dataset.
@@ -177,10 +179,11 @@ impl Chain {
     /// Its entries from the first to the one that is the newest now, each read when it is asked for, and each known to begin
     /// where the one before it ended.
     pub(super) fn all(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let (chain, newest, mut end) = (self.clone(), self.last_sequence()?, None);
+        let (chain, newest, mut reader, mut end) = (self.clone(), self.last_sequence()?, self.reader(), None);
         let numbers = newest.map(|newest| 0..=newest).into_iter().flatten();
         Ok(numbers.map(move |sequence| {
-            let entry = chain.read(sequence)?.ok_or_else(|| chain.hole(sequence, newest.unwrap_or(sequence)))?;
+            let hole = || chain.hole(chain.entry_path(sequence), newest.unwrap_or(sequence));
+            let entry = reader.at(sequence)?.ok_or_else(hole)?;
             chain.follows(&entry, end)?;
             end = Some(entry.to);
             Ok(entry)
@@ -219,21 +222,41 @@ impl Chain {
         self.folder().join(names::entry_name(sequence))
     }
 
+    /// Whether there is an entry of that number, in no checkpoint.
+    pub(super) fn has_plain(&self, sequence: u64) -> bool {
+        self.dataset.disk().exists(&self.entry_path(sequence))
+    }
+
+    /// Whether there is an entry of that number.
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.has_plain(sequence) || self.is_covered(sequence)
+    }
+
     /// Reads an entry; none if there is none of that number.
     pub(super) fn read(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+        self.reader().at(sequence)
+    }
+
+    /// Reads an entry that is in no checkpoint.
+    pub(super) fn read_plain(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
         let path = self.entry_path(sequence);
-        let entry: Entry = match read_json(&path) {
-            Err(error) if error.is_not_found() => return Ok(None),
-            read => read?,
-        };
+        match self.dataset.disk().read(&path) {
+            Err(error) if error.is_not_found() => Ok(None),
+            content => self.parse(&path, &content?, sequence).map(Some),
+        }
+    }
+
+    /// The entry of this number, as it was found at a path.
+    pub(super) fn parse(&self, path: &Path, content: &[u8], sequence: u64) -> Result<Entry, LedgerError> {
+        let entry: Entry = parse_json(path, content)?;
         let own = (&*self.topic, &*self.topic_id, self.partition, sequence);
         let found = (&*entry.topic, &*entry.topic_id, entry.partition, entry.sequence);
         if found != own || entry.from > entry.to {
             let reason =
                 format!("it says that it is {found:?} from {} to {}, its place says {own:?}", entry.from, entry.to);
-            return Err(LedgerError::Unreadable { path, reason });
+            return Err(LedgerError::Unreadable { path: path.to_owned(), reason });
         }
-        Ok(Some(entry))
+        Ok(entry)
     }
 }
 

@@ -2,11 +2,10 @@
 //!
 //! The steps carry the names that they have in the protocol's model (`tests/model/ledger_model.rs`): fsync staged files,
 //! fsync staging/, link entry (**the commit point**), fsync ledger directory, look for a newer checkpoint, publish, fsync
-//! data/ and rejects/, unlink staged names. An entry that fails a step drops out, and the others go on. If it fails after
+//! data/ and rejects/, unlink staged names; at times, fold. An entry that fails a step drops out, and the others go on. If it fails after
 //! its link, its records are committed all the same: the lane is told of the error, and finds the entry when it recovers.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -38,10 +37,12 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
     batch.step(|one| synced.all([one.chain.folder()]));
     failpoint::hit("commit.after_sync_ledger");
-    // Here goes the look for a newer checkpoint, when there are any: covered means fenced.
+    // Covered means fenced: the number was free because entries of it were folded.
+    batch.step(|one| if one.chain.is_covered(one.entry.sequence) { Err(one.fenced()?) } else { Ok(()) });
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
     let mut published = publish::publish(dataset, &committed).into_iter();
-    batch.step(|one| published.next().expect("one result an entry").and_then(|()| super::disk::unlink(&one.temporary)));
+    batch.step(|one| published.next().expect("one result an entry").and_then(|()| disk.unlink(&one.temporary)));
+    batch.step(|one| one.fold());
     failpoint::hit("commit.before_reply");
     batch.all.into_iter().map(|one| one.result.map(|()| Tip::of(one.entry))).collect()
 }
@@ -93,13 +94,16 @@ impl One<'_> {
 
     fn check_sizes(&self) -> Result<(), LedgerError> {
         let disk = self.chain.dataset.disk();
-        self.entry.files.iter().try_for_each(|file| publish::check_size(self.entry, file, &disk.path(&file.staged)))
+        self.entry
+            .files
+            .iter()
+            .try_for_each(|file| publish::check_size(disk, self.entry, file, &disk.path(&file.staged)))
     }
 
     /// The commit point.
     fn link(&self) -> Result<(), LedgerError> {
         let path = self.chain.entry_path(self.entry.sequence);
-        match fs::hard_link(&self.temporary, &path) {
+        match self.chain.dataset.disk().link(&self.temporary, &path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(self.fenced()?),
             Err(error) => self.unless_fenced(Err(LedgerError::io("link", path)(error))),
@@ -109,10 +113,16 @@ impl One<'_> {
     /// A staged file that is gone was swept by an instance that found this sequence taken: that is fencing, not damage.
     fn unless_fenced(&self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
         match result {
-            Err(error) if error.is_not_found() && self.chain.entry_path(self.entry.sequence).exists() => {
-                Err(self.fenced()?)
-            }
+            Err(error) if error.is_not_found() && self.chain.has(self.entry.sequence) => Err(self.fenced()?),
             result => result,
+        }
+    }
+
+    /// Folds when enough entries have come together.
+    fn fold(&self) -> Result<(), LedgerError> {
+        match (self.entry.sequence + 1).is_multiple_of(self.chain.dataset.every()) {
+            true => self.chain.fold(self.entry.sequence),
+            false => Ok(()),
         }
     }
 

@@ -115,7 +115,8 @@ impl Completeness {
         let (mut closings, mut lost) = (Vec::new(), Vec::new());
         for (chain, frontier) in &mut partitions {
             let (Some(chain), mut newest, mut watermark) = (chain, None, None) else { continue };
-            while let Some(entry) = chain.read(newest.as_ref().map_or(0, |entry: &Entry| entry.sequence + 1))? {
+            for entry in chain.entries() {
+                let entry: Entry = entry?;
                 add(&mut windows, &entry);
                 let state = time_state(&entry.window);
                 if let Some(by) = state.closed_by.filter(|_| state.watermark != watermark) {
@@ -240,6 +241,7 @@ fn partitions(dataset: &Dataset) -> Result<Vec<(Option<Chain>, PartitionFrontier
 
 fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
     let TimeState { largest, watermark, closed_by } = time_state(&entry.window);
+    let disk = dataset.disk();
     PartitionFrontier {
         partition: format!("{}:{}", entry.topic, entry.partition),
         position: Some(entry.to),
@@ -247,7 +249,7 @@ fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
         watermark_us: watermark,
         closed_by,
         // Only the newest entry's may be missing: the next one is made after they are published.
-        published: entry.files.iter().all(|file| dataset.disk().path(&file.path).exists()),
+        published: entry.files.iter().all(|file| disk.exists(&disk.path(&file.path))),
     }
 }
 

@@ -12,11 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::disk::{self, Disk};
+use super::checkpoint::EVERY;
+use super::disk::Disk;
 use super::entry::{Entry, FORMAT, Side};
 use super::error::LedgerError;
+use super::file_system::{FileSystem, Local};
 use super::names;
 use crate::decode::schema::LATE_BY;
+use crate::failpoint;
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +87,8 @@ struct DatasetFile {
     format: u32,
     /// Made anew with the dataset: tells it from one of the same name that was there before.
     id: String,
+    /// How many entries a checkpoint holds.
+    checkpoint_entries: u64,
     #[serde(flatten)]
     identity: Identity,
 }
@@ -110,6 +115,7 @@ pub struct Dataset {
 struct Inner {
     disk: Disk,
     id: String,
+    every: u64,
     identity: Identity,
     /// Hash of the definition that this process writes under; empty for a reader.
     pipeline: String,
@@ -121,19 +127,32 @@ impl Dataset {
     /// # Errors
     /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns, hive keys or windows.
     pub fn open(folder: &Path, identity: &Identity, definition: Definition) -> Result<Dataset, LedgerError> {
-        let disk = Disk::new(absolute(folder)?);
+        let every = failpoint::checkpoint_entries().unwrap_or(EVERY);
+        Dataset::open_on(Arc::new(Local), folder, identity, definition, every)
+    }
+
+    /// The same, on a file system; a new dataset's checkpoints hold `every` entries.
+    pub(crate) fn open_on(
+        files: Arc<dyn FileSystem>,
+        folder: &Path,
+        identity: &Identity,
+        definition: Definition,
+        every: u64,
+    ) -> Result<Dataset, LedgerError> {
+        let disk = Disk::new(files, absolute(folder)?);
         disk.make_root()?;
         for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
             disk.make_dir(&disk.path(name))?;
         }
         let path = disk.path("ledger/dataset.json");
-        let content = DatasetFile { format: FORMAT, id: names::random(), identity: identity.clone() };
+        let (id, checkpoint_entries) = (names::random(), every);
+        let content = DatasetFile { format: FORMAT, id, checkpoint_entries, identity: identity.clone() };
         disk.create_if_absent(&temporary(&disk, "dataset"), &path, &json(&content))?;
-        let DatasetFile { id, identity: there, .. } = read_dataset_file(&path)?;
+        let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&disk)?;
         agree(&there, identity, &disk.root)?;
         let path = disk.path(&format!("ledger/pipelines/{}.toml", names::encode(&definition.hash)));
         disk.create_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
-        Ok(Dataset { inner: Arc::new(Inner { disk, id, identity: there, pipeline: definition.hash }) })
+        Ok(Dataset { inner: Arc::new(Inner { disk, id, every, identity: there, pipeline: definition.hash }) })
     }
 
     /// Opens a dataset that is there, to read its ledger. Nothing is made or changed.
@@ -141,14 +160,14 @@ impl Dataset {
     /// # Errors
     /// [`LedgerError::NotADataset`] if it isn't there.
     pub fn existing(folder: &Path) -> Result<Dataset, LedgerError> {
-        let disk = Disk::new(absolute(folder)?);
-        let DatasetFile { id, identity, .. } = match read_dataset_file(&disk.path("ledger/dataset.json")) {
+        let disk = Disk::new(Arc::new(Local), absolute(folder)?);
+        let DatasetFile { id, identity, checkpoint_entries: every, .. } = match read_dataset_file(&disk) {
             Err(error) if error.is_not_found() => {
                 return Err(LedgerError::NotADataset { folder: disk.root });
             }
             read => read?,
         };
-        Ok(Dataset { inner: Arc::new(Inner { disk, id, identity, pipeline: String::new() }) })
+        Ok(Dataset { inner: Arc::new(Inner { disk, id, every, identity, pipeline: String::new() }) })
     }
 
     /// Whether files of this identity may join it.
@@ -170,7 +189,7 @@ impl Dataset {
         self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
         let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
         self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
-        read_json(&path)
+        read_json(self.disk(), &path)
     }
 
     /// Whether a topic's records may join it. Nothing is made or changed.
@@ -180,8 +199,8 @@ impl Dataset {
     pub fn same_topic(&self, topic: &str, topic_id: &str) -> Result<(), LedgerError> {
         let folder = self.disk().path("ledger").join(names::topic_folder(topic));
         let own = names::encode(topic_id);
-        for other in disk::list(&folder)?.into_iter().filter(|name| *name != own) {
-            if has_chain(&folder.join(&other))? {
+        for other in self.disk().list(&folder)?.into_iter().filter(|name| *name != own) {
+            if self.has_chain(&folder.join(&other))? {
                 return Err(LedgerError::OtherTopic {
                     topic: topic.to_owned(),
                     expected: names::decode(&other).unwrap_or(other),
@@ -247,9 +266,9 @@ impl Dataset {
             let mut found: Vec<(bool, Topic)> = Vec::new();
             for id in self.folders(&format!("ledger/{topic}"))? {
                 let folder = self.disk().path(&format!("ledger/{topic}/{id}"));
-                match read_json(&folder.join("topic.json")) {
+                match read_json(self.disk(), &folder.join("topic.json")) {
                     Err(error) if error.is_not_found() => {}
-                    read => found.push((has_chain(&folder)?, read?)),
+                    read => found.push((self.has_chain(&folder)?, read?)),
                 }
             }
             // One that was made again before anything was read of it is of no account any more.
@@ -259,10 +278,22 @@ impl Dataset {
         Ok(topics)
     }
 
+    /// Whether any partition of a topic id's folder has an entry.
+    fn has_chain(&self, folder: &Path) -> Result<bool, LedgerError> {
+        let disk = self.disk();
+        for partition in disk.list(folder)? {
+            let partition = folder.join(partition);
+            if disk.is_dir(&partition) && disk.list(&partition)?.iter().any(|name| names::is_of_a_chain(name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The folders in a folder of the dataset.
     fn folders(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         let path = self.disk().path(folder);
-        Ok(disk::list(&path)?.into_iter().filter(|name| path.join(name).is_dir()).collect())
+        Ok(self.disk().list(&path)?.into_iter().filter(|name| self.disk().is_dir(&path.join(name))).collect())
     }
 
     /// The dataset's folder, absolute.
@@ -282,6 +313,11 @@ impl Dataset {
 
     pub(super) fn disk(&self) -> &Disk {
         &self.inner.disk
+    }
+
+    /// How many entries a checkpoint holds.
+    pub(super) fn every(&self) -> u64 {
+        self.inner.every
     }
 
     pub(super) fn pipeline(&self) -> &str {
@@ -304,20 +340,6 @@ fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {
 
 fn temporary(disk: &Disk, what: &str) -> PathBuf {
     disk.path(names::STAGING).join(format!("{what}.{}.tmp", names::random()))
-}
-
-/// Whether any partition of a topic id's folder has an entry.
-fn has_chain(folder: &Path) -> Result<bool, LedgerError> {
-    if !folder.is_dir() {
-        return Ok(false);
-    }
-    for partition in disk::list(folder)? {
-        let partition = folder.join(partition);
-        if partition.is_dir() && disk::list(&partition)?.iter().any(|name| names::entry_sequence(name).is_some()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn agree(there: &Identity, wanted: &Identity, folder: &Path) -> Result<(), LedgerError> {
@@ -360,8 +382,8 @@ fn column_differences(there: &[ColumnIdentity], wanted: &[ColumnIdentity], compa
     }
 }
 
-fn read_dataset_file(path: &Path) -> Result<DatasetFile, LedgerError> {
-    read_json(path)
+fn read_dataset_file(disk: &Disk) -> Result<DatasetFile, LedgerError> {
+    read_json(disk, &disk.path("ledger/dataset.json"))
 }
 
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
@@ -371,16 +393,20 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, LedgerError> {
+pub(super) fn read_json<T: DeserializeOwned>(disk: &Disk, path: &Path) -> Result<T, LedgerError> {
+    parse_json(path, &disk.read(path)?)
+}
+
+/// The same, of content that was read before.
+pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, content: &[u8]) -> Result<T, LedgerError> {
     #[derive(Deserialize)]
     struct Version {
         format: Option<u32>,
     }
-    let content = std::fs::read(path).map_err(LedgerError::io("read", path))?;
     let unreadable =
         |error: serde_json::Error| LedgerError::Unreadable { path: path.to_owned(), reason: error.to_string() };
-    match serde_json::from_slice::<Version>(&content).map_err(unreadable)?.format {
+    match serde_json::from_slice::<Version>(content).map_err(unreadable)?.format {
         Some(found) if found != FORMAT => Err(LedgerError::Format { path: path.to_owned(), found, known: FORMAT }),
-        _ => serde_json::from_slice(&content).map_err(unreadable),
+        _ => serde_json::from_slice(content).map_err(unreadable),
     }
 }

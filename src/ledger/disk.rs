@@ -13,12 +13,15 @@
 //! file, on four 0.29 and 0.04, on sixteen 0.09 and 0.03. Few files don't gain enough for a thread's start.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
+use super::file_system::FileSystem;
+use super::names;
 use crate::failpoint;
 
 /// Threads that fsync many files at once.
@@ -26,10 +29,11 @@ const THREADS: usize = 16;
 /// How many files each of them is worth.
 const FILES_OF_A_THREAD: usize = 8;
 
-/// One dataset's folder on a local filesystem.
+/// One dataset's folder.
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) root: PathBuf,
+    files: Arc<dyn FileSystem>,
     /// Folders whose names this process knows to be durable, all the way up to the root.
     durable: Mutex<HashSet<PathBuf>>,
     /// What an fsync failed for.
@@ -38,8 +42,8 @@ pub(super) struct Disk {
 
 impl Disk {
     /// `root` must be absolute.
-    pub(super) fn new(root: PathBuf) -> Disk {
-        Disk { root, durable: Mutex::default(), failed: Mutex::default() }
+    pub(super) fn new(files: Arc<dyn FileSystem>, root: PathBuf) -> Disk {
+        Disk { root, files, durable: Mutex::default(), failed: Mutex::default() }
     }
 
     /// The path of a name that uses `/`.
@@ -52,12 +56,12 @@ impl Disk {
         let mut ancestors: Vec<&Path> = self.root.ancestors().collect();
         ancestors.reverse();
         for pair in ancestors.windows(2) {
-            let made = create_dir(pair[1])?;
+            let made = self.create_dir(pair[1])?;
             // A folder above that was there before may be unreadable, and is none of our business.
             if made || pair[1] == self.root {
                 self.sync(pair[0])?;
             } else {
-                let _ = sync(pair[0]);
+                let _ = self.files.sync(pair[0]);
             }
         }
         Ok(())
@@ -74,7 +78,7 @@ impl Disk {
         // Parents before what is in them.
         let mut missing: BTreeMap<usize, BTreeSet<PathBuf>> = BTreeMap::new();
         for mut dir in dirs.iter().map(PathBuf::as_path) {
-            while dir != self.root && !(lock(&self.durable).contains(dir) && dir.is_dir()) {
+            while dir != self.root && !(lock(&self.durable).contains(dir) && self.is_dir(dir)) {
                 if !missing.entry(dir.components().count()).or_default().insert(dir.to_owned()) {
                     break;
                 }
@@ -86,7 +90,7 @@ impl Disk {
             let above =
                 |dir: &Path, failed: &HashMap<_, LedgerError>| failed.get(parent(dir)).cloned().map_or(Ok(()), Err);
             let made = |dir: PathBuf| {
-                let result = above(&dir, &failed).and_then(|()| create_dir(&dir).map(drop));
+                let result = above(&dir, &failed).and_then(|()| self.create_dir(&dir).map(drop));
                 (dir, result)
             };
             let made: Vec<(PathBuf, Result<(), LedgerError>)> = level.into_iter().map(made).collect();
@@ -111,8 +115,7 @@ impl Disk {
         if lock(&self.failed).contains(path) {
             return Err(LedgerError::NotDurable { path: path.to_owned() });
         }
-        let file = File::open(path).map_err(LedgerError::io("open", path))?;
-        file.sync_all().map_err(|source| {
+        self.files.sync(path).map_err(LedgerError::io("open", path))?.map_err(|source| {
             lock(&self.failed).insert(path.to_owned());
             LedgerError::io("fsync", path)(source)
         })
@@ -144,20 +147,25 @@ impl Disk {
 
     /// Writes a new file. It is not durable yet.
     pub(super) fn write(&self, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
-        let mut file = File::create_new(path).map_err(LedgerError::io("create", path))?;
-        file.write_all(content).map_err(LedgerError::io("write", path))
+        let mut file = self.create(path)?;
+        file.write_all(content).and_then(|()| file.flush()).map_err(LedgerError::io("write", path))
+    }
+
+    /// A new file, to be written. It is not durable.
+    pub(super) fn create(&self, path: &Path) -> Result<Box<dyn Write + Send>, LedgerError> {
+        self.files.create(path).map_err(LedgerError::io("create", path))
     }
 
     /// Makes a file with this content, whole or not at all, durably, unless the name is taken. Then the other's is durable
     /// when this returns.
     pub(super) fn create_if_absent(&self, temporary: &Path, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
-        if !path.exists() {
+        if !self.exists(path) {
             self.write(temporary, content)?;
             self.sync(temporary)?;
             failpoint::hit("dataset.before_link");
-            let linked = fs::hard_link(temporary, path);
+            let linked = self.link(temporary, path);
             failpoint::hit("dataset.after_link");
-            unlink(temporary)?;
+            self.unlink(temporary)?;
             match linked {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(LedgerError::io("link", path)(error));
@@ -166,6 +174,90 @@ impl Disk {
             }
         }
         self.sync(path.parent().expect("a file has a folder"))
+    }
+
+    /// A second name for a file, which must be free.
+    pub(super) fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        self.files.link(file, name)
+    }
+
+    /// Puts a file in the place of another one, which has a second name by now: at no instant is nothing there.
+    pub(super) fn replace(&self, file: &Path, name: &Path) -> Result<(), LedgerError> {
+        self.files.rename(file, name).map_err(LedgerError::io("put in place", name))
+    }
+
+    /// A new file with the content of another one, on whatever file system. It is not durable.
+    pub(super) fn copy(&self, from: &Path, to: &Path) -> Result<(), LedgerError> {
+        let (mut source, mut copy) = (self.open(from)?, self.create(to)?);
+        io::copy(&mut source, &mut copy).and_then(|_| copy.flush()).map_err(LedgerError::io("copy to", to))
+    }
+
+    /// Removes a name; one that is already gone is fine.
+    pub(super) fn unlink(&self, path: &Path) -> Result<(), LedgerError> {
+        match self.files.unlink(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("unlink", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names in a folder, in no order; none if there is no such folder. Not a snapshot of a moment.
+    pub(super) fn list(&self, dir: &Path) -> Result<Vec<String>, LedgerError> {
+        match self.files.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(LedgerError::io("list", dir)),
+        }
+    }
+
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        self.files.exists(path)
+    }
+
+    pub(super) fn is_dir(&self, path: &Path) -> bool {
+        self.files.is_dir(path)
+    }
+
+    /// A file's content, as a stream.
+    pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, LedgerError> {
+        self.files.open(path).map_err(LedgerError::io("read", path))
+    }
+
+    /// A file's content.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, LedgerError> {
+        let mut content = Vec::new();
+        self.open(path)?.read_to_end(&mut content).map_err(LedgerError::io("read", path))?;
+        Ok(content)
+    }
+
+    /// A file's size.
+    pub(super) fn size(&self, path: &Path) -> Result<u64, LedgerError> {
+        self.files.size(path).map_err(LedgerError::io("look at", path))
+    }
+
+    /// SHA-256 of a file's content, hex.
+    pub(super) fn sha256(&self, path: &Path) -> Result<String, LedgerError> {
+        let mut file = self.open(path)?;
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+        loop {
+            match file.read(&mut buffer).map_err(LedgerError::io("read", path))? {
+                0 => return Ok(names::hex(&hash.finalize())),
+                read => hash.update(&buffer[..read]),
+            }
+        }
+    }
+
+    /// Whether both are names of one file.
+    pub(super) fn same(&self, one: &Path, other: &Path) -> bool {
+        let inode = |path| self.files.inode(path).ok();
+        inode(one).is_some_and(|one| Some(one) == inode(other))
+    }
+
+    /// Whether it made the folder, or found it there.
+    fn create_dir(&self, dir: &Path) -> Result<bool, LedgerError> {
+        match self.files.make_dir(dir) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(dir) => Ok(false),
+            Err(error) => Err(LedgerError::io("make the folder", dir)(error)),
+        }
     }
 }
 
@@ -177,37 +269,6 @@ impl Synced {
     pub(super) fn all(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), LedgerError> {
         paths.into_iter().try_for_each(|path| self.0[&path].clone())
     }
-}
-
-/// Removes a name; one that is already gone is fine.
-pub(super) fn unlink(path: &Path) -> Result<(), LedgerError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("unlink", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The names in a folder, in no order; none if there is no such folder.
-pub(super) fn list(dir: &Path) -> Result<Vec<String>, LedgerError> {
-    let items = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        items => items.map_err(LedgerError::io("list", dir))?,
-    };
-    let name = |item: io::Result<fs::DirEntry>| Ok(item?.file_name().to_string_lossy().into_owned());
-    items.map(name).collect::<io::Result<_>>().map_err(LedgerError::io("list", dir))
-}
-
-/// Whether it made the folder, or found it there.
-fn create_dir(dir: &Path) -> Result<bool, LedgerError> {
-    match fs::create_dir(dir) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
-        Err(error) => Err(LedgerError::io("make the folder", dir)(error)),
-    }
-}
-
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn parent(dir: &Path) -> &Path {

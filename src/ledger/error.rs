@@ -34,8 +34,8 @@ pub enum LedgerError {
     Fenced { chain: String, sequence: u64, winner: String, path: PathBuf },
 
     #[error(
-        "the ledger of {chain} has a hole: {} is missing, but entry {last} is there. Entries are never deleted by weir. \
-         `weir repair FILE --from BACKUP` puts it back from a backup",
+        "the ledger of {chain} has a hole: {} is missing, but entry {last} is there. weir removes no entry that is not in a \
+         checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup",
         path.display()
     )]
     Hole { chain: String, path: PathBuf, last: u64 },

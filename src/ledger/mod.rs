@@ -4,7 +4,8 @@
 //! finished file to a name that must be free; so of two writers one wins, and the other is fenced. An entry holds the range
 //! of positions it covers, the windows' state at its end, and the files whose rows it adds. Linking it is the commit. Its
 //! files are linked from `staging/` into the dataset only after it, and the next entry is made only after that, so that at
-//! most the newest entry of a chain has files that are still to be published: recovery does it.
+//! most the newest entry of a chain has files that are still to be published: recovery does it. Old entries fold, a thousand
+//! at a time, into checkpoints beside them.
 //!
 //! ```text
 //! Dataset ── chain ──► Chain ── recover, or start where there is nothing ──► Tip
@@ -16,6 +17,7 @@
 //! | `entry.rs` | the entry, as it is written |
 //! | `dataset.rs` | the dataset's folder, and what must agree before anything is written |
 //! | `chain.rs` | one partition's chain: its start, names, next entry |
+//! | `checkpoint.rs` | how old entries fold, and how entries are read wherever they are |
 //! | `recovery.rs` | how a lane starts: read, publish, sweep |
 //! | `commit.rs`, `committer.rs` | the commit of many lanes, and the thread it runs on |
 //! | `publish.rs` | staged files to their names; commit and recovery share it |
@@ -25,16 +27,17 @@
 //! | `verify.rs` | is everything there, and nothing else? |
 //! | `completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
 //! | `disk.rs`, `names.rs` | fsync, links and folders; names |
+//! | `file_system.rs` | what is asked of the file system, so that tests can put another one in its place |
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
 //! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
 //! there.
 //!
-//! Not there yet: checkpoints, into which old entries fold. Entries are never deleted by this code, and a reader doesn't
-//! look for a newer checkpoint; `commit.rs` says where a writer will. Other stores than the local filesystem.
+//! Not there yet: other stores than the local filesystem.
 
 mod backup;
 mod chain;
+mod checkpoint;
 mod commit;
 mod committer;
 mod completeness;
@@ -42,6 +45,7 @@ mod dataset;
 mod disk;
 mod entry;
 mod error;
+mod file_system;
 mod names;
 mod publish;
 mod recovery;

@@ -74,6 +74,21 @@ pub(super) fn entry_sequence(name: &str) -> Option<u64> {
     twenty_digits(name.strip_suffix(".json")?)
 }
 
+/// Whether a name in a partition's folder shows that it has a chain.
+pub(super) fn is_of_a_chain(name: &str) -> bool {
+    entry_sequence(name).is_some() || checkpoint_sequence(name).is_some()
+}
+
+/// A checkpoint's name in its chain's folder, by the last entry that it covers.
+pub(super) fn checkpoint_name(last: u64) -> String {
+    format!("{last:020}.checkpoint.jsonl.gz")
+}
+
+/// The last entry that a checkpoint of that name covers, if it is one's.
+pub(super) fn checkpoint_sequence(name: &str) -> Option<u64> {
+    twenty_digits(name.strip_suffix(".checkpoint.jsonl.gz")?)
+}
+
 fn twenty_digits(text: &str) -> Option<u64> {
     let digits = text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

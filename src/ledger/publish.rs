@@ -4,18 +4,13 @@
 //! and nothing is ever renamed over. Its folder is fsynced even then, because whoever linked it may not have got that far.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::dataset::Dataset;
-use super::disk::unlink;
+use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
-use super::names;
 use crate::failpoint;
 
 /// Publishes the files of committed entries, and says how each entry went. One entry's failure leaves the others alone.
@@ -36,7 +31,7 @@ pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), L
         linked?;
         synced.all(folders(dataset, entry))?;
         entry.files.iter().try_for_each(|file| {
-            unlink(&disk.path(&file.staged))?;
+            disk.unlink(&disk.path(&file.staged))?;
             failpoint::hit("publish.after_unlink");
             Ok(())
         })
@@ -48,19 +43,19 @@ pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), L
 fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), LedgerError> {
     let disk = dataset.disk();
     let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
-    match check_size(entry, file, &staged) {
+    match check_size(disk, entry, file, &staged) {
         Err(error) if !error.is_not_found() => return Err(error),
         _ => {} // Gone is for the link to find out: another instance may remove the staged name at any time.
     }
     failpoint::hit("publish.before_link");
-    let linked = fs::hard_link(&staged, &path);
+    let linked = disk.link(&staged, &path);
     failpoint::hit("publish.after_link");
     match linked {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_content(entry, file, &staged, &path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_content(disk, entry, file, &staged, &path),
         // Another instance may have published it and removed the staged name since.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !staged.exists() => match path.exists() {
-            true => check_content(entry, file, &staged, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !disk.exists(&staged) => match disk.exists(&path) {
+            true => check_content(disk, entry, file, &staged, &path),
             false => Err(LedgerError::FileLost { chain: chain(entry), sequence: entry.sequence, path, staged }),
         },
         Err(error) => Err(LedgerError::io("link", path)(error)),
@@ -68,24 +63,30 @@ fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), Ledger
 }
 
 /// Whether the file at `path` has the size that the entry says.
-pub(super) fn check_size(entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
-    let bytes = fs::metadata(path).map_err(LedgerError::io("look at", path))?.len();
+pub(super) fn check_size(disk: &Disk, entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+    let bytes = disk.size(path)?;
     compare(entry, path, format!("{} bytes", file.bytes), format!("{bytes} bytes"))
 }
 
 /// Whether the published file is the one that the entry names: the staged one itself, or one of the same content.
-pub(super) fn check_content(entry: &Entry, file: &FileEntry, staged: &Path, path: &Path) -> Result<(), LedgerError> {
-    check_size(entry, file, path)?;
-    if same_inode(staged, path) {
+pub(super) fn check_content(
+    disk: &Disk,
+    entry: &Entry,
+    file: &FileEntry,
+    staged: &Path,
+    path: &Path,
+) -> Result<(), LedgerError> {
+    check_size(disk, entry, file, path)?;
+    if disk.same(staged, path) {
         return Ok(());
     }
-    check_whole(entry, file, path)
+    check_whole(disk, entry, file, path)
 }
 
 /// Whether the file at `path` has the size and the content that the entry says.
-pub(super) fn check_whole(entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
-    check_size(entry, file, path)?;
-    let found = sha256(path).map_err(LedgerError::io("read", path))?;
+pub(super) fn check_whole(disk: &Disk, entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+    check_size(disk, entry, file, path)?;
+    let found = disk.sha256(path)?;
     compare(entry, path, format!("SHA-256 {}", file.sha256), format!("SHA-256 {found}"))
 }
 
@@ -100,23 +101,6 @@ fn compare(entry: &Entry, path: &Path, expected: String, found: String) -> Resul
         expected,
         found,
     })
-}
-
-fn same_inode(one: &Path, other: &Path) -> bool {
-    let inode = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    inode(one).is_some_and(|one| Some(one) == inode(other))
-}
-
-/// SHA-256 of a file's content, hex.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(names::hex(&hash.finalize())),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }
 
 /// The folders that an entry's files are published in.

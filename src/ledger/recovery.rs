@@ -3,8 +3,9 @@
 //! A first start, a restart after a crash, and a fenced lane's next try are all this code. It may be killed anywhere and
 //! raced by other instances' recoveries and commits, so every step may find its work done.
 
+use std::path::PathBuf;
+
 use super::chain::{Chain, Tip};
-use super::disk::{self, unlink};
 use super::entry::Entry;
 use super::error::LedgerError;
 use super::{names, publish};
@@ -23,13 +24,14 @@ impl Chain {
         publish::publish(&self.dataset, &[&last]).pop().expect("one entry, one result")?;
         failpoint::hit("recover.before_sweep");
         self.sweep(&last)?;
+        self.fold(last.sequence)?;
         failpoint::hit("recover.before_return");
         Ok(Some(Tip::of(&last)))
     }
 
     /// Whether it has an entry.
     pub(super) fn exists(&self) -> Result<bool, LedgerError> {
-        Ok(disk::list(&self.folder())?.iter().any(|name| names::entry_sequence(name).is_some()))
+        Ok(!self.listing()?.is_empty())
     }
 
     /// The newest entry for a reader, none if there is none after `known`, the number of one that is there: nothing is made
@@ -38,8 +40,15 @@ impl Chain {
         let Some(mut last) = known.map_or_else(|| self.last_sequence(), |known| Ok(Some(known)))? else {
             return Ok(None);
         };
-        while self.entry_path(last + 1).exists() {
-            last += 1;
+        let every = self.dataset.every();
+        loop {
+            if self.has_plain(last + 1) {
+                last += 1;
+            } else if self.is_covered(last + 1) {
+                last = (last + 1) / every * every + every - 1;
+            } else {
+                break;
+            }
         }
         if known == Some(last) { Ok(None) } else { self.read(last) }
     }
@@ -49,7 +58,7 @@ impl Chain {
         let Some(sequence) = self.last_sequence()? else {
             return Ok(None);
         };
-        let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(sequence, sequence));
+        let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), sequence));
         let last = read(sequence)?;
         if let Some(before) = sequence.checked_sub(1) {
             self.follows(&last, Some(read(before)?.to))?;
@@ -59,33 +68,42 @@ impl Chain {
 
     /// The newest entry's number, provided that none before it is missing.
     pub(super) fn last_sequence(&self) -> Result<Option<u64>, LedgerError> {
-        let listed = self.numbers()?;
-        // A listing isn't a snapshot: it may show an entry that was made meanwhile and not the one made before it. So what
-        // it doesn't show is looked up by name, and so is what follows.
-        let is_there = |sequence: u64| self.entry_path(sequence).exists();
-        let mut next = 0;
-        for sequence in listed {
-            if let Some(missing) = (next..sequence).find(|missing| !is_there(*missing)) {
-                return Err(self.hole(missing, sequence));
+        let every = self.dataset.every();
+        loop {
+            let listing = self.listing()?;
+            let folded = self.checkpoints(&listing)? * every;
+            // A listing isn't a snapshot: it may show an entry that was made meanwhile and not the one made before it. So what
+            // it doesn't show is looked up by name, and so is what follows.
+            let (mut next, mut missing) = (folded, None);
+            for sequence in listing.entries.into_iter().skip_while(|sequence| *sequence < folded) {
+                missing = missing.or((next..sequence).find(|missing| !self.has_plain(*missing)));
+                next = sequence + 1;
             }
-            next = sequence + 1;
+            while self.has_plain(next) {
+                next += 1;
+            }
+            // What seems to be missing may have been folded since.
+            if self.is_covered(folded) {
+                continue;
+            }
+            return match missing {
+                Some(missing) => Err(self.hole(self.entry_path(missing), next - 1)),
+                None => Ok(next.checked_sub(1)),
+            };
         }
-        while is_there(next) {
-            next += 1;
-        }
-        Ok(next.checked_sub(1))
     }
 
-    pub(super) fn hole(&self, missing: u64, last: u64) -> LedgerError {
-        LedgerError::Hole { chain: self.to_string(), path: self.entry_path(missing), last }
+    pub(super) fn hole(&self, path: PathBuf, last: u64) -> LedgerError {
+        LedgerError::Hole { chain: self.to_string(), path, last }
     }
 
     /// Removes what crashed and fenced attempts left in `staging/`: only files whose sequence has an entry, because an
     /// attempt without one may still be on its way, and only if that entry doesn't name the file or it is durably published.
+    /// A checkpoint that covers the sequence says the same of all its files.
     fn sweep(&self, last: &Entry) -> Result<(), LedgerError> {
         for name in self.sweepable(last)? {
             failpoint::hit("sweep.before_unlink");
-            unlink(&self.dataset.disk().path(names::STAGING).join(name))?;
+            self.dataset.disk().unlink(&self.dataset.disk().path(names::STAGING).join(name))?;
         }
         Ok(())
     }
@@ -93,27 +111,31 @@ impl Chain {
     /// The names in `staging/` that may be removed.
     pub(super) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
         let (staging, mut found) = (self.dataset.disk().path(names::STAGING), Vec::new());
-        for name in disk::list(&staging)? {
+        for name in self.dataset.disk().list(&staging)? {
             let Some(sequence) =
                 names::staged_sequence(&self.prefix, &name).filter(|sequence| *sequence <= last.sequence)
             else {
                 continue;
             };
-            let entry = self.read(sequence)?.ok_or_else(|| self.hole(sequence, last.sequence))?;
-            if self.may_sweep(&entry, &format!("{}/{name}", names::STAGING))? {
+            if self.may_sweep(sequence, last, &format!("{}/{name}", names::STAGING))? {
                 found.push(name);
             }
         }
         Ok(found)
     }
 
-    fn may_sweep(&self, entry: &Entry, staged: &str) -> Result<bool, LedgerError> {
+    fn may_sweep(&self, sequence: u64, last: &Entry, staged: &str) -> Result<bool, LedgerError> {
+        // Whatever an entry of that number says: all that a checkpoint names is published.
+        if self.is_covered(sequence) {
+            return Ok(true);
+        }
         let disk = self.dataset.disk();
+        let entry = self.read(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), last.sequence))?;
         let Some(file) = entry.files.iter().find(|file| file.staged == staged) else {
             return Ok(true);
         };
         let path = disk.path(&file.path);
-        if publish::check_content(entry, file, &disk.path(staged), &path).is_err() {
+        if publish::check_content(disk, &entry, file, &disk.path(staged), &path).is_err() {
             return Ok(false);
         }
         disk.sync(publish::folder(&path))?;

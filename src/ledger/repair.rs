@@ -18,7 +18,6 @@
 //! where it is: it may be all that is left of a commit.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -27,7 +26,6 @@ use serde::Serialize;
 
 use super::chain::Chain;
 use super::dataset::{Dataset, json};
-use super::disk::unlink;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::verify::{Finding, Kind, Report, verify};
@@ -181,10 +179,12 @@ impl Mender {
         for chain in self.dataset.chains()?.0 {
             let copy = chain.in_dataset(&backup);
             for run in bad_runs(&chain)? {
-                for entry in fitting(&chain, &copy, run).unwrap_or_default() {
-                    let path = chain.entry_path(entry.sequence);
-                    let damaged = path.exists();
-                    let aside = self.put(&path, Content::Bytes(&json(&entry)), damaged)?;
+                for (path, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
+                    let in_the_way = self.dataset.disk().exists(&path);
+                    let aside = match &piece {
+                        Piece::Entry(entry) => self.put(&path, Content::Bytes(&json(&**entry)), in_the_way)?,
+                        Piece::Checkpoint(copied) => self.put(&path, Content::File(copied), in_the_way)?,
+                    };
                     let why = "the backup's entry before it is the same as here, and the ranges join on both sides";
                     self.did(ActionKind::RestoreEntry, chain.relative(&path), aside, why);
                 }
@@ -204,12 +204,12 @@ impl Mender {
         for (entry, file) in named(&self.dataset, &wanted)? {
             let Some((source, from_backup)) = self.source(&entry, &file) else { continue };
             let (path, staged) = (self.dataset.disk().path(&file.path), self.dataset.disk().path(&file.staged));
-            if from_backup && staged.exists() {
+            if from_backup && self.dataset.disk().exists(&staged) {
                 // Recovery would want to publish it.
                 let aside = self.move_aside(&staged)?;
                 self.did(ActionKind::MoveAside, file.staged.clone(), Some(aside), "it is not what the ledger says");
             }
-            let in_the_way = path.symlink_metadata().is_ok();
+            let in_the_way = self.dataset.disk().exists(&path);
             let aside = self.put(&path, Content::File(&source), in_the_way)?;
             let (kind, why) = if from_backup {
                 (ActionKind::RestoreFile, "the backup's file has the size and the SHA-256 that the ledger says")
@@ -228,7 +228,9 @@ impl Mender {
             .backup
             .iter()
             .flat_map(|backup| [&file.path, &file.staged].map(|name| (backup.disk().path(name), true)));
-        own.into_iter().chain(backup).find(|(path, _)| publish::check_whole(entry, file, path).is_ok())
+        own.into_iter()
+            .chain(backup)
+            .find(|(path, _)| publish::check_whole(self.dataset.disk(), entry, file, path).is_ok())
     }
 
     /// Moves files aside that no entry names, as long as no entry is missing that may have named them.
@@ -312,7 +314,7 @@ impl Mender {
         let mut found = Vec::new();
         for copy in backup.chains()?.0 {
             let own = copy.in_dataset(&self.dataset);
-            let (newest, here) = (copy.numbers()?.last().copied(), own.numbers()?.last().copied());
+            let (newest, here) = (copy.listing()?.last(), own.listing()?.last());
             if newest > here {
                 found.push(Finding {
                     kind: Kind::ShorterThanBackup,
@@ -349,23 +351,18 @@ impl Mender {
         disk.make_dir(publish::folder(&temporary))?;
         match content {
             Content::Bytes(bytes) => disk.write(&temporary, bytes)?,
-            Content::File(source) => {
-                let mut source = File::open(source).map_err(LedgerError::io("open", source))?;
-                let mut copy = File::create_new(&temporary).map_err(LedgerError::io("create", &temporary))?;
-                io::copy(&mut source, &mut copy).map_err(LedgerError::io("copy to", &temporary))?;
-            }
+            Content::File(source) => disk.copy(source, &temporary)?,
         }
         disk.sync(&temporary)?;
         if damaged {
-            // In one step, so that the name is there at every instant; what it named has another one by now.
-            fs::rename(&temporary, path).map_err(LedgerError::io("put in place", path))?;
+            disk.replace(&temporary, path)?;
         } else {
-            match fs::hard_link(&temporary, path) {
+            match disk.link(&temporary, path) {
                 // A running weir has published it meanwhile, or written an entry of this number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 linked => linked.map_err(LedgerError::io("link", path))?,
             }
-            unlink(&temporary)?;
+            disk.unlink(&temporary)?;
         }
         disk.sync(publish::folder(path))?;
         Ok(aside)
@@ -379,7 +376,7 @@ impl Mender {
         if !self.dry_run {
             let to = disk.path(&aside);
             disk.make_dir(publish::folder(&to))?;
-            fs::hard_link(path, &to).map_err(LedgerError::io("link", &to))?;
+            disk.link(path, &to).map_err(LedgerError::io("link", &to))?;
             disk.sync(publish::folder(&to))?;
         }
         Ok(aside)
@@ -389,7 +386,7 @@ impl Mender {
     fn move_aside(&self, path: &Path) -> Result<String, LedgerError> {
         let aside = self.set_aside(path)?;
         if !self.dry_run {
-            unlink(path)?;
+            self.dataset.disk().unlink(path)?;
             self.dataset.disk().sync(publish::folder(path))?;
         }
         Ok(aside)
@@ -436,29 +433,55 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
     }
 }
 
-/// Numbers of a chain's entries that are missing or can't be read, next to each other.
+/// A part of a chain.
+enum Piece {
+    Entry(Box<Entry>),
+    /// Where the backup has it.
+    Checkpoint(PathBuf),
+}
+
+/// Numbers of a chain's entries that are missing or can't be read, next to each other. Of a checkpoint that can't be read to
+/// its end, all are.
 fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
     let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
-    let Some(last) = chain.numbers()?.last().copied() else { return Ok(runs) };
-    for sequence in 0..=last {
-        match chain.read(sequence) {
-            Ok(None) | Err(LedgerError::Unreadable { .. }) => match runs.last_mut() {
-                Some(run) if *run.end() + 1 == sequence => *run = *run.start()..=sequence,
-                _ => runs.push(sequence..=sequence),
-            },
-            // One of a newer weir is for that one to judge.
-            Ok(Some(_)) | Err(LedgerError::Format { .. }) => {}
-            Err(error) => return Err(error),
+    let mut bad = |units: RangeInclusive<u64>| match runs.last_mut() {
+        Some(run) if *run.end() + 1 == *units.start() => *run = *run.start()..=*units.end(),
+        _ => runs.push(units),
+    };
+    let listing = chain.listing()?;
+    let Some(last) = listing.last() else { return Ok(runs) };
+    let folded = listing.checkpoints.last().map_or(0, |last| last + 1);
+    let every = chain.dataset.every();
+    for first in (0..folded).step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
+        let mut reader = chain.reader();
+        let whole = (first..first + every)
+            .try_fold(true, |whole, sequence| Ok::<_, LedgerError>(whole && is_there(reader.at(sequence))?))?;
+        if !whole {
+            bad(first..=first + every - 1);
+        }
+    }
+    for sequence in folded..=last {
+        if !is_there(chain.read(sequence))? {
+            bad(sequence..=sequence);
         }
     }
     Ok(runs)
 }
 
-/// A backup's entries of these numbers, if they fit into the chain.
+fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerError> {
+    match read {
+        Ok(None) | Err(LedgerError::Unreadable { .. }) => Ok(false),
+        // One of a newer weir is for that one to judge.
+        Ok(Some(_)) | Err(LedgerError::Format { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// A backup's pieces for these numbers, each with its place in the chain, if they fit in.
 ///
 /// The entry before them must be the same in both, so that they are of one history, and the ranges must join. Where there is
 /// none before, the one after them must join; and where there is neither, nothing tells.
-fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<Entry>> {
+fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<(PathBuf, Piece)>> {
     let entry = |chain: &Chain, sequence| chain.read(sequence).ok().flatten();
     let before = match run.start().checked_sub(1) {
         Some(number) => {
@@ -467,19 +490,23 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
         }
         None => None,
     };
-    let after = match chain.read(*run.end() + 1) {
-        Ok(after) => after,
-        Err(_) => return None,
-    };
+    let after = chain.read(*run.end() + 1).ok()?;
     if before.is_none() && after.is_none() {
         return None;
     }
-    let mut end = before.map(|before| before.to);
-    let mut found = Vec::new();
+    let every = chain.dataset.every();
+    let folded = chain.listing().ok()?.checkpoints.last().map_or(0, |last| last + 1);
+    let (mut reader, mut end, mut found) = (copy.reader(), before.map(|before| before.to), Vec::new());
     for sequence in run {
-        let entry = entry(copy, sequence).filter(|entry| end.is_none_or(|end| entry.from == end))?;
+        let entry = reader.at(sequence).ok().flatten().filter(|entry| end.is_none_or(|end| entry.from == end))?;
         end = Some(entry.to);
-        found.push(entry);
+        if sequence >= folded {
+            found.push((chain.entry_path(sequence), Piece::Entry(Box::new(entry))));
+        } else if sequence % every == 0 {
+            // Entries at covered numbers don't exist, so only the whole checkpoint will do.
+            let copied = copy.is_covered(sequence).then(|| copy.checkpoint_path(sequence / every))?;
+            found.push((chain.checkpoint_path(sequence / every), Piece::Checkpoint(copied)));
+        }
     }
     let joins = after.is_none_or(|after| end == Some(after.from));
     joins.then_some(found)
@@ -489,14 +516,22 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
 fn named(dataset: &Dataset, wanted: &HashSet<&str>) -> Result<Vec<(Entry, FileEntry)>, LedgerError> {
     let mut found = Vec::new();
     for chain in dataset.chains()?.0 {
-        for sequence in chain.numbers()? {
-            let entry = match chain.read(sequence) {
-                Ok(Some(entry)) => entry,
-                Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Format { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let files = entry.files.iter().filter(|file| wanted.contains(&*file.path)).cloned();
-            found.extend(files.map(|file| (entry.clone(), file)));
+        let Some(last) = chain.listing()?.last() else { continue };
+        let (mut reader, mut sequence) = (chain.reader(), 0);
+        while sequence <= last {
+            match unless_damaged(reader.at(sequence))? {
+                Some(Some(entry)) => {
+                    let files = entry.files.iter().filter(|file| wanted.contains(&*file.path)).cloned();
+                    found.extend(files.map(|file| (entry.clone(), file)));
+                    sequence += 1;
+                }
+                // No more of a checkpoint can be read.
+                None if chain.is_covered(sequence) => {
+                    let every = dataset.every();
+                    (reader, sequence) = (chain.reader(), (sequence / every + 1) * every);
+                }
+                _ => sequence += 1,
+            }
         }
     }
     Ok(found)

@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use super::chain::Chain;
 use super::dataset::{ColumnIdentity, Dataset};
-use super::disk;
 use super::entry::{Counts, Entry, FileEntry, Side};
 use super::error::LedgerError;
 use super::{names, publish};
@@ -104,7 +103,7 @@ pub fn verify(folder: &Path) -> Result<Report, LedgerError> {
     for side in [Side::Data, Side::Rejects, Side::Late] {
         walk(&dataset, side.folder(), &mut unknown)?;
     }
-    let staged = disk::list(&dataset.disk().path(names::STAGING))?.len() as u64;
+    let staged = dataset.disk().list(&dataset.disk().path(names::STAGING))?.len() as u64;
     let report = Report { folder: dataset.folder().to_owned(), staged, ..Report::default() };
     let mut verifier = Verifier { report, unknown, named: HashSet::new(), rejects: None, dataset };
     for chain in verifier.chains()? {
@@ -115,7 +114,7 @@ pub fn verify(folder: &Path) -> Result<Report, LedgerError> {
 
 /// All files below a folder of the dataset; also what is neither file nor folder.
 fn walk(dataset: &Dataset, folder: &str, found: &mut HashSet<String>) -> Result<(), LedgerError> {
-    for name in disk::list(&dataset.disk().path(folder))? {
+    for name in dataset.disk().list(&dataset.disk().path(folder))? {
         let name = format!("{folder}/{name}");
         let path = dataset.disk().path(&name);
         match path.symlink_metadata() {
@@ -149,79 +148,60 @@ impl Verifier {
     }
 
     fn chain(&mut self, chain: &Chain) -> Result<(), LedgerError> {
-        let mut sequences = Vec::new();
-        for name in disk::list(&chain.folder())? {
-            match names::entry_sequence(&name) {
-                Some(sequence) => sequences.push(sequence),
-                None => self.find(
-                    Kind::UnknownFile,
-                    self.relative(&chain.folder().join(name)),
-                    None,
-                    "entries only",
-                    "this file",
-                ),
-            }
+        let listing = chain.listing()?;
+        for name in &listing.strange {
+            let path = self.relative(&chain.folder().join(name));
+            self.find(Kind::UnknownFile, path, None, "entries and checkpoints only", "this file");
         }
-        sequences.sort_unstable();
-        let Some(&last) = sequences.last() else {
+        let every = self.dataset.every();
+        let Some(last) = listing.last() else {
             return Ok(());
         };
         self.report.partitions += 1;
-        let (mut next, mut end) = (0, None);
-        for sequence in sequences {
-            if sequence > next {
-                let missing = self.relative(&chain.entry_path(next));
-                self.find(
-                    Kind::MissingEntry,
-                    missing,
-                    None,
-                    "entries without a hole",
-                    &format!("entry {sequence} comes next"),
-                );
-                end = None;
-            }
-            next = sequence + 1;
-            end = self.entry(chain, sequence, end, sequence == last)?;
+        let (mut reader, mut end, mut sequence) = (chain.reader(), None, 0);
+        while sequence <= last {
+            let covered = chain.is_covered(sequence);
+            let at = if covered { chain.checkpoint_path(sequence / every) } else { chain.entry_path(sequence) };
+            let name = self.relative(&at);
+            end = match reader.at(sequence) {
+                Ok(Some(entry)) => Some(self.entry(&entry, &name, end, sequence == last)?),
+                Ok(None) => {
+                    // As many as are missing together, which may be those of a whole checkpoint.
+                    let next = (sequence..=last).find(|next| chain.has(*next)).unwrap_or(last + 1);
+                    let found = format!("entry {next} comes next");
+                    self.find(Kind::MissingEntry, name, None, "entries without a hole", &found);
+                    sequence = next - 1;
+                    None
+                }
+                Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. })) => {
+                    self.report.entries += 1;
+                    self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
+                    if covered {
+                        // What follows in the file can't be read either.
+                        sequence += every - 1 - sequence % every;
+                        reader = chain.reader();
+                    }
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            sequence += 1;
         }
         Ok(())
     }
 
     /// Checks an entry that should start at `from`, and says where the next one should.
-    fn entry(
-        &mut self,
-        chain: &Chain,
-        sequence: u64,
-        from: Option<i64>,
-        newest: bool,
-    ) -> Result<Option<i64>, LedgerError> {
-        let name = self.relative(&chain.entry_path(sequence));
+    fn entry(&mut self, entry: &Entry, name: &str, from: Option<i64>, newest: bool) -> Result<i64, LedgerError> {
         self.report.entries += 1;
-        let entry = match chain.read(sequence) {
-            Ok(Some(entry)) => entry,
-            Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. })) => {
-                self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
-                return Ok(None);
-            }
-            Ok(None) => {
-                self.find(Kind::MissingEntry, name, None, "an entry that was just listed", "none");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
         if let Some(expected) = from.filter(|from| *from != entry.from) {
-            self.find(
-                Kind::BrokenRange,
-                name.clone(),
-                None,
-                &format!("from {expected}"),
-                &format!("from {}", entry.from),
-            );
+            let (expected, found) = (format!("from {expected}"), format!("from {}", entry.from));
+            self.find(Kind::BrokenRange, name.to_owned(), None, &expected, &found);
         }
-        self.counts(&entry, &name);
+        self.counts(entry, name);
         for file in &entry.files {
-            self.file(&entry, &name, file, newest)?;
+            self.file(entry, name, file, newest)?;
         }
-        Ok(Some(entry.to))
+        Ok(entry.to)
     }
 
     fn counts(&mut self, entry: &Entry, name: &str) {
@@ -256,7 +236,7 @@ impl Verifier {
         let disk = self.dataset.disk();
         let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
         // Looked for once more at the end, because a running pipeline may publish it meanwhile.
-        let at = [&path, &staged, &path].into_iter().find(|path| path.exists());
+        let at = [&path, &staged, &path].into_iter().find(|path| disk.exists(path));
         match at {
             Some(at) if *at == path => self.content(entry, name, file, &path),
             Some(_) if newest => {
@@ -283,13 +263,15 @@ impl Verifier {
 
     /// Size, content, rows, columns: the first that differs explains those after it.
     fn content(&mut self, entry: &Entry, name: &str, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+        let dataset = self.dataset.clone();
+        let disk = dataset.disk();
         let mut find =
             |kind, expected: &str, found: &str| self.find(kind, file.path.clone(), Some(name), expected, found);
-        if let Err(LedgerError::FileDiffers { expected, found, .. }) = publish::check_size(entry, file, path) {
+        if let Err(LedgerError::FileDiffers { expected, found, .. }) = publish::check_size(disk, entry, file, path) {
             find(Kind::Size, &expected, &found);
             return Ok(());
         }
-        let found = publish::sha256(path).map_err(LedgerError::io("read", path))?;
+        let found = disk.sha256(path)?;
         if found != file.sha256 {
             find(Kind::Checksum, &file.sha256, &found);
             return Ok(());

@@ -38,6 +38,41 @@ fn of_a_dataset_with_an_unpublished_entry() {
 }
 
 #[test]
+fn of_a_dataset_whose_old_entries_have_folded() {
+    let (dir, chain) = folded();
+    let (folder, copy) = (dir.path().join("test"), dir.path().join("backup"));
+    let report = backup(&folder, &copy, false).unwrap();
+    assert_eq!((report.entries, report.rows), (11, 20));
+    assert_whole(&copy, 20);
+    let chain_copy = Dataset::existing(&copy).unwrap().chain("t", "id", 0);
+    let (listing, copied) = (chain.listing().unwrap(), chain_copy.listing().unwrap());
+    assert_eq!((copied.entries, copied.checkpoints), (listing.entries, listing.checkpoints));
+    assert_eq!(open(&copy).chain("t", "id", 0).recover().unwrap(), chain.recover().unwrap());
+}
+
+/// A fold that comes between two looks: a checkpoint may only follow another one.
+#[test]
+fn while_old_entries_fold() {
+    let (dir, chain) = folded();
+    let (folder, copy) = (dir.path().join("test"), dir.path().join("backup"));
+    let checkpoint = chain.checkpoint_path(0);
+    let entries: Vec<Entry> = (0..3).map(|sequence| chain.read(sequence).unwrap().unwrap()).collect();
+    // As it was before the first fold ended.
+    let aside = dir.path().join("checkpoint");
+    fs::rename(&checkpoint, &aside).unwrap();
+    entries.iter().for_each(|entry| fs::write(chain.entry_path(entry.sequence), dataset::json(entry)).unwrap());
+    let later = [chain.checkpoint_path(1), chain.checkpoint_path(2)];
+    let others: Vec<Entry> = (3..9).map(|sequence| chain.read(sequence).unwrap().unwrap()).collect();
+    later.iter().for_each(|path| fs::remove_file(path).unwrap());
+    others.iter().for_each(|entry| fs::write(chain.entry_path(entry.sequence), dataset::json(entry)).unwrap());
+    assert_eq!(chain.listing().unwrap().checkpoints, [0; 0]);
+    backup(&folder, &copy, false).unwrap();
+    assert_whole(&copy, 20);
+    chain.recover().unwrap();
+    assert_whole(&folder, 20);
+}
+
+#[test]
 fn links_share_their_bytes_and_copies_have_their_own() {
     let (dir, chain) = dataset();
     let folder = dir.path().join("test");

@@ -47,6 +47,24 @@ fn started() -> (TempDir, Chain, Tip) {
     (dir, chain, tip)
 }
 
+/// A dataset whose old entries have folded: checkpoints of entries 0 to 2, 3 to 5 and 6 to 8, and entries 9 and 10, up to
+/// offset 20.
+fn folded() -> (TempDir, Chain) {
+    let dir = TempDir::new().unwrap();
+    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    let files = Arc::new(file_system::Local);
+    let dataset = Dataset::open_on(files, &dir.path().join("test"), &identity(), definition, 3).unwrap();
+    let chain = dataset.chain("t", "id", 0);
+    let mut tip = chain.start(0, WINDOW).unwrap();
+    while tip.to < 20 {
+        tip = commit_to(&chain, &tip, tip.to + 2);
+    }
+    chain.recover().unwrap();
+    let listing = chain.listing().unwrap();
+    assert_eq!((listing.entries, listing.checkpoints), (vec![9, 10], vec![2, 5, 8]));
+    (dir, chain)
+}
+
 /// Writes a staged Parquet file of these offsets.
 fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> FileEntry {
     let name = chain.name(sequence, side, "", n);
@@ -62,7 +80,7 @@ fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> F
         staged: name.staged,
         rows: offsets.len() as u64,
         bytes: fs::metadata(&path).unwrap().len(),
-        sha256: publish::sha256(&path).unwrap(),
+        sha256: chain.dataset.disk().sha256(&path).unwrap(),
         windows: None,
         event_time: None,
     }

@@ -35,7 +35,7 @@ fn another_file_under_the_name() {
 #[test]
 fn a_hole() {
     let text = refusal(|_, chain, _| fs::remove_file(chain.entry_path(1)).unwrap());
-    insta::assert_snapshot!(text, @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000001.json is missing, but entry 2 is there. Entries are never deleted by weir. `weir repair FILE --from BACKUP` puts it back from a backup");
+    insta::assert_snapshot!(text, @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000001.json is missing, but entry 2 is there. weir removes no entry that is not in a checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup");
 }
 
 #[test]

@@ -31,6 +31,24 @@ fn check(damage: impl Fn(&Path, &Chain), with_backup: bool, actions: &[ActionKin
     let (dir, chain, tip) = started();
     let tip = commit_to(&chain, &tip, 7);
     commit_to(&chain, &tip, 12);
+    check_on((dir, chain, 12), damage, with_backup, actions, left);
+}
+
+/// The same for a dataset whose old entries have folded.
+#[track_caller]
+fn check_folded(damage: impl Fn(&Path, &Chain), with_backup: bool, actions: &[ActionKind], left: &[Kind]) {
+    let (dir, chain) = folded();
+    check_on((dir, chain, 20), damage, with_backup, actions, left);
+}
+
+#[track_caller]
+fn check_on(
+    (dir, chain, to): (TempDir, Chain, i64),
+    damage: impl Fn(&Path, &Chain),
+    with_backup: bool,
+    actions: &[ActionKind],
+    left: &[Kind],
+) {
     let (folder, copy) = (dir.path().join("test"), dir.path().join("backup"));
     backup(&folder, &copy, true).unwrap();
     damage(&folder, &chain);
@@ -50,9 +68,9 @@ fn check(damage: impl Fn(&Path, &Chain), with_backup: bool, actions: &[ActionKin
         assert!(kept(content) || swept(name) || after.get(name) == Some(content), "what was in {name} is gone");
     }
     if left.is_empty() {
-        assert_whole(&folder, 12);
+        assert_whole(&folder, to);
         assert_eq!(staged_files(&chain), 0);
-        assert_eq!(open(&folder).chain("t", "id", 0).recover().unwrap().unwrap().to, 12);
+        assert_eq!(open(&folder).chain("t", "id", 0).recover().unwrap().unwrap().to, to);
     }
     let again = repair(&folder, from, false).unwrap();
     assert_eq!((again.actions, again.left), (vec![], done.left), "a second one finds nothing to do");
@@ -184,7 +202,7 @@ fn an_entry_of_another_history_does_not_fit() {
         fs::write(chain.entry_path(1), "{").unwrap();
         // As if this copy had gone on by itself from another start.
         let path = folder.join("ledger/t/id/0").join(names::entry_name(0));
-        let mut entry: Entry = dataset::read_json(&path).unwrap();
+        let mut entry: Entry = dataset::read_json(chain.dataset.disk(), &path).unwrap();
         entry.window = WindowState::Count { window: 7, rows: 7 };
         fs::write(path, dataset::json(&entry)).unwrap();
     };
@@ -243,6 +261,54 @@ fn a_chain_without_its_newest_entries() {
         &[],
         &[Kind::UnknownFile, Kind::UnknownFile, Kind::UnknownFile, Kind::UnknownFile, Kind::ShorterThanBackup],
     );
+}
+
+#[test]
+fn a_checkpoint_that_is_missing_or_cut() {
+    for number in 0..3 {
+        let gone = |_: &Path, chain: &Chain| fs::remove_file(chain.checkpoint_path(number)).unwrap();
+        // Nothing shows that the last one was there: its entries are put back, and fold again.
+        let pieces = if number == 2 { 3 } else { 1 };
+        check_folded(gone, true, &vec![RestoreEntry; pieces], &[]);
+        let cut = |_: &Path, chain: &Chain| {
+            let content = fs::read(chain.checkpoint_path(number)).unwrap();
+            fs::write(chain.checkpoint_path(number), &content[..content.len() / 2]).unwrap();
+        };
+        check_folded(cut, true, &[RestoreEntry], &[]);
+    }
+    let two = |_: &Path, chain: &Chain| {
+        (0..2).for_each(|number| fs::remove_file(chain.checkpoint_path(number)).unwrap());
+    };
+    check_folded(two, true, &[RestoreEntry, RestoreEntry], &[]);
+}
+
+#[test]
+fn files_and_entries_beside_checkpoints() {
+    let covered = |folder: &Path, chain: &Chain| fs::remove_file(folder.join(file(chain, 4, 0).path)).unwrap();
+    check_folded(covered, true, &[RestoreFile], &[]);
+    check_folded(covered, false, &[], &[Kind::MissingFile]);
+    check_folded(|_, chain| fs::remove_file(chain.entry_path(9)).unwrap(), true, &[RestoreEntry], &[]);
+    check_folded(|folder, _| fs::write(folder.join("data/x.parquet"), "x").unwrap(), false, &[MoveAside], &[]);
+    check_folded(|_, chain| drop(stage(chain, 4, Side::Data, 9, &[0])), false, &[Sweep], &[]);
+}
+
+/// Entries at covered numbers don't exist, so those of a backup from before the fold are of no use.
+#[test]
+fn a_checkpoint_that_the_backup_has_not_yet() {
+    let damage = |folder: &Path, chain: &Chain| {
+        let copy = folder.parent().unwrap().join("backup");
+        let copy = Dataset::existing(&copy).unwrap().chain("t", "id", 0);
+        let entries: Vec<Entry> = (0..9).map(|sequence| copy.read(sequence).unwrap().unwrap()).collect();
+        (0..3).for_each(|number| fs::remove_file(copy.checkpoint_path(number)).unwrap());
+        entries.iter().for_each(|entry| fs::write(copy.entry_path(entry.sequence), dataset::json(entry)).unwrap());
+        fs::remove_file(chain.checkpoint_path(1)).unwrap();
+    };
+    let (dir, chain) = folded();
+    let copy = dir.path().join("backup");
+    backup(&dir.path().join("test"), &copy, true).unwrap();
+    damage(&dir.path().join("test"), &chain);
+    let done = repair(&dir.path().join("test"), Some(&copy), false).unwrap();
+    assert!(done.actions.is_empty() && done.left[0].finding.kind == Kind::MissingEntry, "{done:#?}");
 }
 
 #[test]

@@ -1,0 +1,221 @@
+//! Folding: many old entries become one file, a checkpoint, so that a chain of years is a short list of names.
+//!
+//! Checkpoint `n` holds the entries from `n * every` on, `every` of them, whole: a line of JSON each, compressed with gzip. It
+//! has the number of the last one for a name. Because the numbers are fixed, processes that fold at the same time make the same
+//! file, and who has made an entry sees by one name whether it was covered meanwhile. A checkpoint is linked only if absent and
+//! after the one before it is durable, and is never changed, renamed over or removed. Once it is durable, the entries that it
+//! covers are removed, whoever made them: their numbers are free then, and **entries at covered numbers don't exist**. So
+//! a process that wakes up and creates one is fenced (`commit.rs` looks for the checkpoint before it publishes), and every
+//! reader looks for the checkpoint after it has read an entry, or has found none.
+//!
+//! Only entries whose files are durably published fold: those up to a chain's end as this process has published it or found it
+//! so. A fold may be killed anywhere; the lane's next start, or the next fold, ends it.
+
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+
+use flate2::Compression;
+use flate2::bufread::GzDecoder;
+use flate2::write::GzEncoder;
+
+use super::chain::Chain;
+use super::entry::Entry;
+use super::error::LedgerError;
+use super::names;
+use crate::failpoint;
+
+/// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
+pub(super) const EVERY: u64 = 1_000;
+
+/// What a chain's folder holds, by a listing: no snapshot, so what it doesn't show may still be there.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// Entries by number, ascending; among them such as a checkpoint covers.
+    pub(super) entries: Vec<u64>,
+    /// The last entry of each checkpoint, ascending.
+    pub(super) checkpoints: Vec<u64>,
+    /// Names that are neither.
+    pub(super) strange: Vec<String>,
+}
+
+impl Listing {
+    /// The number of the newest entry.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.entries.last().copied().max(self.checkpoints.last().copied())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.checkpoints.is_empty()
+    }
+}
+
+impl Chain {
+    pub(super) fn listing(&self) -> Result<Listing, LedgerError> {
+        let mut found = Listing::default();
+        for name in self.dataset.disk().list(&self.folder())? {
+            match (names::entry_sequence(&name), names::checkpoint_sequence(&name)) {
+                (Some(sequence), _) => found.entries.push(sequence),
+                (_, Some(last)) => found.checkpoints.push(last),
+                _ => found.strange.push(name),
+            }
+        }
+        found.entries.sort_unstable();
+        found.checkpoints.sort_unstable();
+        Ok(found)
+    }
+
+    /// How many checkpoints there are, given what a listing shows. They are made in order, so none may be missing.
+    pub(super) fn checkpoints(&self, listing: &Listing) -> Result<u64, LedgerError> {
+        let every = self.dataset.every();
+        let Some(&last) = listing.checkpoints.last() else {
+            return Ok(0);
+        };
+        let count = last / every + 1;
+        let listed = |number: u64| listing.checkpoints.binary_search(&(number * every + every - 1)).is_ok();
+        match (0..count).find(|number| !listed(*number) && !self.is_covered(number * every)) {
+            Some(missing) => Err(self.hole(self.checkpoint_path(missing), last)),
+            None => Ok(count),
+        }
+    }
+
+    /// Whether a checkpoint covers this number.
+    pub(super) fn is_covered(&self, sequence: u64) -> bool {
+        self.dataset.disk().exists(&self.checkpoint_path(sequence / self.dataset.every()))
+    }
+
+    /// Where a checkpoint is, or would be.
+    pub(super) fn checkpoint_path(&self, number: u64) -> PathBuf {
+        let every = self.dataset.every();
+        self.folder().join(names::checkpoint_name(number * every + every - 1))
+    }
+
+    /// Folds what is due once the entry `newest` is durable and published, and removes what checkpoints cover.
+    pub(super) fn fold(&self, newest: u64) -> Result<(), LedgerError> {
+        let (disk, every) = (self.dataset.disk(), self.dataset.every());
+        let listing = self.listing()?;
+        let due = (newest + 1) / every;
+        for number in self.checkpoints(&listing)?..due {
+            self.make_checkpoint(number)?;
+        }
+        let covered: Vec<u64> = listing.entries.into_iter().take_while(|sequence| *sequence < due * every).collect();
+        if covered.is_empty() {
+            return Ok(());
+        }
+        // Also where another process made the checkpoint: visible is not durable.
+        disk.sync(&self.folder())?;
+        failpoint::hit("fold.before_unlink");
+        for sequence in covered {
+            disk.unlink(&self.entry_path(sequence))?;
+            failpoint::hit("fold.after_unlink");
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint; one that is there is the same. It is durable when this returns.
+    fn make_checkpoint(&self, number: u64) -> Result<(), LedgerError> {
+        let (disk, every) = (self.dataset.disk(), self.dataset.every());
+        let (first, path) = (number * every, self.checkpoint_path(number));
+        let name = names::staged(&self.prefix, first + every - 1, "checkpoint", &names::random(), "jsonl.gz");
+        let temporary = disk.path(&name);
+        let mut out = GzEncoder::new(BufWriter::new(disk.create(&temporary)?), Compression::default());
+        let failed = || LedgerError::io("write", &temporary);
+        let mut reader = self.reader();
+        for sequence in first..first + every {
+            let entry = reader.at(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), first + every))?;
+            serde_json::to_writer(&mut out, &entry).map_err(|error| failed()(error.into()))?;
+            out.write_all(b"\n").map_err(failed())?;
+        }
+        out.finish().and_then(|mut file| file.flush()).map_err(failed())?;
+        disk.sync(&temporary)?;
+        failpoint::hit("fold.before_link");
+        match disk.link(&temporary, &path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(LedgerError::io("link", path)(error));
+            }
+            _ => {}
+        }
+        failpoint::hit("fold.after_link");
+        disk.sync(&self.folder())?;
+        disk.unlink(&temporary)
+    }
+
+    /// Reads entries, best in order.
+    pub(super) fn reader(&self) -> Reader {
+        Reader { chain: self.clone(), open: None }
+    }
+
+    /// All its entries in order, up to the first that is missing. One is held at a time.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<Entry, LedgerError>> + use<> {
+        let (mut reader, mut next) = (self.reader(), 0);
+        std::iter::from_fn(move || {
+            next += 1;
+            reader.at(next - 1).transpose()
+        })
+    }
+
+    /// The lines of a checkpoint.
+    fn checkpoint(&self, number: u64) -> Result<Checkpoint, LedgerError> {
+        let path = self.checkpoint_path(number);
+        let file = BufReader::new(self.dataset.disk().open(&path)?);
+        Ok(Checkpoint {
+            chain: self.clone(),
+            path,
+            next: number * self.dataset.every(),
+            lines: BufReader::new(GzDecoder::new(file)),
+        })
+    }
+}
+
+/// Entries by number, wherever they are. Keeps its place in a checkpoint.
+pub(super) struct Reader {
+    chain: Chain,
+    open: Option<Checkpoint>,
+}
+
+impl Reader {
+    /// An entry; none if there is none of that number.
+    pub(super) fn at(&mut self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+        if let Some(open) = self.open.as_mut().filter(|open| open.next == sequence) {
+            let entry = open.entry()?;
+            if open.next % self.chain.dataset.every() == 0 {
+                self.open = None;
+            }
+            return Ok(Some(entry));
+        }
+        let plain = match self.chain.is_covered(sequence) {
+            true => None,
+            false => self.chain.read_plain(sequence)?,
+        };
+        // Covered meanwhile, it may be gone, or another process's that made it at a freed number.
+        if !self.chain.is_covered(sequence) {
+            return Ok(plain);
+        }
+        let mut open = self.chain.checkpoint(sequence / self.chain.dataset.every())?;
+        while open.next < sequence {
+            open.entry()?;
+        }
+        self.open = Some(open);
+        self.at(sequence)
+    }
+}
+
+/// A checkpoint that is being read.
+struct Checkpoint {
+    chain: Chain,
+    path: PathBuf,
+    /// The number of the next entry.
+    next: u64,
+    lines: BufReader<GzDecoder<BufReader<Box<dyn std::io::Read + Send>>>>,
+}
+
+impl Checkpoint {
+    fn entry(&mut self) -> Result<Entry, LedgerError> {
+        let unreadable = |reason: String| LedgerError::Unreadable { path: self.path.clone(), reason };
+        let mut line = Vec::new();
+        // A file that is cut or damaged is found by gzip.
+        self.lines.read_until(b'\n', &mut line).map_err(|error| unreadable(error.to_string()))?;
+        let entry = self.chain.parse(&self.path, &line, self.next)?;
+        self.next += 1;
+        Ok(entry)
+    }
+}
