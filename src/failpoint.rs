@@ -31,6 +31,46 @@ pub const NAMES: &[&str] = &[
     "recover.before_return",
 ];
 
+/// Bugs that a test can plant with `WEIR_PLANTED_BUG=name`, to see that the suite finds them; see `tests/planted`.
+pub const BUGS: &[&str] = &[
+    "isolation.read_uncommitted",
+    "range.off_by_one",
+    "reject.dropped",
+    "commit.no_fsync",
+    "commit.publish_first",
+    "fence.ignored",
+    "publish.skipped",
+    "sweep.early",
+    "fold.names_freed",
+];
+
+/// Whether this bug is planted.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn planted(_bug: &str) -> bool {
+    false
+}
+
+/// Whether this bug is planted.
+#[cfg(debug_assertions)]
+pub fn planted(bug: &str) -> bool {
+    static PLANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+
+    let from_environment = || {
+        let bug = std::env::var("WEIR_PLANTED_BUG").ok()?;
+        if !BUGS.contains(&&*bug) {
+            eprintln!("WEIR_PLANTED_BUG={bug}: want one of {BUGS:?}");
+            std::process::exit(2);
+        }
+        Some(bug)
+    };
+    #[cfg(test)]
+    if hook::planted(bug) {
+        return true;
+    }
+    PLANTED.get_or_init(from_environment).as_deref() == Some(bug)
+}
+
 /// Ends the process here, if the environment asks for it.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
@@ -86,12 +126,23 @@ pub(crate) mod hook {
     type Hook = Box<dyn FnMut(&str)>;
 
     thread_local! {
+        static BUG: RefCell<Option<&'static str>> = const { RefCell::new(None) };
         static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
     }
 
     /// Calls `hook` at every failpoint that this thread reaches from now on, but not at those inside of the hook.
     pub(crate) fn set(hook: impl FnMut(&str) + 'static) {
         HOOK.set(Some(Box::new(hook)));
+    }
+
+    /// Plants a bug in what this thread does, or none.
+    pub(crate) fn plant(bug: Option<&'static str>) {
+        BUG.set(bug);
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn planted(bug: &str) -> bool {
+        BUG.with_borrow(|planted| *planted == Some(bug))
     }
 
     pub(crate) fn clear() {
@@ -114,25 +165,28 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    fn collect(folder: &Path, found: &mut BTreeSet<String>) {
+    fn collect(call: &str, folder: &Path, found: &mut BTreeSet<String>) {
         for item in std::fs::read_dir(folder).unwrap() {
             let path = item.unwrap().path();
             if path.is_dir() {
-                collect(&path, found);
+                collect(call, &path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let calls = text.split(concat!("failpoint::", "hit(\"")).skip(1);
+                let call = format!("failpoint::{call}(\"");
+                let calls = text.split(&call).skip(1);
                 found.extend(calls.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
             }
         }
     }
 
     #[test]
-    fn the_list_is_what_the_sources_hit() {
-        let mut found = BTreeSet::new();
-        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-        let listed: BTreeSet<String> = NAMES.iter().map(|name| name.to_string()).collect();
-        assert_eq!(found, listed);
-        assert_eq!(listed.len(), NAMES.len(), "a name is listed twice");
+    fn the_lists_are_what_the_sources_ask_for() {
+        for (call, list) in [("hit", NAMES), ("planted", BUGS)] {
+            let mut found = BTreeSet::new();
+            collect(call, &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+            let listed: BTreeSet<String> = list.iter().map(|name| name.to_string()).collect();
+            assert_eq!(found, listed);
+            assert_eq!(listed.len(), list.len(), "a name is listed twice");
+        }
     }
 }

@@ -10,6 +10,9 @@ use super::error::LedgerError;
 use super::names;
 use crate::window::{Tally, WindowState};
 
+/// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
+const HELD_MAX: u64 = 16;
+
 /// The end of a chain, durable, with all its files published: from here a lane may read on and commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip {
@@ -153,7 +156,8 @@ impl Chain {
         }
     }
 
-    /// Its entries, the newest first, each read when it is asked for; those of one checkpoint are held.
+    /// Its entries, the newest first, each read when it is asked for; some are held, because a
+    /// checkpoint is read from its beginning.
     pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
         let mut next = self.last_sequence()?;
         let (chain, mut folded) = (self.clone(), Vec::new());
@@ -161,7 +165,8 @@ impl Chain {
             let sequence = next?;
             next = sequence.checked_sub(1);
             if folded.is_empty() && chain.is_covered(sequence) {
-                let (mut reader, first) = (chain.reader(), sequence - sequence % chain.dataset.every());
+                let first = sequence.saturating_sub(HELD_MAX - 1).max(sequence - sequence % chain.dataset.every());
+                let mut reader = chain.reader();
                 match (first..=sequence).filter_map(|sequence| reader.at(sequence).transpose()).collect() {
                     Ok(entries) => folded = entries,
                     Err(error) => return Some(Err(error)),

@@ -88,9 +88,15 @@ struct DatasetFile {
     /// Made anew with the dataset: tells it from one of the same name that was there before.
     id: String,
     /// How many entries a checkpoint holds.
+    #[serde(default = "default_every")]
     checkpoint_entries: u64,
     #[serde(flatten)]
     identity: Identity,
+}
+
+/// Datasets from before there were checkpoints don't say.
+fn default_every() -> u64 {
+    EVERY
 }
 
 /// `ledger/<topic>/<topic id>/topic.json`: a topic when it was first seen.

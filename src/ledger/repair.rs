@@ -4,7 +4,7 @@
 //!
 //! | what is wrong | what is done | why it is safe |
 //! |---|---|---|
-//! | an entry is missing or can't be read | the backup's is put in its place | it fits: the backup's entry before it is this ledger's, and the ranges join on both sides |
+//! | an entry or a checkpoint is missing or can't be read | the backup's is put in its place | it fits: the backup's entry before it is this ledger's, and the ranges join on both sides |
 //! | a file is missing or damaged | the right one is put in its place, from `staging/` or the backup | its SHA-256 is the ledger's |
 //! | the newest entry's files are in `staging/` | they are published | a start does the same |
 //! | attempts are left in `staging/` | they are swept | a start does the same, by the same rule |

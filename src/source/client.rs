@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::context::{Consumer, Context};
 use super::ffi::{self, Polled, Queue};
 use super::refusal::{Denied, Refusal, any_host};
+use crate::failpoint;
 use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
 
@@ -138,10 +139,12 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
     for (key, value) in &source.client {
         config.set(key, value);
     }
+    let uncommitted = failpoint::planted("isolation.read_uncommitted");
+    let isolation = if uncommitted { "read_uncommitted" } else { "read_committed" };
     config
         .set("bootstrap.servers", &source.brokers)
         .set("group.id", &source.group)
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")

@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::decode::schema::{data_schema, rejects_schema};
 use crate::decode::{Problem, Reader, Token, TokenKind};
+use crate::failpoint;
 use crate::pipeline::messages::{CheckedRecords, Partition, RawRecords};
 use crate::settings::Pipeline;
 use crate::settings::pipeline::{Column, UnknownFields};
@@ -74,6 +75,9 @@ impl Checker {
                     rejects.push((index, fault));
                 }
             }
+        }
+        if failpoint::planted("reject.dropped") {
+            rejects.pop();
         }
         CheckedRecords {
             rows: self.rows(partition, records, &good),

@@ -11,6 +11,7 @@ use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE, chains, to};
 use crate::harness::oracle::{Record, committed};
 use crate::harness::produce::{Load, produce};
+use crate::harness::service::Service;
 use crate::harness::topics::{delete_records, delete_topic, end, make_topic};
 use crate::harness::until;
 use crate::harness::weir::Finished;
@@ -161,6 +162,30 @@ fn beside_a_lane_that_runs() {
     case.finish();
     case.judge_records(&without(committed(case.broker, &[&case.pipeline.topic]), 1, 0..give_up));
     assert_eq!(case.verify()["counts"]["lost"], give_up);
+}
+
+/// A parked lane of a service goes on when its pipeline is stopped and started; the metrics show what was given up.
+#[test]
+fn in_a_service() {
+    let case = half_read("skip-service");
+    let all = committed(case.broker, &[&case.pipeline.topic]);
+    let position = case.positions()[&1];
+    delete_records(case.broker, &case.pipeline.topic, 1, position + 7);
+    let folder = case.workspace.path().join("pipelines");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(case.workspace.path().join(case.file()), folder.join(case.file())).unwrap();
+    let (service, name) = (Service::start(&case.workspace, &[]), case.pipeline.name.as_str());
+    service.until("the lane is parked", name, |pipeline| pipeline["run"]["parked"] == 1);
+    skip(&case, 1, &["--to", "earliest"]).expect_code(0);
+    service.order(name, "stop");
+    service.order(name, "start");
+    service.until("the gap is known", name, |pipeline| pipeline["run"]["records"]["lost"] == 7);
+    let lost = format!("weir_records_total{{pipeline={name:?},class=\"lost\"}} 7");
+    let (_, metrics) = service.text("/metrics");
+    assert!(metrics.contains(&lost), "no {lost:?} in:\n{metrics}");
+    service.stop();
+    case.finish();
+    case.judge_records(&without(all, 1, position..position + 7));
 }
 
 /// A damaged batch in the middle of a partition's log; gives its first offset and the one after its last.

@@ -72,6 +72,33 @@ fn while_old_entries_fold() {
     assert_whole(&folder, 20);
 }
 
+/// Backups that are taken one after the other, while another thread commits and folds.
+#[test]
+fn while_a_writer_commits_and_folds() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("test");
+    let chain = open_folding(&folder, 3).chain("t", "id", 0);
+    let mut tip = chain.start(0, WINDOW).unwrap();
+    let mut ends = vec![];
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while tip.to < 160 {
+                commit_to(&chain, &tip, tip.to + 2);
+                tip = chain.recover().unwrap().unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let copy = dir.path().join(format!("backup-{}", ends.len()));
+            backup(&folder, &copy, false).unwrap();
+            let end = open(&copy).chain("t", "id", 0).recover().unwrap().unwrap().to;
+            assert_whole(&copy, end);
+            ends.push(end);
+        }
+    });
+    assert!(ends.len() > 5 && ends.is_sorted() && ends.first() < ends.last(), "{ends:?}");
+    assert_whole(&folder, 160);
+}
+
 #[test]
 fn links_share_their_bytes_and_copies_have_their_own() {
     let (dir, chain) = dataset();

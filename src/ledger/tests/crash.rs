@@ -10,21 +10,21 @@ use proptest::prelude::*;
 use super::*;
 use crate::failpoint;
 
-/// A writer that starts, commits what there is up to offset 30, and starts again. In its own process it is killed there.
+/// A writer that starts, commits what there is up to offset 50, and folds, and starts again. In its own process it is killed there.
 #[test]
 fn writer() {
     let own = TempDir::new().unwrap();
     let folder = std::env::var("WEIR_TEST_DATASET").map_or(own.path().join("test"), Into::into);
-    let chain = open(&folder).chain("t", "id", 0);
+    let chain = open_folding(&folder, 2).chain("t", "id", 0);
     chain.dataset.topic("t", "id", 1).unwrap();
     let mut tip = chain.recover().unwrap().unwrap_or_else(|| chain.start(0, WINDOW).unwrap());
-    while tip.to < 30 {
+    while tip.to < 50 {
         // As an attempt that crashed leaves it: work for the sweep, once the sequence is taken.
         stage(&chain, tip.sequence + 1, Side::Data, 9, &[0]);
         commit_to(&chain, &tip, tip.to + 10);
         tip = chain.recover().unwrap().unwrap();
     }
-    assert_whole(&folder, 30);
+    assert_whole(&folder, 50);
 }
 
 fn run_writer(folder: &Path, failpoint: Option<&str>) -> std::process::Output {
@@ -52,7 +52,7 @@ fn a_process_killed_at_any_failpoint_goes_on() {
             }
             let next = run_writer(&folder, None);
             assert!(next.status.success(), "after {name}:{count}: {}", String::from_utf8_lossy(&next.stdout));
-            assert_whole(&folder, 30);
+            assert_whole(&folder, 50);
         }
     }
 }
@@ -146,7 +146,7 @@ proptest! {
     fn two_writers_lose_and_double_nothing(plan in prop::collection::vec((0..2usize, acts(), meanwhiles()), 1..16)) {
         let dir = TempDir::new().unwrap();
         let folder = dir.path().join("test");
-        let instance = || RefCell::new(Instance { chain: open(&folder).chain("t", "id", 0), tip: None, staged: None });
+        let instance = || RefCell::new(Instance { chain: open_folding(&folder, 3).chain("t", "id", 0), tip: None, staged: None });
         let instances: Instances = Rc::new([instance(), instance()]);
         for (who, what, meanwhile) in &plan {
             run(&instances, *who, what, meanwhile);

@@ -4,6 +4,7 @@
 mod backups;
 mod crash;
 mod damage;
+mod fold;
 mod protocol;
 mod refuse;
 mod repairs;
@@ -36,7 +37,13 @@ fn identity() -> Identity {
 }
 
 fn open(folder: &Path) -> Dataset {
-    Dataset::open(folder, &identity(), Definition { hash: "abc".into(), text: "name = \"test\"\n".into() }).unwrap()
+    open_folding(folder, checkpoint::EVERY)
+}
+
+/// The same; a new one's checkpoints hold `every` entries.
+fn open_folding(folder: &Path, every: u64) -> Dataset {
+    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    Dataset::open_on(Arc::new(file_system::Local), folder, &identity(), definition, every).unwrap()
 }
 
 /// A new dataset, and the chain of its one partition, started at 0.
@@ -51,10 +58,7 @@ fn started() -> (TempDir, Chain, Tip) {
 /// offset 20.
 fn folded() -> (TempDir, Chain) {
     let dir = TempDir::new().unwrap();
-    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
-    let files = Arc::new(file_system::Local);
-    let dataset = Dataset::open_on(files, &dir.path().join("test"), &identity(), definition, 3).unwrap();
-    let chain = dataset.chain("t", "id", 0);
+    let chain = open_folding(&dir.path().join("test"), 3).chain("t", "id", 0);
     let mut tip = chain.start(0, WINDOW).unwrap();
     while tip.to < 20 {
         tip = commit_to(&chain, &tip, tip.to + 2);
