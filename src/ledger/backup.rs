@@ -24,6 +24,7 @@ use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::file_system::Local;
+use super::verify::wrong_place;
 use super::{names, publish};
 
 /// What a backup holds.
@@ -158,6 +159,12 @@ impl Copy {
         let mut newest = None;
         for entry in chain.all()? {
             let entry = entry?;
+            // Before anything is made: a path that was edited must not lead out of the backup.
+            if let Some((file, expected)) =
+                entry.files.iter().find_map(|file| Some((file, wrong_place(&self.from, file)?)))
+            {
+                return Err(self.damaged(&entry, file, expected, format!("the path {}", file.path)));
+            }
             let folders = entry.files.iter().map(|file| publish::folder(&self.to.path(&file.path)).to_owned());
             let folders: BTreeSet<PathBuf> = folders.collect();
             self.to.make_dirs(folders.clone()).all(folders)?;
@@ -181,19 +188,13 @@ impl Copy {
                 break;
             }
         }
-        let damaged = |expected: String, found: String| BackupError::Damaged {
-            chain: format!("{}:{}", entry.topic, entry.partition),
-            sequence: entry.sequence,
-            path: path.clone(),
-            expected,
-            found,
-            folder: self.to.root.clone(),
-        };
         let Some(linked) = linked else {
-            return Err(damaged(format!("{} bytes", file.bytes), "no file".to_owned()));
+            return Err(self.damaged(entry, file, format!("{} bytes", file.bytes), "no file".to_owned()));
         };
         match publish::check_whole(&self.to, entry, file, &to) {
-            Err(LedgerError::FileDiffers { expected, found, .. }) => return Err(damaged(expected, found)),
+            Err(LedgerError::FileDiffers { expected, found, .. }) => {
+                return Err(self.damaged(entry, file, expected, found));
+            }
             checked => checked?,
         }
         self.unsynced.insert(to);
@@ -202,6 +203,17 @@ impl Copy {
         self.report.bytes += file.bytes;
         self.report.linked += u64::from(linked);
         Ok(())
+    }
+
+    fn damaged(&self, entry: &Entry, file: &FileEntry, expected: String, found: String) -> BackupError {
+        BackupError::Damaged {
+            chain: format!("{}:{}", entry.topic, entry.partition),
+            sequence: entry.sequence,
+            path: self.from.disk().path(&file.path),
+            expected,
+            found,
+            folder: self.to.root.clone(),
+        }
     }
 
     /// A chain's entries up to this number; those that have folded, in their checkpoints.

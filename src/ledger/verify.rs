@@ -320,7 +320,7 @@ impl Verifier {
 }
 
 /// Where a file's path should be, if it isn't there: below its tree, under the dataset's hive keys.
-fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
+pub(super) fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
     let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     let parts: Vec<&str> = file.path.split('/').collect();
     let [side, keys @ .., _] = parts.as_slice() else {

@@ -50,28 +50,6 @@ fn of_a_dataset_whose_old_entries_have_folded() {
     assert_eq!(open(&copy).chain("t", "id", 0).recover().unwrap(), chain.recover().unwrap());
 }
 
-/// A fold that comes between two looks: a checkpoint may only follow another one.
-#[test]
-fn while_old_entries_fold() {
-    let (dir, chain) = folded();
-    let (folder, copy) = (dir.path().join("test"), dir.path().join("backup"));
-    let checkpoint = chain.checkpoint_path(0);
-    let entries: Vec<Entry> = (0..3).map(|sequence| chain.read(sequence).unwrap().unwrap()).collect();
-    // As it was before the first fold ended.
-    let aside = dir.path().join("checkpoint");
-    fs::rename(&checkpoint, &aside).unwrap();
-    entries.iter().for_each(|entry| fs::write(chain.entry_path(entry.sequence), dataset::json(entry)).unwrap());
-    let later = [chain.checkpoint_path(1), chain.checkpoint_path(2)];
-    let others: Vec<Entry> = (3..9).map(|sequence| chain.read(sequence).unwrap().unwrap()).collect();
-    later.iter().for_each(|path| fs::remove_file(path).unwrap());
-    others.iter().for_each(|entry| fs::write(chain.entry_path(entry.sequence), dataset::json(entry)).unwrap());
-    assert_eq!(chain.listing().unwrap().checkpoints, [0; 0]);
-    backup(&folder, &copy, false).unwrap();
-    assert_whole(&copy, 20);
-    chain.recover().unwrap();
-    assert_whole(&folder, 20);
-}
-
 /// Backups that are taken one after the other, while another thread commits and folds.
 #[test]
 fn while_a_writer_commits_and_folds() {
@@ -149,7 +127,12 @@ fn where_it_must_not_be() {
 #[test]
 fn of_a_damaged_dataset_there_is_none() {
     type Damage = fn(&Path, &Chain, &str);
-    let damages: [Damage; 4] = [
+    let damages: [Damage; 5] = [
+        |_, chain, _| {
+            let mut entry = chain.read(1).unwrap().unwrap();
+            entry.files[0].path = "data/../../out.parquet".into();
+            fs::write(chain.entry_path(1), dataset::json(&entry)).unwrap();
+        },
         |folder, _, path| fs::remove_file(folder.join(path)).unwrap(),
         |folder, _, path| fs::write(folder.join(path), "words").unwrap(),
         |_, chain, _| fs::remove_file(chain.entry_path(1)).unwrap(),
@@ -161,5 +144,6 @@ fn of_a_damaged_dataset_there_is_none() {
         damage(&folder, &chain, &chain.read(1).unwrap().unwrap().files[0].path);
         backup(&folder, &copy, false).unwrap_err();
         assert!(matches!(verify(&copy), Err(LedgerError::NotADataset { .. })));
+        assert!(!dir.path().join("out.parquet").exists());
     }
 }
