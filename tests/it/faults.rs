@@ -288,7 +288,7 @@ fn two_runs_to_the_end_race_on_an_empty_ledger() {
 
 #[test]
 fn the_broker_goes_and_comes_back() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = restless_case(&broker, "restarted");
     let dataset = workspace.dataset(&pipeline);
     let send = |broker: &Broker, seed| {
@@ -323,7 +323,7 @@ fn the_broker_goes_and_comes_back() {
 /// Stops weir when its broker is gone. With `roll`, what is read is committed before that, or not at all.
 #[track_caller]
 fn stopped_without_a_broker(name: &str, roll: &str, code: i32) {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = Case::new(&broker, name, 3).with(|pipeline| pipeline.roll = roll.into());
     produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
     let ends: i64 = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).sum();
@@ -358,7 +358,7 @@ fn a_stop_while_the_broker_is_gone_and_records_wait() {
 
 #[test]
 fn a_batch_that_cannot_be_read_is_no_gap() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = restless_case(&broker, "corrupt");
     produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
     let ends: Vec<i64> = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).collect();
