@@ -168,7 +168,8 @@ impl Drop for Broker {
 /// A port with a free one after it, below those that connections going out get.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 5_000) as u16 * 2;
+    // Processes that run at the same time, and so have ids that are close, keep apart.
+    let start = (std::process::id() % 200) as u16 * 74;
     loop {
         let port = 15_000 + (start + 2 * NEXT.fetch_add(1, Ordering::Relaxed)) % 15_000;
         if [port, port + 1].iter().all(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::broker::Broker;
@@ -71,9 +72,14 @@ pub fn delete_records(broker: &Broker, topic: &str, partition: i32, position: i6
     assert!(left.elements().iter().all(|element| element.error().is_ok()), "{left:?}");
 }
 
-/// The position after a partition's last record of any kind.
+/// The position after a partition's last record, or before the first one of a transaction that is open.
 pub fn end(broker: &Broker, topic: &str, partition: i32) -> i64 {
-    admin(broker).inner().fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap().1
+    try_end(broker, topic, partition).unwrap()
+}
+
+/// The same, where the partition may have no leader.
+pub fn try_end(broker: &Broker, topic: &str, partition: i32) -> KafkaResult<i64> {
+    Ok(admin(broker).inner().fetch_watermarks(topic, partition, Duration::from_secs(30))?.1)
 }
 
 fn partitions_of(admin: &AdminClient<DefaultClientContext>, name: &str) -> usize {

@@ -230,16 +230,18 @@ fn taken_over(world: &mut World, sleeper: Run, dice: &mut Dice) {
 }
 
 pub(super) fn disk_full(world: &mut World, _: usize, dice: &mut Dice) {
-    switched(world, Switch::Full, dice);
+    switched(world, Switch::Full, "No space left on device", dice);
 }
 
 pub(super) fn disk_read_only(world: &mut World, _: usize, dice: &mut Dice) {
-    switched(world, Switch::ReadOnly, dice);
+    switched(world, Switch::ReadOnly, "Read-only file system", dice);
 }
 
-fn switched(world: &mut World, switch: Switch, dice: &mut Dice) {
+fn switched(world: &mut World, switch: Switch, words: &str, dice: &mut Dice) {
+    let said = world.weir().stderr().matches(words).count();
     world.shim.set(switch, 1);
-    sleep(dice.within(300..2_000));
+    until("weir says what is wrong", PATIENCE, || world.weir().stderr().matches(words).count() > said);
+    sleep(dice.within(0..2_000));
     world.shim.set(switch, 0);
 }
 
@@ -265,13 +267,13 @@ pub(super) fn slow_disk(world: &mut World, _: usize, dice: &mut Dice) {
 pub(super) fn hanging_transaction(world: &mut World, _: usize, dice: &mut Dice) {
     let values = (0..30).map(|_| b"never".to_vec());
     let open = world.feed.open(&format!("{}-hanging", world.case.pipeline.topic), "lz4", values);
-    let ends: Vec<i64> = world.partitions().map(|partition| world.end(partition)).collect();
-    sleep(dice.within(1_500..4_000));
     world.assert_stuck_is_told();
-    for (partition, position) in world.case.positions() {
-        let end = ends[partition as usize];
-        assert!(position < end, "{position} of partition {partition} is behind an open transaction, at most at {end}");
-    }
+    // Up to there and no further, for as long as it hangs.
+    let stuck = |world: &World| world.partitions().map(|partition| world.end(partition)).collect::<Vec<_>>();
+    until("everything before it is read", PATIENCE, || world.case.positions().into_values().eq(stuck(world)));
+    let held = stuck(world);
+    sleep(dice.within(500..3_000));
+    assert!(world.case.positions().into_values().eq(held), "records behind an open transaction were read");
     open.abort();
 }
 

@@ -127,7 +127,7 @@ fn go(round: &Round, clusters: &Clusters) -> Table {
         table.fault(fault.kind, kind.name, world.progress());
     }
     let judgement = world.judge();
-    println!("round {}: {judgement:?}", round.number);
+    println!("round {}: {}", round.number, judgement.text());
     let found = &judgement.found;
     let wrong = [found.lost, found.twice, found.not_committed.max(judgement.seen_aborted)];
     // Nobody knows which of them it was.

@@ -1,11 +1,18 @@
 //! The matrix's own proof: the watcher, the journal and the comparison notice what was planted for them.
 
 use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::harness::feed::{Outcome, Transaction, check};
 use crate::harness::oracle::{Record, compare};
+use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::setup;
+use crate::harness::shim::{Shim, Switch};
 use crate::harness::watcher::Seen;
 use crate::judge;
 
@@ -37,7 +44,7 @@ fn the_watcher_notices_what_nobody_may_see() {
         "is not whole",
     );
     check_seen(|folder| fs::write(folder.join("data/_SUCCESS"), "").unwrap(), "is not whole");
-    check_seen(|folder| drop(fs::copy(folder.join(FILE), folder.join("data/b.parquet")).unwrap()), " is in ");
+    check_seen(|folder| assert!(fs::copy(folder.join(FILE), folder.join("data/b.parquet")).is_ok()), " is in ");
     check_seen(|folder| fs::remove_file(folder.join(FILE)).unwrap(), "is gone");
     check_seen(
         |folder| {
@@ -94,4 +101,105 @@ fn the_journal_notices_what_kafka_should_not_show() {
     for (keys, words) in wrong {
         assert_eq!(check(keys), words);
     }
+}
+
+/// Sends some bytes through a proxy whose other end echoes them: what comes back within a moment.
+fn echoed(stream: &mut TcpStream, bytes: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    stream.write_all(bytes).map_err(|error| error.kind())?;
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).map(|()| back).map_err(|error| error.kind())
+}
+
+/// A proxy before something that echoes, and what it has heard.
+fn echo() -> (Proxy, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap().port());
+    let heard = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = heard.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, counter) = (stream.unwrap(), counter.clone());
+            thread::spawn(move || {
+                let mut buffer = [0; 4_096];
+                while let Ok(read) = stream.read(&mut buffer) {
+                    counter.fetch_add(read, std::sync::atomic::Ordering::SeqCst);
+                    if read == 0 || stream.write_all(&buffer[..read]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (proxy, heard)
+}
+
+#[test]
+fn the_network_fails_as_it_says() {
+    // What a connection that was open before gets back, and whether its request arrived.
+    let cases = [
+        (Mode::Pass, Ok(b"hello".to_vec()), true),
+        (Mode::Blackhole, Err(ErrorKind::WouldBlock), false),
+        (Mode::HalfOpen, Err(ErrorKind::WouldBlock), false),
+        (Mode::NoAnswers, Err(ErrorKind::WouldBlock), true),
+        (Mode::NoRequests, Err(ErrorKind::WouldBlock), false),
+        (Mode::Reset, Err(ErrorKind::ConnectionReset), false),
+    ];
+    for (mode, back, arrives) in cases {
+        let (proxy, heard) = echo();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+        assert_eq!(echoed(&mut stream, b"first"), Ok(b"first".to_vec()), "{mode:?}");
+        proxy.set(mode);
+        thread::sleep(Duration::from_millis(200));
+        let found = echoed(&mut stream, b"hello");
+        let broken = matches!(found, Err(ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
+        assert!(found == back || (mode == Mode::Reset && broken), "{mode:?}: {found:?}");
+        assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst) > 5, arrives, "{mode:?}");
+        // Afterwards new connections are as they were.
+        proxy.set(Mode::Pass);
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+        assert_eq!(echoed(&mut stream, b"again"), Ok(b"again".to_vec()), "{mode:?}");
+    }
+    let (proxy, _) = echo();
+    proxy.set(Mode::Slow);
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    let began = Instant::now();
+    stream.write_all(&[7; 1_024]).unwrap();
+    stream.read_exact(&mut [0; 1_024]).unwrap();
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_disk_and_the_clock_fail_as_they_say() {
+    let shim = Shim::new();
+    let folder = setup::folder("processed_data");
+    let sh = |script: &str| {
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", script])
+            .current_dir(folder.path())
+            .envs(shim.environment())
+            .env("F", folder.path().join("f"));
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let write = "import os; open(os.environ['F'], 'w').write('x')";
+    let sync = "import os; os.fsync(os.open(os.environ['F'], os.O_RDWR))";
+    let now = "import time; print(int(time.time()))";
+    assert_eq!([sh(write), sh(sync)], ["", ""]);
+    shim.set(Switch::Full, 1);
+    assert!(sh(write).contains("No space left on device"));
+    shim.set(Switch::Full, 0);
+    shim.set(Switch::ReadOnly, 1);
+    assert!(sh(write).contains("Read-only file system"));
+    assert!(sh("import os; os.unlink(os.environ['F'])").contains("Read-only file system"));
+    shim.set(Switch::ReadOnly, 0);
+    shim.set(Switch::SyncsFail, 1);
+    assert!(sh(sync).contains("Input/output error"));
+    assert_eq!([sh(write), sh(sync)], ["", ""]);
+    shim.set(Switch::ClockS, 100_000);
+    let ahead: i64 = sh(now).trim().parse().unwrap();
+    shim.set(Switch::ClockS, 0);
+    let right: i64 = sh(now).trim().parse().unwrap();
+    assert!((99_000..101_000).contains(&(ahead - right)), "{ahead} and {right}");
 }

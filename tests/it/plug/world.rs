@@ -46,7 +46,6 @@ pub(super) struct World<'a> {
 }
 
 /// What the end of a world showed.
-#[derive(Debug, Default)]
 pub(super) struct Judgement {
     pub(super) found: Found,
     pub(super) seen_aborted: u64,
@@ -78,6 +77,16 @@ pub(super) fn case<'a>(cluster: &'a Cluster, topic: &str) -> Case<'a> {
     let broker = &cluster.brokers[0];
     let pipeline = Pipeline { brokers: cluster.outside(), ..Pipeline::new(broker, topic) };
     Case::of(broker, pipeline).with(restless)
+}
+
+impl Judgement {
+    pub(super) fn text(&self) -> String {
+        let Judgement { found, files, looks, transactions, .. } = self;
+        format!(
+            "{:?} in {files} files, of {transactions} transactions; the watcher looked {looks} times",
+            found.verdict
+        )
+    }
 }
 
 impl<'a> World<'a> {
@@ -312,15 +321,21 @@ impl<'a> World<'a> {
             }
             *ledger.entry("files").or_default() += entry["files"].as_array().unwrap().len() as u64;
         }
-        let mut metrics = String::new();
-        until("the metrics are the ledger's counts", Duration::from_secs(10), || {
-            metrics = service.text("/metrics").1;
+        let told = || -> BTreeMap<&str, u64> {
+            let metrics = service.text("/metrics").1;
             let now = |name: &str| match name {
                 "files" => sample(&metrics, "weir_files_total{", ""),
                 class => sample(&metrics, "weir_records_total{", &format!("class=\"{class}\"")),
             };
-            ledger.iter().all(|(name, count)| now(name) == Some(*count))
-        });
+            ledger.keys().map(|name| (*name, now(name).expect("there is such a counter"))).collect()
+        };
+        // A commit is counted a moment after its entry is there.
+        let since = Instant::now();
+        while told() != ledger {
+            let late = since.elapsed() > Duration::from_secs(10);
+            assert!(!late, "metrics {:?}, ledger {ledger:?}:\n{}", told(), tail(&service.run.stderr()));
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.adopt(service.run);
     }
 }
