@@ -74,12 +74,12 @@ pub fn delete_records(broker: &Broker, topic: &str, partition: i32, position: i6
 
 /// The position after a partition's last record, or before the first one of a transaction that is open.
 pub fn end(broker: &Broker, topic: &str, partition: i32) -> i64 {
-    try_end(broker, topic, partition).unwrap()
+    try_end(broker, topic, partition, Duration::from_secs(30)).unwrap()
 }
 
 /// The same, where the partition may have no leader.
-pub fn try_end(broker: &Broker, topic: &str, partition: i32) -> KafkaResult<i64> {
-    Ok(admin(broker).inner().fetch_watermarks(topic, partition, Duration::from_secs(30))?.1)
+pub fn try_end(broker: &Broker, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<i64> {
+    Ok(admin(broker).inner().fetch_watermarks(topic, partition, timeout)?.1)
 }
 
 fn partitions_of(admin: &AdminClient<DefaultClientContext>, name: &str) -> usize {

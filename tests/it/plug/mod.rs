@@ -48,16 +48,16 @@ fn pull_the_plug() {
     let began = Instant::now();
     let rounds = plan(&options);
     println!("{options:?}: {} rounds", rounds.len());
-    let (one, others): (Vec<&Round>, Vec<&Round>) = rounds.iter().partition(|round| round.place == Place::One);
     let all = Mutex::new((Table::default(), Vec::new()));
-    // Two at a time: most of a fault's time is spent waiting.
+    // Three at a time: most of a fault's time is spent waiting.
     thread::scope(|scope| {
-        for rounds in [one, others] {
-            let (all, options) = (&all, &options);
+        for place in [Place::One, Place::Three, Place::Dataset] {
+            let (all, options, rounds) = (&all, &options, &rounds);
             scope.spawn(move || {
-                let clusters = Clusters::default();
-                for round in rounds {
-                    let done = catch_unwind(AssertUnwindSafe(|| go(round, &clusters)));
+                let cluster = OnceLock::new();
+                for round in rounds.iter().filter(|round| round.place == place) {
+                    let cluster = cluster.get_or_init(|| Cluster::of(if place == Place::Three { 3 } else { 1 }));
+                    let done = catch_unwind(AssertUnwindSafe(|| go(round, cluster)));
                     let mut all = all.lock().unwrap();
                     match done {
                         Ok(table) => all.0.add(table),
@@ -76,26 +76,9 @@ fn pull_the_plug() {
     }
 }
 
-/// Started when they are first needed.
-#[derive(Default)]
-struct Clusters {
-    one: OnceLock<Cluster>,
-    three: OnceLock<Cluster>,
-}
-
-impl Clusters {
-    fn of(&self, place: Place) -> &Cluster {
-        match place {
-            Place::One | Place::Dataset => self.one.get_or_init(|| Cluster::of(1)),
-            Place::Three => self.three.get_or_init(|| Cluster::of(3)),
-        }
-    }
-}
-
 /// One round; panics when something is wrong that isn't counted.
-fn go(round: &Round, clusters: &Clusters) -> Table {
+fn go(round: &Round, cluster: &Cluster) -> Table {
     let topic = format!("plug-{}", round.number);
-    let cluster = clusters.of(round.place);
     let (mut table, began) = (Table::default(), Instant::now());
     let (alone, together): (Vec<&Fault>, Vec<&Fault>) =
         round.faults.iter().partition(|fault| matches!(KINDS[fault.kind].what, What::Refused(_) | What::Unclean(_)));

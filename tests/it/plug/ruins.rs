@@ -30,7 +30,7 @@ impl<'a> Ruin<'a> {
         make_topic(&cluster.brokers[0], topic, 3, &[]);
         let ruin = Ruin { case: case(cluster, topic), seed };
         // Several entries a partition, more or less of them.
-        for part in 0..2 + seed % 3 {
+        for part in 0..2 + seed % 2 {
             ruin.send(part, 600);
             ruin.case.finish();
         }

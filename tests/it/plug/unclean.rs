@@ -41,7 +41,7 @@ pub(super) fn election(cluster: &Cluster, topic: &str, dice: &mut Dice) -> Durat
     two.start();
     let mut cut_at = position;
     until("broker 2 leads, with less", PATIENCE, || {
-        cut_at = try_end(three, topic, 0).unwrap_or(position);
+        cut_at = try_end(three, topic, 0, Duration::from_secs(2)).unwrap_or(position);
         cut_at < position
     });
     let finished = case.to_end().wait(PATIENCE).expect_code(3);
