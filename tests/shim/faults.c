@@ -5,12 +5,14 @@
  *
  * It shows what the program does about ENOSPC, EROFS and EIO. It can't show what a kernel does: a write that fails here
  * leaves nothing half written, pages whose fsync fails here are still in memory, and memory maps are not looked at (weir
- * makes none of its files). Threads, child processes and everything outside of the folder are as always.
+ * makes none of its files). The kernel's clock stays right: a wait that is under way when the clock steps ends when it would
+ * have, where a real step back would make some waits longer.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,6 +160,27 @@ int gettimeofday(struct timeval *now, void *zone) {
     int result = real(now, zone);
     if (switches) now->tv_sec += switches->clock_s;
     return result;
+}
+
+/* A deadline is of the clock that steps; the kernel's is right. */
+static struct timespec deadline(const struct timespec *until) {
+    struct timespec real = *until;
+    if (switches) real.tv_sec -= switches->clock_s;
+    return real;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
+    static __typeof__(&pthread_cond_timedwait) real;
+    /* Without a version, the oldest is found, which is of another kind of condition. */
+    if (!real) real = (__typeof__(real))dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!real) real = REAL(pthread_cond_timedwait);
+    struct timespec end = deadline(until);
+    return real(condition, mutex, &end);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
+    struct timespec end = deadline(until);
+    return REAL(cnd_timedwait)(condition, mutex, &end);
 }
 
 time_t time(time_t *out) {

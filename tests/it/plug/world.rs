@@ -100,6 +100,8 @@ impl<'a> World<'a> {
         let mut world = World { cluster, case, shim: Shim::new(), feed, command, watcher, weir: None, definitions: 0 };
         world.define();
         world.restart();
+        // Where chains start, and then some records.
+        world.progress();
         world.progress();
         world
     }
