@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use weir::failpoint;
 
 use crate::harness::broker::Broker;
-use crate::harness::case::{Case, PATIENCE, chains, to};
+use crate::harness::case::{Case, PATIENCE};
+use crate::harness::ledger::{chains, to};
 use crate::harness::oracle::{Record, committed};
 use crate::harness::pipeline::Pipeline;
 use crate::harness::produce::{Load, produce, random};
@@ -142,7 +143,8 @@ fn crashed_at_every_named_point() {
         let again =
             ["recover.before_sweep:1", "publish.after_link:1", "recover.after_sync_ledger:2", "publish.after_unlink:1"];
         let again = again[number % again.len()];
-        let crashed = case.to_end_with(&[("WEIR_FAILPOINT", again)]).wait(PATIENCE).status.signal() == Some(SIGABRT);
+        let crashed =
+            case.to_end_with(&[("WEIR_FAILPOINT", again), FOLDING]).wait(PATIENCE).status.signal() == Some(SIGABRT);
         case.finish();
         let verdict = case.judge_records(&truth);
         case.finish();
@@ -170,6 +172,9 @@ fn before(point: &str) -> &'static [&'static str] {
     }
 }
 
+/// A new dataset's entries fold all the time.
+const FOLDING: (&str, &str) = ("WEIR_CHECKPOINT_ENTRIES", "5");
+
 /// No crash: how many commits a run has depends on how many lanes share each.
 const TO_THE_END: &str = "";
 
@@ -179,7 +184,7 @@ fn crash_at(case: &Case, point: &str) {
         case.finish();
         return;
     }
-    let finished = case.to_end_with(&[("WEIR_FAILPOINT", point)]).wait(PATIENCE);
+    let finished = case.to_end_with(&[("WEIR_FAILPOINT", point), FOLDING]).wait(PATIENCE);
     assert_eq!(finished.status.signal(), Some(SIGABRT), "{point}: {}\n{}", finished.status, finished.stderr);
 }
 
@@ -288,7 +293,7 @@ fn two_runs_to_the_end_race_on_an_empty_ledger() {
 
 #[test]
 fn the_broker_goes_and_comes_back() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = restless_case(&broker, "restarted");
     let dataset = workspace.dataset(&pipeline);
     let send = |broker: &Broker, seed| {
@@ -323,7 +328,7 @@ fn the_broker_goes_and_comes_back() {
 /// Stops weir when its broker is gone. With `roll`, what is read is committed before that, or not at all.
 #[track_caller]
 fn stopped_without_a_broker(name: &str, roll: &str, code: i32) {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = Case::new(&broker, name, 3).with(|pipeline| pipeline.roll = roll.into());
     produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
     let ends: i64 = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).sum();
@@ -358,7 +363,7 @@ fn a_stop_while_the_broker_is_gone_and_records_wait() {
 
 #[test]
 fn a_batch_that_cannot_be_read_is_no_gap() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = restless_case(&broker, "corrupt");
     produce(&broker, &pipeline.topic, 3, &Load { records: 6_000, ..Load::default() });
     let ends: Vec<i64> = (0..3).map(|partition| end(&broker, &pipeline.topic, partition)).collect();

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::faults::{restless_case, while_producing};
 use crate::harness::broker::Broker;
-use crate::harness::case::{Case, PATIENCE, chains, to};
+use crate::harness::case::{Case, PATIENCE};
+use crate::harness::ledger::{chains, to};
 use crate::harness::oracle::{Record, committed};
 use crate::harness::produce::{Load, produce};
 use crate::harness::service::Service;
