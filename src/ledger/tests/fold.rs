@@ -105,10 +105,11 @@ fn damaged_checkpoints() {
         content[middle] ^= 1;
         fs::write(path, content).unwrap();
     };
-    let damages: [(&dyn Fn(&Path), Kind); 3] = [
-        (&cut, Kind::UnreadableEntry),
-        (&flip, Kind::UnreadableEntry),
-        (&|path| fs::remove_file(path).unwrap(), Kind::MissingEntry),
+    type Damage = fn(&Path);
+    let damages: [(Damage, Kind); 3] = [
+        (cut, Kind::UnreadableEntry),
+        (flip, Kind::UnreadableEntry),
+        (|path| fs::remove_file(path).unwrap(), Kind::MissingEntry),
     ];
     for (damage, kind) in damages {
         let (dir, chain, _) = folded(7);
