@@ -24,7 +24,9 @@
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
 //! | [`allocator`] | how the C library's memory is shared out among threads |
+//! | `background` | on which threads blocking work goes on beside a lane |
 //! | `logging`, `words` | where log lines go; how things are written for people |
+//! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
 //!
 //! # Invariants
@@ -43,6 +45,7 @@
 //! 8. Event time decides, the wall clock only hurries.
 
 pub mod allocator;
+mod background;
 pub mod cli;
 pub mod decode;
 pub mod failpoint;
@@ -54,6 +57,8 @@ pub mod readings;
 mod refusals;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod sink;
 pub mod source;
 pub mod validate;

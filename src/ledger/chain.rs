@@ -1,5 +1,6 @@
 //! One partition's chain of entries: where it starts, how the next entry is made, what its files are called.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -119,6 +120,11 @@ impl Chain {
     /// new for every call, so that no attempt ever meets another's file.
     pub fn name(&self, sequence: u64, side: Side, hive_path: &str, n: u32) -> StagedName {
         names::file(&self.topic, &self.prefix, self.partition, sequence, side, hive_path, n)
+    }
+
+    /// Makes a new file for an entry, under the staged name that it was given. It is not durable.
+    pub fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
+        self.dataset.disk().create_file(path)
     }
 
     /// The entry after `tip`.

@@ -28,7 +28,8 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     failpoint::hit("commit.before_sync_files");
     let written = |one: &One| if failpoint::planted("commit.no_fsync") { vec![] } else { one.staged_files() };
     let synced = disk.sync_many(batch.paths(written));
-    batch.step(|one| one.unless_fenced(synced.all(written(one))).and_then(|()| one.check_sizes()));
+    // Swept by another instance before its fsync, or between that and the look at its size: fenced all the same.
+    batch.step(|one| one.unless_fenced(synced.all(written(one)).and_then(|()| one.check_sizes())));
     failpoint::hit("commit.before_sync_staging");
     let staging = disk.sync(&disk.path(names::STAGING));
     batch.step(|_| staging.clone());

@@ -5,7 +5,7 @@
 //! that is the queue's limit.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use super::commit::commit;
 use super::dataset::Dataset;
 use super::entry::Entry;
 use super::error::LedgerError;
+use crate::background;
 
 /// Entries committed together at the most.
 const BATCH_MAX: usize = 256;
@@ -37,10 +38,17 @@ pub struct Committer {
 impl Committer {
     /// Starts the thread.
     pub fn start(dataset: Dataset) -> Committer {
-        let (queue, jobs) = channel();
+        let (committer, work) = Committer::new(dataset);
         let thread = std::thread::Builder::new().name("ledger".to_owned());
-        let thread = thread.spawn(move || run(&dataset, &jobs)).expect("the operating system gives a thread");
-        Committer { queue, thread: Arc::new(Mutex::new(Some(thread))) }
+        let thread = thread.spawn(work).expect("the operating system gives a thread");
+        *lock(&committer.thread) = Some(thread);
+        committer
+    }
+
+    /// A handle, and what its thread does.
+    pub(crate) fn new(dataset: Dataset) -> (Committer, impl FnOnce() + Send + 'static) {
+        let (queue, jobs) = channel();
+        (Committer { queue, thread: Arc::default() }, move || run(&dataset, &jobs))
     }
 
     /// Hands an entry in; its staged files are closed. The receiver fails only if the thread has panicked.
@@ -55,15 +63,19 @@ impl Committer {
     pub fn join(self) {
         let Committer { queue, thread } = self;
         drop(queue);
-        let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&thread).take();
         if let Some(Err(panic)) = thread.map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn run(dataset: &Dataset, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
+    while let Ok(first) = background::receive(jobs) {
         let (entries, replies): (Vec<Entry>, Vec<_>) =
             std::iter::once(first).chain(jobs.try_iter()).take(BATCH_MAX).map(|job| (job.entry, job.reply)).unzip();
         for (reply, result) in replies.into_iter().zip(commit(dataset, &entries)) {

@@ -7,6 +7,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// What waits for the disk at the same time shares the file system's commits.
+///
+/// Measured on a virtual disk with ext4 and 2 cores, 2,000 files of 8 kB: on one thread 3.6 ms and 0.11 ms of processor time a
+/// file, on four 0.29 and 0.04, on sixteen 0.09 and 0.03.
+const SYNCS_AT_ONCE: usize = 16;
+
 /// A file system with hard links. Errors are those of the calls by the same names in `std::fs`.
 pub(crate) trait FileSystem: Debug + Send + Sync {
     /// A new file. Closed is not durable.
@@ -30,6 +36,8 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     /// Makes a file's content durable, or the names in a folder. The inner result is that of fsync itself: after a failure
     /// nobody knows what the disk holds.
     fn sync(&self, path: &Path) -> io::Result<io::Result<()>>;
+    /// How many calls of [`sync`](FileSystem::sync) at the same time are of use.
+    fn syncs_at_once(&self) -> usize;
     /// Whether there is anything of that name.
     fn exists(&self, path: &Path) -> bool;
     /// Whether there is a folder of that name.
@@ -80,6 +88,10 @@ impl FileSystem for Local {
 
     fn sync(&self, path: &Path) -> io::Result<io::Result<()>> {
         Ok(File::open(path)?.sync_all())
+    }
+
+    fn syncs_at_once(&self) -> usize {
+        SYNCS_AT_ONCE
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -31,7 +31,7 @@
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
 //! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
-//! there.
+//! there. That the code does what the model says is the simulation's to show: `src/simulation`.
 //!
 //! Not there yet: other stores than the local filesystem.
 
@@ -62,6 +62,8 @@ pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Win
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
 pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 pub use error::LedgerError;
+#[cfg(test)]
+pub(crate) use file_system::FileSystem;
 pub use names::{encode, hex};
 pub use repair::{Action, ActionKind, Left, Repair, RepairError, repair};
 pub use verify::{Finding, Kind, Report, verify};

@@ -153,6 +153,10 @@ pub(super) fn published(name: &str) -> Option<(&str, i32, u64)> {
 
 /// 64 random bits, new for every call.
 pub(super) fn random() -> String {
+    #[cfg(test)]
+    if let Some(bits) = crate::simulation::random_bits() {
+        return hex(&bits.to_be_bytes());
+    }
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     hex(&bytes)

@@ -24,7 +24,7 @@ mod writer;
 pub use actor::Sink;
 pub use error::SinkError;
 pub use layout::{Folder, KEYS_MAX, Layout, Split, WINDOW};
-pub use open_file::Names;
+pub use open_file::{Create, Names};
 pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};
 pub use under_way::ConfirmTopic;

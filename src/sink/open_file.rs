@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
@@ -17,12 +18,16 @@ use crate::window::WindowId;
 /// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
 pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 
+/// Makes a new file at a path.
+pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Send>;
+
 /// Bytes that a column of an open file takes from its first row on, about: the table of its dictionary.
 const OPEN_COLUMN_BYTES: usize = 70 << 10;
 
 /// How a lane's files are made.
 pub(super) struct Files {
     pub(super) names: Names,
+    pub(super) create: Create,
     /// The dataset's folder.
     pub(super) root: PathBuf,
     /// What files of each side have.
@@ -51,7 +56,9 @@ impl Files {
                 none.insert(recipe.map_err(|source| SinkError::Write { path: staged.clone(), source })?)
             }
         };
-        let file = ParquetFile::create(&staged, &name.path, recipe, rows_max)?;
+        let created = (self.create)(&staged);
+        let file = created.map_err(|source| SinkError::Create { path: staged.clone(), source })?;
+        let file = ParquetFile::new(file, &staged, &name.path, recipe, rows_max)?;
         Ok((name, file))
     }
 

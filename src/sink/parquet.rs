@@ -12,7 +12,6 @@
 //! | `weir.topic`, `weir.partition` | where all its rows come from |
 //! | `weir.path` | its name in the dataset: hive keys and sequence, also where the file was copied elsewhere |
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -149,11 +148,15 @@ pub struct Finished {
 }
 
 impl ParquetFile {
-    /// Makes the file at `path`, which must not be there yet; `name` is the one that it will be published under. `rows_max` is how
-    /// many rows it gets, where that is known.
-    pub fn create(path: &Path, name: &str, recipe: &Recipe, rows_max: Option<u64>) -> Result<Self, SinkError> {
-        let created = File::create_new(path);
-        let file = created.map_err(|source| SinkError::Create { path: path.to_owned(), source })?;
+    /// Begins a new `file`, which was made at `path`; `name` is the one that it will be published under. `rows_max` is how many
+    /// rows it gets, where that is known.
+    pub fn new(
+        file: Box<dyn Write + Send>,
+        path: &Path,
+        name: &str,
+        recipe: &Recipe,
+        rows_max: Option<u64>,
+    ) -> Result<Self, SinkError> {
         let file = HashedFile { file, hash: Sha256::new(), bytes: 0 };
         let (schema, options) = (recipe.schema.clone(), recipe.options(rows_max));
         let mut writer = ArrowWriter::try_new_with_options(file, schema, options).map_err(failed(path))?;
@@ -211,7 +214,7 @@ fn failed(path: &Path) -> impl FnOnce(ParquetError) -> SinkError {
 
 /// A file that counts and hashes what is written. `ArrowWriter` buffers in front of it.
 struct HashedFile {
-    file: File,
+    file: Box<dyn Write + Send>,
     hash: Sha256,
     bytes: u64,
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use crate::background;
 use crate::ledger::{Committer, Entry, Tip};
 use crate::pipeline::lane::LaneError;
 use crate::pipeline::messages::Committed;
@@ -37,11 +38,10 @@ impl UnderWay {
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
         let (began, meters) = (Instant::now(), meter.run.clone());
-        let thread = std::thread::Builder::new().name("commit".to_owned());
-        let begun = thread.spawn(move || {
+        let begun = background::spawn("commit", move || {
             let commit = || {
                 confirm(received)?;
-                let reply = committer.commit(entry).blocking_recv();
+                let reply = background::wait(committer.commit(entry));
                 Ok(reply.map_err(|_| LaneError::Panicked("commit"))??)
             };
             let end = commit();
@@ -60,7 +60,7 @@ impl UnderWay {
 
     /// Waits for its end: the chain's new tip, and what was committed. Blocks.
     pub(super) fn wait(self) -> Result<(Tip, Committed), LaneError> {
-        let tip = self.end.blocking_recv().map_err(|_| LaneError::Panicked("commit"))??;
+        let tip = background::wait(self.end).map_err(|_| LaneError::Panicked("commit"))??;
         Ok((tip, self.committed))
     }
 

@@ -67,7 +67,7 @@ impl Work {
         (credit, held, bytes_max): (Credit, Held, usize),
     ) -> Self {
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
-        let (named, next, mut files) = (chain.clone(), sequence.clone(), 0);
+        let (named, made, next, mut files) = (chain.clone(), chain.clone(), sequence.clone(), 0);
         let names = Box::new(move |side, hive_path: &str| {
             files += 1;
             named.name(next.load(Ordering::Relaxed), side, hive_path, files)
@@ -75,6 +75,7 @@ impl Work {
         let rows = data_schema(pipeline);
         let writer = LaneWriter::new(pipeline, partition, &rows, &rejects_schema(), root, names)
             .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
+            .making_files(Box::new(move |path| made.create(path)))
             .within(bytes_max);
         Work {
             partition: partition.clone(),

@@ -6,6 +6,7 @@
 //! `staging/`, where recovery sweeps them; it must not be used any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
@@ -13,7 +14,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::open_file::{Files, Names, OpenFile};
+use super::open_file::{Create, Files, Names, OpenFile};
 use super::waiting::{Run, Waiting};
 use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
@@ -78,6 +79,7 @@ impl LaneWriter {
         };
         let files = Files {
             names,
+            create: Box::new(|path| Ok(Box::new(File::create_new(path)?))),
             root: root.to_owned(),
             schemas: BTreeMap::from([
                 (Side::Data, layout.schema().clone()),
@@ -102,6 +104,12 @@ impl LaneWriter {
             finished: Vec::new(),
             full: false,
         })
+    }
+
+    /// The same, with another way to make its files.
+    pub fn making_files(mut self, create: Create) -> Self {
+        self.files.create = create;
+        self
     }
 
     /// The same, holding no more than about `bytes` in memory: a file that is open costs much before its first row.
