@@ -228,7 +228,8 @@ impl Topic {
         let sent = (0..RECORDS).try_for_each(|index| {
             self.send(producer, number, index, values.get(random(self.seed, "value", number as u64 * RECORDS + index)))
         });
-        if sent.and_then(|()| settle(producer)).is_err() || random(self.seed, "abort", number as u64) % 8 == 0 {
+        if sent.and_then(|()| settle(producer)).is_err() || random(self.seed, "abort", number as u64).is_multiple_of(8)
+        {
             return producer.abort_transaction(TIMEOUT).map_err(|_| Failed);
         }
         journal.end(number, Outcome::Unknown, RECORDS);

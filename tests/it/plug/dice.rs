@@ -30,7 +30,7 @@ impl Dice {
     }
 
     pub(super) fn one_in(&mut self, times: u64) -> bool {
-        self.next() % times == 0
+        self.next().is_multiple_of(times)
     }
 
     /// So many milliseconds.

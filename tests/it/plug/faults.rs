@@ -80,7 +80,7 @@ pub(super) fn stopped(world: &mut World, _: usize, dice: &mut Dice) {
     sleep(dice.within(0..300));
     world.weir().signal("TERM");
     world.ended().expect_code(0);
-    assert_eq!(world.case.committed_offsets(), world.case.positions(), "Kafka was told how far the ledger is");
+    world.assert_kafka_is_behind();
     world.restart();
 }
 
@@ -88,7 +88,9 @@ pub(super) fn stopped_twice(world: &mut World, _: usize, dice: &mut Dice) {
     sleep(dice.within(0..300));
     // Two different ones: the kernel would make one of two equal ones.
     world.weir().signals(&["INT", "TERM"]);
-    world.ended().expect_code(130);
+    let finished = world.ended();
+    // It may have done everything that the first one asks for before the second one comes.
+    assert!(matches!(finished.status.code(), Some(0 | 130)), "{}\n{}", finished.status, tail(&finished.stderr));
     world.restart();
 }
 

@@ -96,7 +96,7 @@ fn go(round: &Round, cluster: &Cluster) -> Table {
     if together.is_empty() {
         return table;
     }
-    let command = if round.seed % 2 == 0 { Command::Serve } else { Command::Run };
+    let command = if round.seed.is_multiple_of(2) { Command::Serve } else { Command::Run };
     let mut world = World::start(cluster, &topic, command, round.seed);
     for fault in &together {
         let (kind, mut dice) = (&KINDS[fault.kind], Dice::new(fault.seed));

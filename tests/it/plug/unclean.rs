@@ -1,7 +1,10 @@
 //! An unclean election: brokers lose records that read_committed had shown, and others take their offsets.
 //!
 //! Nobody can bring the lost ones back, and what weir read of them stays in the dataset. What it must not do is go on as if
-//! nothing had happened: at the position where its ledger ends the log now has other records, or none yet.
+//! nothing had happened: it refuses while the log ends before its position.
+//!
+//! Once the log is longer again than weir's position, weir doesn't notice, and leaves out the records that took the lost ones'
+//! places: docs/faults.md names this limit.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +28,8 @@ pub(super) fn election(cluster: &Cluster, topic: &str, dice: &mut Dice) -> Durat
     );
     let case = case(cluster, topic);
     let send = |records, part: u64| {
-        let load =
-            Load { records, transaction: 20, aborted: 100, seed: dice_seed(dice.seed(), part), ..Load::default() };
-        produce(three, topic, 1, &load)
+        let seed = dice.seed().wrapping_add(part);
+        produce(three, topic, 1, &Load { records, transaction: 20, aborted: 100, seed, ..Load::default() })
     };
     send(400, 0);
     case.finish();
@@ -61,8 +63,4 @@ pub(super) fn election(cluster: &Cluster, topic: &str, dice: &mut Dice) -> Durat
     let took = since.elapsed();
     case.judge();
     took
-}
-
-fn dice_seed(seed: u64, part: u64) -> u64 {
-    seed.wrapping_mul(10).wrapping_add(part)
 }
