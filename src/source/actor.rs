@@ -28,6 +28,7 @@ use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
 use crate::settings::pipeline::{Tumbling, Window};
+use crate::words::chain;
 
 /// A log line of a lane: level, run, partition, and then as tracing's.
 macro_rules! log {
@@ -250,8 +251,8 @@ impl Source {
                         (slot.position, slot.quiet_since) = (position, Instant::now());
                     }
                 }
-                Err(error) if transient(&error) => source.failed(&partition, &error.to_string(), ctx),
-                Err(error) => source.park(&partition, &error.to_string()),
+                Err(error) if transient(&error) => source.failed(&partition, &chain(&error), ctx),
+                Err(error) => source.park(&partition, &chain(&error)),
             }
         }
         match (ready.answers, starts.pop()) {
@@ -532,8 +533,8 @@ impl Source {
                     continue;
                 }
                 match verdict {
-                    Err(error) if !transient(&error) => source.park(&partition, &error.to_string()),
-                    Err(error) => source.failed(&partition, &error.to_string(), ctx),
+                    Err(error) if !transient(&error) => source.park(&partition, &chain(&error)),
+                    Err(error) => source.failed(&partition, &chain(&error), ctx),
                     // The client has stopped reading the partition.
                     Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
                     Ok(()) => {}
@@ -558,7 +559,7 @@ impl Source {
         let checked = tokio::task::spawn_blocking(move || {
             let replaced = |partition: &Partition| {
                 let error = same_topic(&run, &broker, &partition.topic, ANSWER_WITHIN).err()?;
-                (!transient(&error)).then(|| (partition.topic.clone(), error.to_string()))
+                (!transient(&error)).then(|| (partition.topic.clone(), chain(&error)))
             };
             topics.iter().filter_map(replaced).collect::<Vec<_>>()
         });
@@ -679,7 +680,7 @@ impl Handler<LaneEnded> for Source {
         if slot.generation != ended.generation || matches!(slot.state, State::Done | State::Parked) {
             return; // Another stage of the same lane has said so before, or it was done.
         }
-        let reason = ended.error.to_string();
+        let reason = chain(&ended.error);
         if self.stopping {
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");
