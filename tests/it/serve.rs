@@ -223,7 +223,7 @@ fn names_and_groups_belong_to_one() {
 
 #[test]
 fn a_broker_that_goes_and_comes_back() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let at = broker.address();
     let topic = crate::harness::topics::topic(&broker, "serve-broker", 3);
     produce(&broker, &topic, 3, &Load { records: 3_000, ..Load::default() });

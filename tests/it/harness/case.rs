@@ -139,8 +139,17 @@ impl<'a> Case<'a> {
 
     /// Entries in the ledger; cheap.
     pub fn entries(&self) -> usize {
-        let json = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 25);
-        files(&self.dataset().join("ledger")).iter().filter(|path| json(path)).count()
+        entries(&self.dataset()).len()
+    }
+
+    /// Each partition's newest sequence number; cheap.
+    pub fn newest(&self) -> BTreeMap<PathBuf, u64> {
+        let all = entries(&self.dataset()).into_iter().map(|path| {
+            let number = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+            (path.parent().unwrap().to_owned(), number)
+        });
+        // In order, so that a folder's last one stays.
+        all.collect()
     }
 
     /// Where each partition's chain ends.
@@ -207,16 +216,21 @@ impl<'a> Case<'a> {
 /// The chains of a dataset.
 pub fn chains(dataset: &Path) -> Chains {
     let mut chains = Chains::new();
-    for path in files(&dataset.join("ledger")) {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if name.len() != 20 || name.parse::<u64>().is_err() {
-            continue;
-        }
+    for path in entries(dataset) {
         let entry: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let partition = (entry["topic"].as_str().unwrap().to_owned(), entry["partition"].as_i64().unwrap());
         chains.entry(partition).or_default().push(entry);
     }
     chains
+}
+
+/// The files of a ledger's entries, in order.
+pub fn entries(dataset: &Path) -> Vec<PathBuf> {
+    let is_entry = |path: &PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        name.len() == 20 && name.parse::<u64>().is_ok()
+    };
+    files(&dataset.join("ledger")).into_iter().filter(is_entry).collect()
 }
 
 /// Where an entry ends.
