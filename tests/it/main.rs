@@ -19,6 +19,7 @@ mod hostile;
 mod judge;
 mod memory;
 mod notebook;
+mod plug;
 mod readers;
 mod security;
 mod serve;
