@@ -172,6 +172,11 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// This process: host, process id and a random part.
 pub(super) fn instance() -> &'static str {
+    // A seed must give the same names in every process.
+    #[cfg(test)]
+    if crate::simulation::is_running() {
+        return "simulated";
+    }
     static INSTANCE: OnceLock<String> = OnceLock::new();
     INSTANCE.get_or_init(|| {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -26,7 +26,7 @@
 //!
 //! | seed | what |
 //! |---|---|
-//! | 2, 57 | A writer is paused between the fsync of its staged files and the look at their sizes; another one commits, recovers and sweeps them. The writer's lane ended with "cannot look at" a file instead of being fenced. |
+//! | 111, 171 | A writer is paused between the fsync of its staged files and the look at their sizes; another one commits, recovers and sweeps them. The writer's lane ended with "cannot look at" a file instead of being fenced. |
 //! | 21, 69 | Two fold: B has staged the checkpoint of entries that C has read as well, and C's start sweeps it. B's commit, durable and published, was told as failed. |
 //!
 //! Not simulated: Kafka and the actors (the log is handed to the lane in batches of any size); windows that are closed by
@@ -73,6 +73,11 @@ thread_local! {
 
 fn set_random(random: Option<Random>) {
     RANDOM.set(random);
+}
+
+/// Whether this thread has a run.
+pub(crate) fn is_running() -> bool {
+    RANDOM.with_borrow(Option::is_some)
 }
 
 /// Random bits of this thread's run, if there is one.

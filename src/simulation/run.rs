@@ -31,7 +31,7 @@ pub(super) enum Decision {
 }
 
 /// What runs have seen.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Totals {
     pub(super) runs: u64,
     pub(super) steps: u64,

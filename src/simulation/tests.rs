@@ -73,10 +73,18 @@ fn nothing_is_lost() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+#[test]
+fn a_seed_is_a_run() {
+    for seed in 1..10 {
+        let (first, again) = (by_seed(seed), by_seed(seed));
+        assert!(first.decisions == again.decisions && first.totals == again.totals, "seed {seed}");
+    }
+}
+
 /// Seeds that found something once; see the module's table. They say so again only as long as a seed means the same run.
 #[test]
 fn what_was_found_stays_away() {
-    for seed in [2, 21, 57, 69] {
+    for seed in [21, 69, 111, 171] {
         let (_, failed) = explore(seed, 1, 1, 1);
         let told: Vec<String> = failed.into_iter().flat_map(Failed::told).collect();
         assert!(told.is_empty(), "{}", told.join("\n"));
