@@ -1,7 +1,8 @@
-//! Named places at which a test may kill the process, to see what a crash there leaves behind.
+//! Named places at which a test may kill the process, or freeze it, to see what that leaves behind.
 //!
 //! `WEIR_FAILPOINT=commit.before_link` aborts the first time that place is reached, `WEIR_FAILPOINT=commit.before_link:3`
-//! the third time. A name that isn't in [`NAMES`] ends the process with exit code 2, because a test that sets it would
+//! the third time, and `WEIR_FAILPOINT=commit.before_link:3:stop` stops the process there, as SIGSTOP does, until it gets
+//! SIGCONT. A name that isn't in [`NAMES`] ends the process with exit code 2, because a test that sets it would
 //! otherwise test nothing. Release builds contain none of this: [`hit`] is empty there.
 
 /// Every place, in the order in which a commit and then a recovery reach them.
@@ -83,15 +84,19 @@ pub fn hit(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<(String, u64, bool)>> = OnceLock::new();
     static HITS: AtomicU64 = AtomicU64::new(0);
 
     #[cfg(test)]
     hook::run(name);
-    let Some((armed, count)) = ARMED.get_or_init(armed) else {
+    let Some((armed, count, stop)) = ARMED.get_or_init(armed) else {
         return;
     };
     if armed == name && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *count {
+        if *stop {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            return;
+        }
         // Not eprintln, which a test's harness keeps back until a test has ended.
         let _ = writeln!(std::io::stderr(), "failpoint {name}: aborting");
         std::process::abort();
@@ -104,15 +109,18 @@ pub fn checkpoint_entries() -> Option<u64> {
     Some(value.parse().ok().filter(|count| *count > 0).expect("WEIR_CHECKPOINT_ENTRIES is a number above 0"))
 }
 
-/// What `WEIR_FAILPOINT` asks for: a name, and at which time it is reached.
+/// What `WEIR_FAILPOINT` asks for: a name, at which time it is reached, and whether to stop there instead of aborting.
 #[cfg(debug_assertions)]
-fn armed() -> Option<(String, u64)> {
+fn armed() -> Option<(String, u64, bool)> {
     let value = std::env::var("WEIR_FAILPOINT").ok()?;
-    let (name, count) = value.split_once(':').unwrap_or((&value, "1"));
+    let (rest, stop) = value.strip_suffix(":stop").map_or((value.as_str(), false), |rest| (rest, true));
+    let (name, count) = rest.split_once(':').unwrap_or((rest, "1"));
     match count.parse() {
-        Ok(count) if count > 0 && NAMES.contains(&name) => Some((name.to_owned(), count)),
+        Ok(count) if count > 0 && NAMES.contains(&name) => Some((name.to_owned(), count, stop)),
         _ => {
-            eprintln!("WEIR_FAILPOINT={value}: want one of {NAMES:?}, with :N for the N-th time");
+            eprintln!(
+                "WEIR_FAILPOINT={value}: want one of {NAMES:?}, with :N for the N-th time, and :stop to stop there"
+            );
             std::process::exit(2);
         }
     }

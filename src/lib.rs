@@ -32,7 +32,8 @@
 //! # Invariants
 //!
 //! 1. Every offset once: a partition's ledger is one unbroken chain of half-open ranges; every record that
-//!    read_committed shows in a range is in exactly one class.
+//!    read_committed shows in a range is in exactly one class: row, rejected, late, filtered, tombstone, or lost, which only
+//!    a person makes of records that can't be read any more.
 //! 2. The ledger is the truth; Kafka's committed offset is advisory. A pipeline starts from its ledger, never by a
 //!    silent reset.
 //! 3. `data/` holds finished Parquet files that the ledger names, and nothing else, at every instant.
@@ -52,6 +53,8 @@ pub mod ledger;
 pub(crate) mod logging;
 pub mod pipeline;
 pub mod readings;
+#[cfg(test)]
+mod refusals;
 pub mod service;
 pub mod settings;
 #[cfg(test)]

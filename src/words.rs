@@ -29,6 +29,13 @@ pub(crate) fn duration(value: Duration) -> String {
     }
 }
 
+/// A path as one word of a shell's command line.
+pub(crate) fn shell(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+=:@%,".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// An error and what caused it, in one line; a cause that its error already quotes is not said twice.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -66,6 +73,12 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn paths_are_one_word() {
+        let words = ["p/a_b-1.toml", "my file.toml", "it's", "$HOME", ""].map(|path| shell(path.as_ref()));
+        assert_eq!(words, ["p/a_b-1.toml", "'my file.toml'", r"'it'\''s'", "'$HOME'", "''"]);
     }
 
     #[test]

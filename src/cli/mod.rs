@@ -3,20 +3,27 @@
 //! Exit codes: 0 done (rejected records are no failure), 1 something was found (differences, a broken pipeline file) or a
 //! wait timed out, 2 usage, 3 the environment failed, 130 ended by a second signal.
 
+mod backup;
 mod check;
+mod dataset;
 mod demo;
 mod produce;
+mod repair;
 mod run;
 mod serve;
 mod show;
+mod skip;
 mod verify;
 mod windows;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::settings::Pipeline;
 
 /// Done.
 pub(crate) const DONE: u8 = 0;
@@ -47,8 +54,14 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check pipeline files and report every mistake in them
     Check(check::CheckArgs),
+    /// Give up offsets that can't be read any more, so that a stopped partition goes on
+    Skip(skip::SkipArgs),
     /// Prove that a dataset is what its ledger says
     Verify(verify::Args),
+    /// Copy a dataset, also while it is written to
+    Backup(backup::BackupArgs),
+    /// Mend what can be mended of a damaged dataset, and name the rest
+    Repair(repair::RepairArgs),
     /// Show which windows of time are complete, and what holds the others back
     Windows(windows::WindowsArgs),
     /// Wait until all windows up to a time are complete: for schedulers
@@ -72,6 +85,14 @@ pub(crate) fn show(text: &dyn std::fmt::Display) {
     let _ = write!(std::io::stdout(), "{text}");
 }
 
+/// Reads a pipeline file; a broken one is reported.
+pub(crate) fn load(file: &Path) -> Result<Pipeline, ExitCode> {
+    Pipeline::load(file).map_err(|broken| {
+        eprint!("{}", broken.report());
+        ExitCode::from(FOUND)
+    })
+}
+
 /// Says why a command ends, and gives its exit code.
 pub(crate) fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("weir: {error}");
@@ -85,7 +106,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
+        Command::Skip(args) => skip::skip(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Repair(args) => repair::repair(&args),
         Command::Windows(args) => windows::windows(&args),
         Command::Wait(args) => windows::wait(&args),
         Command::Produce(args) => match produce::produce(&args) {

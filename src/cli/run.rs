@@ -150,7 +150,7 @@ impl Outcome {
         json!({
             "pipeline": self.name,
             "dataset": self.folder,
-            "counts": self.done.counts,
+            "counts": self.done.counts.report(serde_json::value::Serializer).expect("names and numbers are JSON"),
             "files": self.done.files,
             "bytes": self.done.bytes,
             "commits": self.done.commits,
@@ -180,7 +180,12 @@ impl std::fmt::Display for Outcome {
         )?;
         writeln!(f, "  rows        {:>14}", number(counts.row))?;
         writeln!(f, "  rejected    {:>14}", number(counts.rejected))?;
-        for (class, count) in [("late", counts.late), ("filtered", counts.filtered), ("tombstones", counts.tombstone)] {
+        for (class, count) in [
+            ("late", counts.late),
+            ("filtered", counts.filtered),
+            ("tombstones", counts.tombstone),
+            ("lost", counts.lost),
+        ] {
             if count > 0 {
                 writeln!(f, "  {class:<11} {:>14}", number(count))?;
             }

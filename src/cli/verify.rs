@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::ledger::{self, Finding, Report};
-use crate::settings::{Broken, Pipeline};
+use crate::ledger::{self, Finding, Kind, Report};
 
 /// Findings that people are shown; a program reads them all from JSON.
 const SHOWN_MAX: usize = 50;
@@ -35,12 +34,9 @@ enum Format {
 /// Runs it. Exit code 1 says that something differs or that the pipeline file is broken, 3 that the dataset could not be
 /// read.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let folder = match folder(args) {
+    let folder = match super::dataset::folder(args.file.as_deref(), args.dataset.as_deref()) {
         Ok(folder) => folder,
-        Err(broken) => {
-            eprint!("{}", broken.report());
-            return ExitCode::from(1);
-        }
+        Err(code) => return code,
     };
     let report = match ledger::verify(&folder) {
         Ok(report) => report,
@@ -59,33 +55,23 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ExitCode::from(u8::from(!report.findings.is_empty()))
 }
 
-/// The dataset's folder.
-fn folder(args: &Args) -> Result<PathBuf, Broken> {
-    match (&args.dataset, &args.file) {
-        (Some(dataset), _) => Ok(dataset.clone()),
-        (None, Some(file)) => Pipeline::load(file).map(|pipeline| pipeline.folder()),
-        (None, None) => unreachable!("clap asks for one of them"),
-    }
-}
-
 fn text(report: &Report) -> String {
-    let counts = report.counts;
+    let classes: Vec<String> =
+        report.counts.classes().iter().map(|(class, count)| format!("{class} {count}")).collect();
     let mut out = format!(
-        "{}\n  {} partitions, {} entries, {} files, {} rows, {} bytes\n  \
-         row {}, rejected {}, late {}, filtered {}, tombstone {}\n",
+        "{}\n  {} partitions, {} entries, {} files, {} rows, {} bytes\n  {}\n",
         report.folder.display(),
         report.partitions,
         report.entries,
         report.files,
         report.rows,
         report.bytes,
-        counts.row,
-        counts.rejected,
-        counts.late,
-        counts.filtered,
-        counts.tombstone,
+        classes.join(", "),
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String does not fail");
+    if report.counts.lost > 0 {
+        line(format!("  lost: {} offsets that `weir skip` gave up, at the most so many records", report.counts.lost));
+    }
     if !report.unpublished.is_empty() {
         line(format!("  committed but not yet published: {} (the next start does it)", report.unpublished.len()));
     }
@@ -99,10 +85,17 @@ fn text(report: &Report) -> String {
         1 => line("1 difference".to_owned()),
         found => line(format!("{found} differences")),
     }
+    let mut kinds: Vec<Kind> = Vec::new();
+    for Finding { kind, .. } in &report.findings {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+            line(format!("  {kind:?}: {}", kind.way_out()));
+        }
+    }
     out
 }
 
-fn finding_text(finding: &Finding) -> String {
+pub(super) fn finding_text(finding: &Finding) -> String {
     let Finding { kind, path, entry, expected, found } = finding;
     let kind = format!("{kind:?}");
     let entry = entry.as_ref().map_or(String::new(), |entry| format!("\n      named by {entry}"));
@@ -112,7 +105,6 @@ fn finding_text(finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Kind;
 
     #[test]
     fn a_report_for_people() {
@@ -129,7 +121,7 @@ mod tests {
         insta::assert_snapshot!(text(&report), @r"
         /d
           0 partitions, 0 entries, 0 files, 0 rows, 0 bytes
-          row 0, rejected 0, late 0, filtered 0, tombstone 0
+          row 0, rejected 0, late 0, filtered 0, tombstone 0, lost 0
           committed but not yet published: 1 (the next start does it)
           in staging/, under way or left by a crash: 2 (a later start sweeps)
           Rows: data/t-0-1-0-r.parquet
@@ -137,6 +129,7 @@ mod tests {
               expected: 7 rows
               found:    6 rows
         1 difference
+          Rows: the file is the one that was committed, so the ledger was changed, or this is a bug in weir: please report it
         ");
     }
 }

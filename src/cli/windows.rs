@@ -12,7 +12,7 @@ use jiff::civil::DateTime;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, fail};
-use crate::ledger::{Completeness, Dataset, LedgerError, PartitionFrontier, State, Window, frontier};
+use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
 use crate::settings::pipeline::{self, Tumbling};
 use crate::settings::{Pipeline, duration};
 use crate::window::{ClosedBy, WindowId};
@@ -134,10 +134,7 @@ fn at(partition: &PartitionFrontier) -> String {
 }
 
 fn load(file: &Path) -> Result<(Pipeline, Tumbling), ExitCode> {
-    let pipeline = Pipeline::load(file).map_err(|broken| {
-        eprint!("{}", broken.report());
-        ExitCode::from(FOUND)
-    })?;
+    let pipeline = super::load(file)?;
     match pipeline.window.clone() {
         pipeline::Window::Tumbling(tumbling) => Ok((pipeline, tumbling)),
         pipeline::Window::Count { .. } => {
@@ -215,7 +212,16 @@ fn table(completeness: &Completeness, names: &Names<'_>) -> String {
             why.join("; ")
         ));
     }
+    completeness.lost.iter().for_each(|lost| line(&lost_text(lost)));
     out
+}
+
+/// What was given up, and what that means for windows.
+fn lost_text(lost: &Lost) -> String {
+    let Lost { partition, from, to, watermark_us } = lost;
+    let windows =
+        watermark_us.map_or("any window".to_owned(), |after| format!("windows that end after {}", time(after)));
+    format!("{partition}: offsets {from} to {to} were given up (weir skip); {windows} may lack rows")
 }
 
 fn as_json(completeness: &Completeness, names: &Names<'_>) -> serde_json::Value {
@@ -244,7 +250,16 @@ fn as_json(completeness: &Completeness, names: &Names<'_>) -> serde_json::Value 
             "closed_early": window.closed_early,
         })
     };
+    let lost = |lost: &Lost| {
+        json!({
+            "partition": lost.partition,
+            "from": lost.from,
+            "to": lost.to,
+            "windows_after": lost.watermark_us.map(time),
+        })
+    };
     json!({
+        "lost": completeness.lost.iter().map(lost).collect::<Vec<_>>(),
         "partitions": completeness.partitions.iter().map(partition).collect::<Vec<_>>(),
         "windows": completeness.windows.iter().map(window).collect::<Vec<_>>(),
     })
@@ -279,6 +294,7 @@ fn files(completeness: &Completeness, folder: &Path) -> String {
     let complete = completeness.windows.iter().filter(|window| window.state != State::Open);
     let paths: Vec<PathBuf> = complete.flat_map(|window| &window.files).map(|file| folder.join(file)).collect();
     let missing: HashSet<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
+    completeness.lost.iter().for_each(|lost| eprintln!("weir: {}", lost_text(lost)));
     if !missing.is_empty() {
         eprintln!("weir: {} files are committed but not in place; the next start does it", missing.len());
     }

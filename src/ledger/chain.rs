@@ -27,6 +27,8 @@ pub struct Tip {
     pub window: WindowState,
     /// When the entry was written, in milliseconds since 1970.
     pub written_at_ms: i64,
+    /// Offsets that the newest entry gives up: [`Counts::lost`].
+    pub lost: u64,
 }
 
 impl Tip {
@@ -37,6 +39,7 @@ impl Tip {
             leader_epoch: entry.leader_epoch,
             window: entry.window.clone(),
             written_at_ms: entry.written_at_ms,
+            lost: entry.counts.lost,
         }
     }
 }
@@ -177,6 +180,41 @@ impl Chain {
             }
             folded.pop().map_or_else(|| chain.read(sequence).transpose(), |entry| Some(Ok(entry)))
         }))
+    }
+
+    /// The same partition's chain in a copy of the dataset.
+    pub(super) fn in_dataset(&self, dataset: &Dataset) -> Chain {
+        Chain::new(dataset.clone(), &self.topic, &self.topic_id, self.partition)
+    }
+
+    /// Its entries from the first to the one that is the newest now, each read when it is asked for, and each known to begin
+    /// where the one before it ended.
+    pub(super) fn all(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+        let (chain, newest, mut reader, mut end) = (self.clone(), self.last_sequence()?, self.reader(), None);
+        let numbers = newest.map(|newest| 0..=newest).into_iter().flatten();
+        Ok(numbers.map(move |sequence| {
+            let hole = || chain.hole(chain.entry_path(sequence), newest.unwrap_or(sequence));
+            let entry = reader.at(sequence)?.ok_or_else(hole)?;
+            chain.follows(&entry, end)?;
+            end = Some(entry.to);
+            Ok(entry)
+        }))
+    }
+
+    /// Whether an entry starts where the one before it ends; where that is isn't known of a first one.
+    pub(super) fn follows(&self, entry: &Entry, end: Option<i64>) -> Result<(), LedgerError> {
+        match end {
+            Some(expected) if expected != entry.from => {
+                let (chain, path) = (self.to_string(), self.entry_path(entry.sequence));
+                Err(LedgerError::Broken { chain, path, expected, found: entry.from })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A path of the dataset, relative to its folder.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Its topic and partition.

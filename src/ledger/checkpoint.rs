@@ -39,6 +39,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
+    /// The number of the newest entry.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.entries.last().copied().max(self.checkpoints.last().copied())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.checkpoints.is_empty()
     }

@@ -24,6 +24,21 @@ pub struct Completeness {
     pub partitions: Vec<PartitionFrontier>,
     /// Every window that has a record, in order.
     pub windows: Vec<Window>,
+    /// What a person gave up, and which windows may lack rows because of it.
+    pub lost: Vec<Lost>,
+}
+
+/// Offsets of a partition that a person gave up. Which windows their records were in nobody knows any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// `topic:partition`.
+    pub partition: String,
+    /// The first offset.
+    pub from: i64,
+    /// The one after the last.
+    pub to: i64,
+    /// Windows that end after this may lack rows, in microseconds since 1970; none for all windows. The others were closed.
+    pub watermark_us: Option<i64>,
 }
 
 /// How far a partition is.
@@ -97,7 +112,7 @@ impl Completeness {
     pub fn read(dataset: &Dataset) -> Result<Self, LedgerError> {
         let mut partitions = partitions(dataset)?;
         let mut windows = BTreeMap::new();
-        let mut closings = Vec::new();
+        let (mut closings, mut lost) = (Vec::new(), Vec::new());
         for (chain, frontier) in &mut partitions {
             let (Some(chain), mut newest, mut watermark) = (chain, None, None) else { continue };
             for entry in chain.entries() {
@@ -115,6 +130,10 @@ impl Completeness {
                     }
                 }
                 watermark = state.watermark;
+                if entry.counts.lost > 0 {
+                    let partition = frontier.partition.clone();
+                    lost.push(Lost { partition, from: entry.from, to: entry.to, watermark_us: watermark });
+                }
                 newest = Some(entry);
             }
             if let Some(entry) = newest {
@@ -134,7 +153,7 @@ impl Completeness {
                 (true, _) => State::Reopened,
             };
         }
-        Ok(Completeness { partitions, windows })
+        Ok(Completeness { partitions, windows, lost })
     }
 }
 

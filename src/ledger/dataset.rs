@@ -189,6 +189,20 @@ impl Dataset {
     /// # Errors
     /// [`LedgerError::OtherTopic`] if the dataset holds records of another topic of that name.
     pub fn topic(&self, topic: &str, topic_id: &str, partitions_now: i32) -> Result<Topic, LedgerError> {
+        self.same_topic(topic, topic_id)?;
+        let folder = self.disk().path("ledger").join(names::topic_folder(topic));
+        let path = folder.join(names::encode(topic_id)).join("topic.json");
+        self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
+        let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
+        self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
+        read_json(self.disk(), &path)
+    }
+
+    /// Whether a topic's records may join it. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherTopic`] if the dataset holds records of another topic of that name.
+    pub fn same_topic(&self, topic: &str, topic_id: &str) -> Result<(), LedgerError> {
         let folder = self.disk().path("ledger").join(names::topic_folder(topic));
         let own = names::encode(topic_id);
         for other in self.disk().list(&folder)?.into_iter().filter(|name| *name != own) {
@@ -201,11 +215,7 @@ impl Dataset {
                 });
             }
         }
-        let path = folder.join(own).join("topic.json");
-        self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
-        let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
-        self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
-        read_json(self.disk(), &path)
+        Ok(())
     }
 
     /// The entries of all chains, the newest first, each read when it is asked for; one a chain is held.

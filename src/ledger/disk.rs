@@ -183,6 +183,17 @@ impl Disk {
         self.files.link(file, name)
     }
 
+    /// Puts a file in the place of another one, which has a second name by now: at no instant is nothing there.
+    pub(super) fn replace(&self, file: &Path, name: &Path) -> Result<(), LedgerError> {
+        self.files.rename(file, name).map_err(LedgerError::io("put in place", name))
+    }
+
+    /// A new file with the content of another one, on whatever file system. It is not durable.
+    pub(super) fn copy(&self, from: &Path, to: &Path) -> Result<(), LedgerError> {
+        let (mut source, mut copy) = (self.open(from)?, self.create(to)?);
+        io::copy(&mut source, &mut copy).and_then(|_| copy.flush()).map_err(LedgerError::io("copy to", to))
+    }
+
     /// Removes a name; one that is already gone is fine.
     pub(super) fn unlink(&self, path: &Path) -> Result<(), LedgerError> {
         match self.files.unlink(path) {

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::window::{Tally, WindowId, WindowState};
 
@@ -72,6 +72,8 @@ pub enum Reason {
     Flush,
     /// Memory ran short and this lane held the most.
     Memory,
+    /// A person gave up what can't be read any more.
+    Skip,
 }
 
 impl std::fmt::Display for Reason {
@@ -81,7 +83,7 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// Records by class; every record that read_committed shows is in exactly one.
+/// Records by class; every record that read_committed shows is in exactly one. What was lost is counted in offsets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
@@ -98,12 +100,46 @@ pub struct Counts {
     pub filtered: u64,
     /// Records without a value.
     pub tombstone: u64,
+    /// Offsets that a person gave up. An upper bound of the records that are lost: nobody can read any more which of the
+    /// offsets had one, and which were transactions' markers or records that were aborted or compacted away.
+    ///
+    /// Left out of an entry where there are none, so that a weir that doesn't know the class reads it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way of asking.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
-    /// All records; `dropped` ones are among the late ones.
+    /// Of a range that was given up.
+    pub fn lost(offsets: u64) -> Counts {
+        Counts { lost: offsets, ..Counts::default() }
+    }
+
+    /// All records that were read; `dropped` ones are among the late ones.
     pub fn total(&self) -> u64 {
         self.row + self.rejected + self.late + self.filtered + self.tombstone
+    }
+
+    /// The classes by name: every record is in exactly one.
+    pub fn classes(&self) -> [(&'static str, u64); 6] {
+        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost } = *self;
+        [
+            ("row", row),
+            ("rejected", rejected),
+            ("late", late),
+            ("filtered", filtered),
+            ("tombstone", tombstone),
+            ("lost", lost),
+        ]
+    }
+
+    /// For reports: every class and the dropped ones, whether there are any or not.
+    pub fn report<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.classes().into_iter().chain([("dropped", self.dropped)]))
     }
 
     /// The classes whose records are rows of files, and in which tree.
@@ -122,6 +158,7 @@ impl Add for Counts {
             dropped: self.dropped + other.dropped,
             filtered: self.filtered + other.filtered,
             tombstone: self.tombstone + other.tombstone,
+            lost: self.lost + other.lost,
         }
     }
 }

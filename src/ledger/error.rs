@@ -35,19 +35,24 @@ pub enum LedgerError {
 
     #[error(
         "the ledger of {chain} has a hole: {} is missing, but entry {last} is there. weir removes no entry that is not in a \
-         checkpoint; put the file back from a backup",
+         checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup",
         path.display()
     )]
     Hole { chain: String, path: PathBuf, last: u64 },
 
     #[error(
         "the ledger of {chain} is broken: {} starts at position {found}, but the entry before it ends at {expected}. \
-         weir does not go on, because records would be lost or doubled; put the ledger back from a backup",
+         weir does not go on, because records would be lost or doubled. `weir verify FILE` lists all that is wrong; restore \
+         the dataset from a backup",
         path.display()
     )]
     Broken { chain: String, path: PathBuf, expected: i64, found: i64 },
 
-    #[error("{} is not readable as a part of the ledger: {reason}. Put it back from a backup", path.display())]
+    #[error(
+        "{} is not readable as a part of the ledger: {reason}. Put it back from a backup; if it is an entry, \
+         `weir repair FILE --from BACKUP` does that",
+        path.display()
+    )]
     Unreadable { path: PathBuf, reason: String },
 
     #[error(
@@ -57,15 +62,16 @@ pub enum LedgerError {
     Format { path: PathBuf, found: u32, known: u32 },
 
     #[error(
-        "{} is named by entry {sequence} of {chain}, but neither it nor its staged file {} is there. Put one of them back \
-         from a backup; weir does not go on without it, because its rows would be lost",
+        "{} is named by entry {sequence} of {chain}, but neither it nor its staged file {} is there; weir does not go on \
+         without it, because its rows would be lost. `weir repair FILE --from BACKUP` puts it back from a backup; without one, \
+         write a new dataset (another `name`) from what Kafka still has",
         path.display(), staged.display()
     )]
     FileLost { chain: String, sequence: u64, path: PathBuf, staged: PathBuf },
 
     #[error(
         "{} is not the file that entry {sequence} of {chain} names: expected {expected}, found {found}. weir never \
-         overwrites a file; move it away or put the right one back from a backup",
+         overwrites a file. `weir repair FILE --from BACKUP` moves it aside and puts the right one in its place",
         path.display()
     )]
     FileDiffers { chain: String, sequence: u64, path: PathBuf, expected: String, found: String },

@@ -25,6 +25,8 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     fn inode(&self, path: &Path) -> io::Result<(u64, u64)>;
     /// A second name for a file, unless that is taken.
     fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
+    /// Gives a file another name, at once, and takes that name from whatever had it.
+    fn rename(&self, file: &Path, name: &Path) -> io::Result<()>;
     /// Removes a file's name.
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, in no order. What is made or removed meanwhile may be among them or not.
@@ -66,6 +68,10 @@ impl FileSystem for Local {
 
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
         fs::hard_link(file, name)
+    }
+
+    fn rename(&self, file: &Path, name: &Path) -> io::Result<()> {
+        fs::rename(file, name)
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {

@@ -21,6 +21,9 @@
 //! | `recovery.rs` | how a lane starts: read, publish, sweep |
 //! | `commit.rs`, `committer.rs` | the commit of many lanes, and the thread it runs on |
 //! | `publish.rs` | staged files to their names; commit and recovery share it |
+//! | `repair.rs` | what can be mended without a doubt |
+//! | `skip.rs` | offsets that a person gives up |
+//! | `backup.rs` | a copy of a dataset that may be written to meanwhile |
 //! | `verify.rs` | is everything there, and nothing else? |
 //! | `completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
 //! | `disk.rs`, `names.rs` | fsync, links and folders; names |
@@ -32,6 +35,7 @@
 //!
 //! Not there yet: other stores than the local filesystem.
 
+mod backup;
 mod chain;
 mod checkpoint;
 mod commit;
@@ -45,17 +49,21 @@ mod file_system;
 mod names;
 mod publish;
 mod recovery;
+mod repair;
+mod skip;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub use backup::{Backup, BackupError, backup};
 pub use chain::{Chain, NextEntry, Tip};
 pub use committer::{Committer, Reply};
-pub use completeness::{Completeness, Others, PartitionFrontier, State, Window, frontier};
+pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
 pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
 pub use error::LedgerError;
 #[cfg(test)]
 pub(crate) use file_system::FileSystem;
 pub use names::{encode, hex};
+pub use repair::{Action, ActionKind, Left, Repair, RepairError, repair};
 pub use verify::{Finding, Kind, Report, verify};

@@ -126,13 +126,29 @@ pub(super) fn file(
     n: u32,
 ) -> StagedName {
     let random = random();
-    let mut topic = encode(topic);
-    topic.truncate(TOPIC_BYTES_MAX);
+    let topic = file_topic(topic);
     let hive = if hive.is_empty() { String::new() } else { format!("{hive}/") };
     StagedName {
         staged: staged(prefix, sequence, &n.to_string(), &random, "parquet"),
         path: format!("{}/{hive}{topic}-{partition}-{sequence:020}-{n}-{random}.parquet", side.folder()),
     }
+}
+
+/// How the names of a topic's files begin.
+pub(super) fn file_topic(topic: &str) -> String {
+    let mut topic = encode(topic);
+    topic.truncate(TOPIC_BYTES_MAX);
+    topic
+}
+
+/// What the name of a published file says: how its topic's names begin, the partition, and the sequence. None if it is no
+/// such name.
+pub(super) fn published(name: &str) -> Option<(&str, i32, u64)> {
+    let mut parts = name.strip_suffix(".parquet")?.rsplitn(5, '-');
+    let (random, n) = (parts.next()?, parts.next()?);
+    let (sequence, partition) = (twenty_digits(parts.next()?)?, parts.next()?.parse().ok()?);
+    let hexadecimal = random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hexadecimal && n.parse::<u32>().is_ok()).then_some((parts.next()?, partition, sequence))
 }
 
 /// 64 random bits, new for every call.
@@ -228,6 +244,18 @@ mod tests {
         );
         for part in name.staged.split('/').chain(name.path.split('/')).chain([&*topic_folder(&topic)]) {
             assert!(part.len() <= 255, "{} bytes: {part}", part.len());
+        }
+    }
+
+    #[test]
+    fn a_published_name_tells_whose_it_is() {
+        for topic in ["t", "a-b-1.c", &"_".repeat(249)] {
+            let path = file(topic, "p.", 3, 5, Side::Data, "k=v", 2).path;
+            let name = path.rsplit('/').next().unwrap();
+            assert_eq!(published(name), Some((&*file_topic(topic), 3, 5)), "{name}");
+        }
+        for name in ["t-0-1-0-r.parquet", "x.parquet", "t-0-00000000000000000001-0-0123456789abcdef", ""] {
+            assert_eq!(published(name), None, "{name}");
         }
     }
 

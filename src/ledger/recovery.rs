@@ -61,11 +61,7 @@ impl Chain {
         let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), sequence));
         let last = read(sequence)?;
         if let Some(before) = sequence.checked_sub(1) {
-            let expected = read(before)?.to;
-            if expected != last.from {
-                let (chain, path) = (self.to_string(), self.entry_path(sequence));
-                return Err(LedgerError::Broken { chain, path, expected, found: last.from });
-            }
+            self.follows(&last, Some(read(before)?.to))?;
         }
         Ok(Some(last))
     }
@@ -105,7 +101,16 @@ impl Chain {
     /// attempt without one may still be on its way, and only if that entry doesn't name the file or it is durably published.
     /// A checkpoint that covers the sequence says the same of all its files.
     fn sweep(&self, last: &Entry) -> Result<(), LedgerError> {
-        let staging = self.dataset.disk().path(names::STAGING);
+        for name in self.sweepable(last)? {
+            failpoint::hit("sweep.before_unlink");
+            self.dataset.disk().unlink(&self.dataset.disk().path(names::STAGING).join(name))?;
+        }
+        Ok(())
+    }
+
+    /// The names in `staging/` that may be removed.
+    pub(super) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
+        let (staging, mut found) = (self.dataset.disk().path(names::STAGING), Vec::new());
         for name in self.dataset.disk().list(&staging)? {
             let Some(sequence) = names::staged_sequence(&self.prefix, &name) else {
                 continue;
@@ -114,11 +119,10 @@ impl Chain {
                 continue;
             }
             if sequence > last.sequence || self.may_sweep(sequence, last, &format!("{}/{name}", names::STAGING))? {
-                failpoint::hit("sweep.before_unlink");
-                self.dataset.disk().unlink(&staging.join(name))?;
+                found.push(name);
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn may_sweep(&self, sequence: u64, last: &Entry, staged: &str) -> Result<bool, LedgerError> {

@@ -36,6 +36,7 @@ pub struct Report {
     /// Bytes in those files.
     pub bytes: u64,
     /// Records by class.
+    #[serde(serialize_with = "Counts::report")]
     pub counts: Counts,
     /// Files of a newest entry that the next start will publish: they are safe in `staging/`.
     pub unpublished: Vec<String>,
@@ -88,6 +89,8 @@ pub enum Kind {
     Schema,
     /// A file that the ledger doesn't name, or a second time.
     UnknownFile,
+    /// A chain ends before the backup's does; only `weir repair` finds it.
+    ShorterThanBackup,
 }
 
 /// Verifies the dataset in a folder.
@@ -151,8 +154,7 @@ impl Verifier {
             self.find(Kind::UnknownFile, path, None, "entries and checkpoints only", "this file");
         }
         let every = self.dataset.every();
-        let ends = listing.entries.last().copied().max(listing.checkpoints.last().copied());
-        let Some(last) = ends else {
+        let Some(last) = listing.last() else {
             return Ok(());
         };
         self.report.partitions += 1;
@@ -212,7 +214,7 @@ impl Verifier {
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }
-        let (total, offsets) = (entry.counts.total(), entry.to.abs_diff(entry.from));
+        let (total, offsets) = (entry.counts.total() + entry.counts.lost, entry.to.abs_diff(entry.from));
         if total > offsets {
             let expected = format!("at most {offsets} records from {} to {}", entry.from, entry.to);
             self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));
@@ -318,7 +320,7 @@ impl Verifier {
 }
 
 /// Where a file's path should be, if it isn't there: below its tree, under the dataset's hive keys.
-fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
+pub(super) fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
     let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     let parts: Vec<&str> = file.path.split('/').collect();
     let [side, keys @ .., _] = parts.as_slice() else {

@@ -66,6 +66,8 @@ pub struct LaneProgress {
     pub watermark_us: Option<i64>,
     /// Where the partition's log ends, once the broker has said so.
     pub log_end: Option<LogEnd>,
+    /// Up to where offsets that a person gave up are counted.
+    lost_to: i64,
 }
 
 /// Where a partition's log ends.
@@ -151,6 +153,16 @@ impl Progress {
         lane.parked = None;
         lane.since = Some(Instant::now());
         (lane.position, lane.end) = (position, end);
+    }
+
+    /// A lane goes on at `to`, after offsets that a person gave up; a run counts them once, however often it starts there.
+    pub fn loses(&self, partition: &Partition, to: i64, offsets: u64) {
+        let mut state = self.lock();
+        let lane = state.lanes.entry(partition.clone()).or_default();
+        if lane.lost_to < to {
+            lane.lost_to = to;
+            state.counts.lost += offsets;
+        }
     }
 
     /// A lane starts again.
@@ -262,6 +274,15 @@ mod tests {
         };
         assert_eq!([stuck(0, 20, 20), stuck(5, 20, 30), stuck(10, 20, 40)], [None, Some(5), Some(5)]);
         assert_eq!([stuck(15, 21, 40), stuck(20, 21, 40), stuck(25, 40, 40)], [None, Some(20), None]);
+    }
+
+    #[test]
+    fn what_was_given_up_is_counted_once() {
+        let (progress, partition) = (Progress::default(), Partition { topic: "a".into(), partition: 0 });
+        for (to, offsets) in [(10, 7), (10, 7), (30, 5)] {
+            progress.loses(&partition, to, offsets);
+        }
+        assert_eq!(progress.snapshot().counts.lost, 12);
     }
 
     #[test]

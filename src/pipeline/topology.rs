@@ -442,7 +442,7 @@ fn open(
 }
 
 /// What all files that a pipeline writes agree on.
-fn identity(pipeline: &Pipeline, cluster_id: String) -> Identity {
+pub(crate) fn identity(pipeline: &Pipeline, cluster_id: String) -> Identity {
     Identity {
         name: pipeline.name.clone(),
         cluster_id,

@@ -165,17 +165,14 @@ impl Page<'_> {
             each(|seen| seen.now.read_bytes as f64),
         )?;
         let classes = seen.iter().flat_map(|seen| {
-            let counts = seen.now.counts;
-            let classes = [
-                ("row", counts.row),
-                ("rejected", counts.rejected),
-                ("late", counts.late),
-                ("filtered", counts.filtered),
-                ("tombstone", counts.tombstone),
-            ];
+            let classes = seen.now.counts.classes();
             classes.map(|(class, count)| (seen.labels([("class", class.to_owned())]), count as f64))
         });
-        self.counter("weir_records", "Records committed, by class; each is in one", classes)?;
+        self.counter(
+            "weir_records",
+            "Records committed, by class; each is in one. Class lost: offsets that weir skip gave up",
+            classes,
+        )?;
         let rules = seen.iter().flat_map(|seen| {
             seen.now.rejected_by.iter().map(|((column, rule), count)| {
                 (seen.labels([("column", column.clone()), ("rule", rule.clone())]), *count as f64)

@@ -44,7 +44,8 @@ impl Pipeline {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Pipeline, Broken> {
         let mistakes = Mistakes::default();
-        let pipeline = tree::parse(text, environment, &mistakes).and_then(|root| pipeline(&root, text, &mistakes));
+        let pipeline =
+            tree::parse(text, environment, &mistakes).and_then(|root| pipeline(&root, name_of_file, text, &mistakes));
         match pipeline {
             Some(pipeline) if mistakes.is_empty() => Ok(pipeline),
             _ => Err(Broken::new(name_of_file, text, mistakes.into_inner())),
@@ -66,7 +67,7 @@ pub(crate) fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
+fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
     let section = Section::open("", root, mistakes)?;
     let name = section.must("name", "name = \"my-pipeline\", at the top").and_then(|node| name(node, mistakes));
     let source = section
@@ -95,6 +96,7 @@ fn pipeline(root: &Node, text: &str, mistakes: &Mistakes) -> Option<Pipeline> {
         hash: hash(text),
         fingerprint: fingerprint(text, root),
         text: text.to_owned(),
+        file: file.into(),
     })
 }
 

@@ -36,6 +36,8 @@ pub struct Pipeline {
     pub fingerprint: String,
     /// The definition as written, before variables are filled in: what `ledger/pipelines/` keeps.
     pub text: String,
+    /// The file that it was read from, as it was named: for commands that messages name.
+    pub file: PathBuf,
 }
 
 impl Pipeline {

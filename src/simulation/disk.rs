@@ -397,6 +397,10 @@ impl FileSystem for SimulatedDisk {
         self.call(&[Fault::NoSpace, Fault::Io], || Some(format!("links {}", trace::short(name))), act)
     }
 
+    fn rename(&self, _file: &Path, _name: &Path) -> io::Result<()> {
+        unreachable!("only a repair renames, and none is simulated")
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let act = |state: &mut State| {
             state.file(path)?;

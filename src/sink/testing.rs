@@ -72,5 +72,6 @@ pub(super) fn pipeline(partition_by: &[&str]) -> Pipeline {
         hash: "abc".to_owned(),
         fingerprint: String::new(),
         text: String::new(),
+        file: "air.toml".into(),
     }
 }

@@ -20,7 +20,7 @@ use super::confirm::same_topic;
 use super::control::Requests;
 use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
-use super::start::{SameTopics, StartError, check_partition, read_ledger, transient};
+use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, read_ledger, transient};
 use super::statistics;
 use crate::ledger::{Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
@@ -28,6 +28,7 @@ use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
 use crate::settings::pipeline::{Tumbling, Window};
+use crate::words::chain;
 
 /// A log line of a lane: level, run, partition, and then as tracing's.
 macro_rules! log {
@@ -242,6 +243,11 @@ impl Source {
                     let end = source.end_of(&partition).map(|end| end.max(tip.to));
                     source.run.progress.starts(&partition, tip.to, end);
                     log!(info, source.run, partition, position = tip.to, sequence = tip.sequence, "lane starts");
+                    if tip.lost > 0 {
+                        let lost = tip.lost;
+                        log!(warn, source.run, partition, lost, "lane goes on after offsets that a person gave up");
+                        source.run.progress.loses(&partition, tip.to, tip.lost);
+                    }
                     starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
                     let (of, position) = ((&partition, generation), tip.to);
                     let lane = topology::lane(&source.run, of, tip, &ctx.address());
@@ -250,8 +256,8 @@ impl Source {
                         (slot.position, slot.quiet_since) = (position, Instant::now());
                     }
                 }
-                Err(error) if transient(&error) => source.failed(&partition, &error.to_string(), ctx),
-                Err(error) => source.park(&partition, &error.to_string()),
+                Err(error) if transient(&error) => source.failed(&partition, &chain(&error), ctx),
+                Err(error) => source.park(&partition, &chain(&error)),
             }
         }
         match (ready.answers, starts.pop()) {
@@ -487,6 +493,8 @@ impl Source {
         if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
             return;
         }
+        let way_out = give_up_a_batch(&partition, &self.run.pipeline.file);
+        let reason = format!("{reason}. {way_out}");
         let drained = self.drain(std::slice::from_ref(&partition));
         ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
             source.drained(drained);
@@ -532,8 +540,8 @@ impl Source {
                     continue;
                 }
                 match verdict {
-                    Err(error) if !transient(&error) => source.park(&partition, &error.to_string()),
-                    Err(error) => source.failed(&partition, &error.to_string(), ctx),
+                    Err(error) if !transient(&error) => source.park(&partition, &chain(&error)),
+                    Err(error) => source.failed(&partition, &chain(&error), ctx),
                     // The client has stopped reading the partition.
                     Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
                     Ok(()) => {}
@@ -558,7 +566,7 @@ impl Source {
         let checked = tokio::task::spawn_blocking(move || {
             let replaced = |partition: &Partition| {
                 let error = same_topic(&run, &broker, &partition.topic, ANSWER_WITHIN).err()?;
-                (!transient(&error)).then(|| (partition.topic.clone(), error.to_string()))
+                (!transient(&error)).then(|| (partition.topic.clone(), chain(&error)))
             };
             topics.iter().filter_map(replaced).collect::<Vec<_>>()
         });
@@ -679,7 +687,7 @@ impl Handler<LaneEnded> for Source {
         if slot.generation != ended.generation || matches!(slot.state, State::Done | State::Parked) {
             return; // Another stage of the same lane has said so before, or it was done.
         }
-        let reason = ended.error.to_string();
+        let reason = chain(&ended.error);
         if self.stopping {
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");

@@ -19,6 +19,7 @@ mod gzip;
 mod poll_thread;
 mod quiet;
 mod refusal;
+mod skip;
 mod start;
 mod statistics;
 
@@ -28,4 +29,7 @@ pub use confirm::Confirm;
 pub use control::{Flush, PauseReading, ResumeReading};
 pub use gzip::gzip_batches;
 pub use refusal::{Denied, Refusal};
+pub use skip::{SkipError, SkipTo, Skipped, skip};
 pub use start::StartError;
+#[cfg(test)]
+pub(crate) use start::give_up_a_batch;

@@ -1,6 +1,7 @@
 //! Where a lane starts: from its ledger, or, where that is empty, from where the pipeline file says. Never a guess.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ledger::{Chain, LedgerError, Tip};
@@ -8,6 +9,7 @@ use crate::pipeline::messages::Partition;
 use crate::pipeline::topology::Run;
 use crate::settings::pipeline::Start;
 use crate::window::WindowState;
+use crate::words;
 
 use super::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError};
 use super::confirm::same_topic;
@@ -27,9 +29,10 @@ pub enum StartError {
     /// Kafka no longer has the next record.
     #[error(
         "{partition}: the ledger ends at position {position}, but the log now starts at {start}: {} record(s) may have been \
-         deleted before weir read them (retention, or delete-records); nothing is skipped silently. To go on, write a new \
-         dataset (another `name`, or another `sink.path`), and give the topic a longer retention",
-        .start - .position
+         deleted before weir read them (retention, or delete-records); nothing is skipped silently. To go on without them, \
+         with the gap recorded as lost: `weir skip {} {partition} --to {start}`, then start weir again. To keep this dataset \
+         without a gap, write a new one (another `name`). Either way, give the topic a longer retention",
+        .start - .position, words::shell(.file)
     )]
     Deleted {
         /// The partition.
@@ -38,11 +41,29 @@ pub enum StartError {
         position: i64,
         /// Where the log starts.
         start: i64,
+        /// The pipeline file.
+        file: PathBuf,
+    },
+    /// There is no ledger yet, and Kafka doesn't have the position to start from.
+    #[error(
+        "{partition}: its first position is to be {position}, as `source.start` says, but the log is from {start} to {end}: \
+         nothing is skipped silently. Choose another `source.start`: \"earliest\" begins with what is left"
+    )]
+    NoStart {
+        /// The partition.
+        partition: Partition,
+        /// The position to start from.
+        position: i64,
+        /// Where the log starts.
+        start: i64,
+        /// Where the log ends for read_committed.
+        end: i64,
     },
     /// Kafka has less than the ledger.
     #[error(
         "{partition}: the ledger ends at position {position}, but the log ends at {end}: the log was cut or is not the one \
-         this dataset was read from. Wait if the cluster is recovering; otherwise write a new dataset (another `name`)"
+         this dataset was read from. Wait if the cluster is recovering; otherwise write a new dataset (another `name`): new \
+         records get the numbers of those that are in this one"
     )]
     PastEnd {
         /// The partition.
@@ -55,8 +76,10 @@ pub enum StartError {
     /// The ledger is older than what was committed.
     #[error(
         "{partition}: the ledger ends at position {position}, but group {group:?} has committed {committed}: this looks like a \
-         restored backup or a copy of the dataset. Reading on would repeat records that a newer copy already holds. If this \
-         copy is the one to keep, give the pipeline another `source.group`"
+         restored backup or a copy of the dataset. Reading on would repeat records that a newer copy already holds. If there \
+         is a newer copy, use that. If this copy is the one to keep, give the pipeline another `source.group`: weir goes on \
+         from this ledger, and reads again what Kafka still has. Where Kafka has deleted some of it, weir stops and says how \
+         to go on"
     )]
     Behind {
         /// The partition.
@@ -82,7 +105,7 @@ pub enum StartError {
     /// The topic isn't the one that the dataset was read from.
     #[error(
         "{topic}: the topic was deleted and made again while it was read (its id was {before}, and is {now} now). Its records \
-         are another stream: write a new dataset (another `name`)"
+         are another stream: write a new dataset (another `name`), or move the old dataset's folder away"
     )]
     TopicReplaced {
         /// The topic.
@@ -93,7 +116,10 @@ pub enum StartError {
         now: String,
     },
     /// Nobody answered, and there is no time to wait.
-    #[error("{topic}: no broker answers to confirm that the topic is still the one that was read")]
+    #[error(
+        "{topic}: no broker answers to confirm that the topic is still the one that was read; what was not committed is read \
+         again at the next start"
+    )]
     Unconfirmed {
         /// The topic.
         topic: String,
@@ -144,6 +170,7 @@ pub(super) fn read_ledger(
         dataset_id: run.dataset_id(),
         partitions_at_start: topic.partitions_at_start,
         first_window: crate::window::initial_state(&run.pipeline.window),
+        file: &run.pipeline.file,
     };
     resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))
 }
@@ -155,7 +182,17 @@ pub(super) fn check_partition(
     position: i64,
 ) -> Result<(), StartError> {
     same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
-    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition])
+    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition], &run.pipeline.file)
+}
+
+/// What to do about a batch that can't be read.
+pub(crate) fn give_up_a_batch(partition: &Partition, file: &Path) -> String {
+    format!(
+        "What came before it is committed. Mend the broker's copy (another replica as leader) and start weir again. If no copy \
+         is whole, `weir skip {} {partition} --to N --readable` gives the batch up and records it as lost; N is the first \
+         offset after it, which Kafka's DumpLogSegments shows",
+        words::shell(file)
+    )
 }
 
 /// Whether trying again may help.
@@ -180,6 +217,8 @@ struct Question<'a> {
     /// How many partitions the topic had when the dataset first saw it; later ones start at their beginning.
     partitions_at_start: i32,
     first_window: WindowState,
+    /// The pipeline file.
+    file: &'a Path,
 }
 
 /// The chain's end, from which the lane goes on; blocking.
@@ -208,7 +247,10 @@ fn resolve(
             let committed = committed.map(|(offset, _)| offset);
             let bounds = bounds()?;
             let position = first_position(question, committed, bounds)?;
-            check(partition, position, bounds)?;
+            if position < bounds.start || position > bounds.end {
+                let (partition, Bounds { start, end }) = (partition.clone(), bounds);
+                return Err(StartError::NoStart { partition, position, start, end });
+            }
             let tip = start(chain, position, question.first_window.clone())?;
             if tip.to == position {
                 return Ok(tip);
@@ -216,15 +258,15 @@ fn resolve(
             tip // Another instance's, which may be ahead of those bounds.
         }
     };
-    check(partition, tip.to, bounds()?)?;
+    check(partition, tip.to, bounds()?, question.file)?;
     Ok(tip)
 }
 
 /// Whether Kafka still has everything from `position` on.
-fn check(partition: &Partition, position: i64, bounds: Bounds) -> Result<(), StartError> {
+fn check(partition: &Partition, position: i64, bounds: Bounds, file: &Path) -> Result<(), StartError> {
     let partition = partition.clone();
     if position < bounds.start {
-        return Err(StartError::Deleted { partition, position, start: bounds.start });
+        return Err(StartError::Deleted { partition, position, start: bounds.start, file: file.to_owned() });
     }
     if position > bounds.end {
         return Err(StartError::PastEnd { partition, position, end: bounds.end });
@@ -254,7 +296,7 @@ mod tests {
 
     fn check_at(position: i64) -> Result<(), StartError> {
         let partition = Partition { topic: "t".into(), partition: 0 };
-        check(&partition, position, Bounds { start: 10, end: 20 })
+        check(&partition, position, Bounds { start: 10, end: 20 }, Path::new("t.toml"))
     }
 
     #[test]

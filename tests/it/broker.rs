@@ -55,7 +55,7 @@ fn the_truth_is_what_was_produced() {
 
 #[test]
 fn an_own_broker_keeps_its_records_over_a_stop() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     make_topic(&broker, "kept", 2, &[("max.message.bytes", "20000000")]);
     let produced = produce(&broker, "kept", 2, &Load::default());
     broker.stop();

@@ -11,7 +11,8 @@ use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::harness::broker::Broker;
-use crate::harness::case::{Case, PATIENCE, to};
+use crate::harness::case::{Case, PATIENCE};
+use crate::harness::ledger::to;
 use crate::harness::oracle::{Record, committed};
 use crate::harness::pipeline::Pipeline;
 use crate::harness::produce::{Load, produce, send, settle, transactional};

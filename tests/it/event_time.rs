@@ -364,7 +364,7 @@ fn rows_and_quiet_close_windows_apart_in_the_ledger() {
 
 #[test]
 fn nothing_is_quiet_while_the_broker_is_gone() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let Case { pipeline, workspace, .. } = Case::new(&broker, "gone", 1).with(|pipeline| {
         pipeline.window = Some(format!("{DAYS}idle = \"1s\""));
         pipeline.partition_by = &["window"];

@@ -112,7 +112,7 @@ pub(crate) fn write(folder: &Path, records: &[Record], pipeline: &Pipeline) {
     let ledger = folder.join("ledger/t/id/0");
     fs::create_dir_all(&ledger).unwrap();
     let tombstones = records.len() - with_value().count();
-    let entry = serde_json::json!({ "counts": { "tombstone": tombstones } });
+    let entry = serde_json::json!({ "topic": "t", "partition": 0, "counts": { "tombstone": tombstones } });
     fs::write(ledger.join(format!("{:020}.json", 0)), entry.to_string()).unwrap();
 }
 

@@ -45,8 +45,8 @@ fn all_committed(case: &Case<'_>, partitions: i32) -> impl Fn(&Value) -> bool {
     let ends: i64 = (0..partitions).map(|partition| end(case.broker, &case.pipeline.topic, partition)).sum();
     let dataset = case.dataset();
     move |_| {
-        let chains = crate::harness::case::chains(&dataset);
-        chains.values().map(|chain| crate::harness::case::to(chain.last().unwrap())).sum::<i64>() == ends
+        let chains = crate::harness::ledger::chains(&dataset);
+        chains.values().map(|chain| crate::harness::ledger::to(chain.last().unwrap())).sum::<i64>() == ends
     }
 }
 
@@ -223,7 +223,7 @@ fn names_and_groups_belong_to_one() {
 
 #[test]
 fn a_broker_that_goes_and_comes_back() {
-    let mut broker = Broker::own();
+    let broker = Broker::own();
     let at = broker.address();
     let topic = crate::harness::topics::topic(&broker, "serve-broker", 3);
     produce(&broker, &topic, 3, &Load { records: 3_000, ..Load::default() });

@@ -1,11 +1,14 @@
 //! Tests of the ledger as a whole, on a real file system: what each step leaves behind, and who finds it.
 #![allow(clippy::unwrap_used)]
 
+mod backups;
 mod crash;
 mod damage;
 mod fold;
 mod protocol;
 mod refuse;
+mod repairs;
+mod skips;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -49,6 +52,21 @@ fn started() -> (TempDir, Chain, Tip) {
     let chain = open(&dir.path().join("test")).chain("t", "id", 0);
     let tip = chain.start(0, WINDOW).unwrap();
     (dir, chain, tip)
+}
+
+/// A dataset whose old entries have folded: checkpoints of entries 0 to 2, 3 to 5 and 6 to 8, and entries 9 and 10, up to
+/// offset 20.
+fn folded() -> (TempDir, Chain) {
+    let dir = TempDir::new().unwrap();
+    let chain = open_folding(&dir.path().join("test"), 3).chain("t", "id", 0);
+    let mut tip = chain.start(0, WINDOW).unwrap();
+    while tip.to < 20 {
+        tip = commit_to(&chain, &tip, tip.to + 2);
+    }
+    chain.recover().unwrap();
+    let listing = chain.listing().unwrap();
+    assert_eq!((listing.entries, listing.checkpoints), (vec![9, 10], vec![2, 5, 8]));
+    (dir, chain)
 }
 
 /// Writes a staged Parquet file of these offsets.

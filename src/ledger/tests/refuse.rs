@@ -23,29 +23,29 @@ fn rewrite(chain: &Chain, change: impl Fn(&mut Entry)) {
 #[test]
 fn both_names_of_a_file_gone() {
     let text = refusal(|folder, chain, _| fs::remove_file(folder.join(last_file(chain).path)).unwrap());
-    insta::assert_snapshot!(text, @"DIR/test/data/t-0-00000000000000000002-0-RANDOM.parquet is named by entry 2 of t:0, but neither it nor its staged file DIR/test/staging/id.RANDOM.0.00000000000000000002.0.INSTANCE.RANDOM.parquet is there. Put one of them back from a backup; weir does not go on without it, because its rows would be lost");
+    insta::assert_snapshot!(text, @"DIR/test/data/t-0-00000000000000000002-0-RANDOM.parquet is named by entry 2 of t:0, but neither it nor its staged file DIR/test/staging/id.RANDOM.0.00000000000000000002.0.INSTANCE.RANDOM.parquet is there; weir does not go on without it, because its rows would be lost. `weir repair FILE --from BACKUP` puts it back from a backup; without one, write a new dataset (another `name`) from what Kafka still has");
 }
 
 #[test]
 fn another_file_under_the_name() {
     let text = refusal(|folder, chain, _| fs::write(folder.join(last_file(chain).path), "mine").unwrap());
-    insta::assert_snapshot!(text, @"DIR/test/data/t-0-00000000000000000002-0-RANDOM.parquet is not the file that entry 2 of t:0 names: expected 535 bytes, found 4 bytes. weir never overwrites a file; move it away or put the right one back from a backup");
+    insta::assert_snapshot!(text, @"DIR/test/data/t-0-00000000000000000002-0-RANDOM.parquet is not the file that entry 2 of t:0 names: expected 535 bytes, found 4 bytes. weir never overwrites a file. `weir repair FILE --from BACKUP` moves it aside and puts the right one in its place");
 }
 
 #[test]
 fn a_hole() {
     let text = refusal(|_, chain, _| fs::remove_file(chain.entry_path(1)).unwrap());
-    insta::assert_snapshot!(text, @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000001.json is missing, but entry 2 is there. weir removes no entry that is not in a checkpoint; put the file back from a backup");
+    insta::assert_snapshot!(text, @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000001.json is missing, but entry 2 is there. weir removes no entry that is not in a checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup");
 }
 
 #[test]
 fn a_broken_range() {
-    insta::assert_snapshot!(refusal(|_, chain, _| rewrite(chain, |entry| entry.from = 8)), @"the ledger of t:0 is broken: DIR/test/ledger/t/id/0/00000000000000000002.json starts at position 8, but the entry before it ends at 7. weir does not go on, because records would be lost or doubled; put the ledger back from a backup");
+    insta::assert_snapshot!(refusal(|_, chain, _| rewrite(chain, |entry| entry.from = 8)), @"the ledger of t:0 is broken: DIR/test/ledger/t/id/0/00000000000000000002.json starts at position 8, but the entry before it ends at 7. weir does not go on, because records would be lost or doubled. `weir verify FILE` lists all that is wrong; restore the dataset from a backup");
 }
 
 #[test]
 fn another_partitions_entry() {
-    insta::assert_snapshot!(refusal(|_, chain, _| rewrite(chain, |entry| entry.partition = 1)), @r#"DIR/test/ledger/t/id/0/00000000000000000002.json is not readable as a part of the ledger: it says that it is ("t", "id", 1, 2) from 7 to 12, its place says ("t", "id", 0, 2). Put it back from a backup"#);
+    insta::assert_snapshot!(refusal(|_, chain, _| rewrite(chain, |entry| entry.partition = 1)), @r#"DIR/test/ledger/t/id/0/00000000000000000002.json is not readable as a part of the ledger: it says that it is ("t", "id", 1, 2) from 7 to 12, its place says ("t", "id", 0, 2). Put it back from a backup; if it is an entry, `weir repair FILE --from BACKUP` does that"#);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_newer_format() {
 #[test]
 fn a_torn_entry() {
     let text = refusal(|_, chain, _| fs::write(chain.entry_path(2), r#"{"format": 1, "inst"#).unwrap());
-    insta::assert_snapshot!(text, @"DIR/test/ledger/t/id/0/00000000000000000002.json is not readable as a part of the ledger: EOF while parsing a string at line 1 column 19. Put it back from a backup");
+    insta::assert_snapshot!(text, @"DIR/test/ledger/t/id/0/00000000000000000002.json is not readable as a part of the ledger: EOF while parsing a string at line 1 column 19. Put it back from a backup; if it is an entry, `weir repair FILE --from BACKUP` does that");
 }
 
 #[test]

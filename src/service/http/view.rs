@@ -122,12 +122,14 @@ pub(super) struct ClassesView {
     filtered: u64,
     /// Records without a value.
     tombstone: u64,
+    /// Offsets that a person gave up with `weir skip`: at the most so many records are lost.
+    lost: u64,
 }
 
 impl From<Counts> for ClassesView {
     fn from(counts: Counts) -> Self {
-        let Counts { row, rejected, late, dropped, filtered, tombstone } = counts;
-        ClassesView { row, rejected, late, dropped, filtered, tombstone }
+        let Counts { row, rejected, late, dropped, filtered, tombstone, lost } = counts;
+        ClassesView { row, rejected, late, dropped, filtered, tombstone, lost }
     }
 }
 

@@ -68,6 +68,7 @@ fn pipeline(columns: Vec<Column>, unknown_fields: UnknownFields) -> Pipeline {
         hash: String::new(),
         fingerprint: String::new(),
         text: String::new(),
+        file: "test.toml".into(),
     }
 }
 

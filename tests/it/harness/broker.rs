@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::produce::random;
 use super::setup;
 
 /// `$1` is the data folder, the rest the broker's command line.
@@ -21,8 +22,8 @@ data=$1
 shift
 "$@" </dev/null >>"$data/console.log" 2>&1 &
 broker=$!
-if read -r _; then
-    kill -TERM "$broker"
+if read -r signal; then
+    kill "-$signal" "$broker"
     wait "$broker"
 else
     kill -KILL "$broker"
@@ -46,10 +47,12 @@ const SETTINGS: [&str; 8] = [
 /// A running broker, or one that was stopped and can be started again.
 pub struct Broker {
     port: u16,
+    /// Where the clients of its cluster connect.
+    address: String,
     data: PathBuf,
     /// Beyond those that all have.
     settings: Vec<String>,
-    supervisor: Option<Child>,
+    supervisor: Mutex<Option<Child>>,
 }
 
 impl Broker {
@@ -66,17 +69,22 @@ impl Broker {
 
     /// The same with a port and settings that the caller chose; the folder that they may use goes with the broker.
     pub fn with(port: u16, settings: impl FnOnce(&Path) -> Vec<String>) -> Broker {
-        setup::provision("kafka");
-        let data = setup::folder("kafka").keep();
-        let settings = settings(&data);
-        let mut broker = Broker { port, data, settings, supervisor: None };
+        let broker = Broker::member(port, format!("localhost:{port}"), settings);
         broker.start();
         broker
     }
 
-    /// Host and port.
+    /// One of the brokers that clients reach at `address`; it was never started.
+    pub fn member(port: u16, address: String, settings: impl FnOnce(&Path) -> Vec<String>) -> Broker {
+        setup::provision("kafka");
+        let data = setup::folder("kafka").keep();
+        let settings = settings(&data);
+        Broker { port, address, data, settings, supervisor: Mutex::default() }
+    }
+
+    /// Host and port, of every broker of its cluster.
     pub fn address(&self) -> String {
-        format!("localhost:{}", self.port)
+        self.address.clone()
     }
 
     /// The folder that goes with it.
@@ -92,8 +100,15 @@ impl Broker {
     }
 
     /// Starts it with the port and the data that it had.
-    pub fn start(&mut self) {
-        assert!(self.supervisor.is_none(), "the broker runs");
+    pub fn start(&self) {
+        self.launch();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts it, and doesn't wait: a member may answer only when another one is there too.
+    pub fn launch(&self) {
+        let mut supervisor = self.supervisor.lock().unwrap();
+        assert!(supervisor.is_none(), "the broker runs");
         let kafka = setup::root().join("deploy/kafka");
         let mut command = Command::new("bash");
         command.args(["-c", SUPERVISE, "supervise"]).arg(&self.data).arg(kafka);
@@ -104,19 +119,29 @@ impl Broker {
         // A test's broker must start quickly rather than run quickly for weeks.
         let java = "-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
         command.env("CARGO_TARGET_DIR", setup::target()).env("KAFKA_HEAP_OPTS", java);
+        // 22 letters of base64, the same for every member of a cluster.
+        command.env("KAFKA_CLUSTER_ID", format!("{:016x}kafkaw", random(0, &self.address, 0)));
         // A process group of its own: Ctrl-C ends this process, and its end the broker.
-        self.supervisor = Some(command.stdin(Stdio::piped()).process_group(0).spawn().unwrap());
-        self.wait_until_it_answers();
+        *supervisor = Some(command.stdin(Stdio::piped()).process_group(0).spawn().unwrap());
     }
 
     /// Stops it in an orderly way, as an operator would.
-    pub fn stop(&mut self) {
-        let mut supervisor = self.supervisor.take().expect("the broker runs");
-        supervisor.stdin.take().unwrap().write_all(b"stop\n").unwrap();
+    pub fn stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGKILL; its data stays.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut supervisor = self.supervisor.lock().unwrap().take().expect("the broker runs");
+        writeln!(supervisor.stdin.take().unwrap(), "{name}").unwrap();
         assert!(supervisor.wait().is_ok());
     }
 
-    fn wait_until_it_answers(&self) {
+    pub fn wait_until_it_answers(&self) {
         let deadline = Instant::now() + Duration::from_secs(120);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             assert!(Instant::now() < deadline, "the broker does not answer:\n{}", self.logs());
@@ -132,7 +157,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if let Some(mut supervisor) = self.supervisor.take() {
+        if let Some(mut supervisor) = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take() {
             drop(supervisor.stdin.take());
             let _ = supervisor.wait();
         }
@@ -143,7 +168,8 @@ impl Drop for Broker {
 /// A port with a free one after it, below those that connections going out get.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 5_000) as u16 * 2;
+    // Processes that run at the same time, and so have ids that are close, keep apart.
+    let start = (std::process::id() % 200) as u16 * 74;
     loop {
         let port = 15_000 + (start + 2 * NEXT.fetch_add(1, Ordering::Relaxed)) % 15_000;
         if [port, port + 1].iter().all(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {

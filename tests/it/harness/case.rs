@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::broker::Broker;
 use super::dataset::files;
+use super::ledger::{self, Chains, to};
 use super::oracle::{Record, Verdict, judge, judge_records};
 use super::pipeline::Pipeline;
 use super::topics::topic;
@@ -26,9 +27,6 @@ pub struct Case<'a> {
     pub pipeline: Pipeline,
     pub workspace: Workspace,
 }
-
-/// The entries of each partition's chain, in order.
-pub type Chains = BTreeMap<(String, i64), Vec<Value>>;
 
 impl<'a> Case<'a> {
     /// A new topic with the air-quality pipeline on it.
@@ -107,7 +105,7 @@ impl<'a> Case<'a> {
 
     /// The ledger's chains, as they are now.
     pub fn chains(&self) -> Chains {
-        chains(&self.dataset())
+        ledger::chains(&self.dataset())
     }
 
     /// `weir verify` finds nothing, unless the run ended before there was a dataset.
@@ -138,9 +136,13 @@ impl<'a> Case<'a> {
     }
 
     /// Entries in the ledger; cheap.
-    pub fn entries(&self) -> usize {
-        let json = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 25);
-        files(&self.dataset().join("ledger")).iter().filter(|path| json(path)).count()
+    pub fn entries(&self) -> u64 {
+        self.newest().into_values().map(|newest| newest + 1).sum()
+    }
+
+    /// The number of each chain's newest entry; cheap.
+    pub fn newest(&self) -> BTreeMap<PathBuf, u64> {
+        ledger::newest(&self.dataset())
     }
 
     /// Where each partition's chain ends.
@@ -202,24 +204,4 @@ impl<'a> Case<'a> {
         };
         all.into_iter().flatten().map(describe).collect()
     }
-}
-
-/// The chains of a dataset.
-pub fn chains(dataset: &Path) -> Chains {
-    let mut chains = Chains::new();
-    for path in files(&dataset.join("ledger")) {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if name.len() != 20 || name.parse::<u64>().is_err() {
-            continue;
-        }
-        let entry: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let partition = (entry["topic"].as_str().unwrap().to_owned(), entry["partition"].as_i64().unwrap());
-        chains.entry(partition).or_default().push(entry);
-    }
-    chains
-}
-
-/// Where an entry ends.
-pub fn to(entry: &Value) -> i64 {
-    entry["to"].as_i64().unwrap()
 }

@@ -2,15 +2,21 @@
 
 pub mod broker;
 pub mod case;
+pub mod cluster;
 pub mod dataset;
+pub mod feed;
+pub mod ledger;
 pub mod oracle;
 pub mod pipeline;
 pub mod produce;
+pub mod proxy;
 pub mod python;
 pub mod secured;
 pub mod service;
 pub mod setup;
+pub mod shim;
 pub mod topics;
+pub mod watcher;
 pub mod weir;
 
 use std::time::{Duration, Instant};

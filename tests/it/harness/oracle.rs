@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::broker::Broker;
-use super::dataset::{self, Dataset, Row, Side};
+use super::dataset::{Dataset, Row, Side};
+use super::ledger;
 use super::pipeline::{Cell, Pipeline};
 use super::setup;
 
@@ -40,6 +40,20 @@ pub struct Verdict {
     pub tombstones: u64,
 }
 
+/// What a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    pub verdict: Verdict,
+    /// Committed, and not in the dataset.
+    pub lost: u64,
+    /// Committed, and in the dataset once more.
+    pub twice: u64,
+    /// In the dataset, and not shown by read_committed: aborted, or never sent.
+    pub not_committed: u64,
+    /// Every difference, these and all others, in words.
+    pub differences: Vec<String>,
+}
+
 /// Every committed record of the topics, by Apache Kafka's own consumer, in each partition's order.
 pub fn committed(broker: &Broker, topics: &[&str]) -> Vec<Record> {
     let mut records = Vec::new();
@@ -51,14 +65,32 @@ pub fn committed(broker: &Broker, topics: &[&str]) -> Vec<Record> {
 pub fn judge(dataset: &Path, broker: &Broker, pipeline: &Pipeline) -> Verdict {
     let mut trial = Trial::new(dataset, pipeline);
     for_each_committed(broker, &[&pipeline.topic], |record| trial.record(&record));
-    trial.finish(dataset)
+    trial.finish(dataset).expect_none(dataset)
 }
 
 /// The same with records that were read before.
 pub fn judge_records(dataset: &Path, records: &[Record], pipeline: &Pipeline) -> Verdict {
+    compare(dataset, records, pipeline).expect_none(dataset)
+}
+
+/// How a dataset differs from what the records must become.
+pub fn compare(dataset: &Path, records: &[Record], pipeline: &Pipeline) -> Found {
     let mut trial = Trial::new(dataset, pipeline);
     records.iter().for_each(|record| trial.record(record));
     trial.finish(dataset)
+}
+
+impl Found {
+    #[track_caller]
+    fn expect_none(self, dataset: &Path) -> Verdict {
+        let mut message = String::new();
+        for difference in self.differences.iter().take(SHOWN) {
+            write!(message, "\n  {difference}").unwrap();
+        }
+        let count = self.differences.len();
+        assert!(count == 0, "{count} differences between {} and the topic:{message}", dataset.display());
+        self.verdict
+    }
 }
 
 /// A comparison that is going on: for each partition, how far the dataset's rows have been matched.
@@ -66,52 +98,51 @@ struct Trial<'a> {
     pipeline: &'a Pipeline,
     dataset: Dataset,
     matched: BTreeMap<(String, i32), usize>,
-    verdict: Verdict,
-    differences: Vec<String>,
+    /// The offset that was matched last.
+    last: BTreeMap<(String, i32), i64>,
+    found: Found,
 }
 
 impl<'a> Trial<'a> {
     fn new(dataset: &Path, pipeline: &'a Pipeline) -> Self {
         let dataset = Dataset::read(dataset);
         let matched = dataset.partitions().keys().map(|partition| (partition.clone(), 0)).collect();
-        Trial { pipeline, dataset, matched, verdict: Verdict::default(), differences: Vec::new() }
+        Trial { pipeline, dataset, matched, last: BTreeMap::new(), found: Found::default() }
     }
 
     fn record(&mut self, record: &Record) {
         let partition = (record.topic.clone(), record.partition);
         self.skip_surplus(&partition, record.offset);
         match (self.take(&partition, record.offset), &record.value) {
-            (None, None) => self.verdict.tombstones += 1,
-            (None, Some(_)) => self.differ(&partition, record.offset, "is committed but not in the dataset"),
+            (None, None) => self.found.verdict.tombstones += 1,
+            (None, Some(_)) => {
+                self.found.lost += 1;
+                self.differ(&partition, record.offset, "is committed but not in the dataset");
+            }
             (Some(row), None) => self.differ(&partition, row.offset, &format!("is a tombstone but in {:?}", row.side)),
             (Some(row), Some(payload)) => {
                 for difference in self.compare(row, record, payload) {
                     self.differ(&partition, row.offset, &difference);
                 }
                 match row.side {
-                    Side::Data => self.verdict.rows += 1,
-                    Side::Rejects => self.verdict.rejects += 1,
-                    Side::Late => self.verdict.late += 1,
+                    Side::Data => self.found.verdict.rows += 1,
+                    Side::Rejects => self.found.verdict.rejects += 1,
+                    Side::Late => self.found.verdict.late += 1,
                 }
             }
         }
+        self.last.insert(partition, record.offset);
     }
 
-    fn finish(mut self, folder: &Path) -> Verdict {
+    fn finish(mut self, folder: &Path) -> Found {
         for partition in self.dataset.partitions().keys().cloned().collect::<Vec<_>>() {
             self.skip_surplus(&partition, i64::MAX);
         }
-        let counted = ledger_tombstones(folder);
-        if counted != self.verdict.tombstones {
-            self.differences.push(format!("{} tombstones, but the ledger counts {counted}", self.verdict.tombstones));
+        let (counted, tombstones) = (ledger_tombstones(folder), self.found.verdict.tombstones);
+        if counted != tombstones {
+            self.found.differences.push(format!("{tombstones} tombstones, but the ledger counts {counted}"));
         }
-        let mut message = String::new();
-        for difference in self.differences.iter().take(SHOWN) {
-            write!(message, "\n  {difference}").unwrap();
-        }
-        let count = self.differences.len();
-        assert!(count == 0, "{count} differences between {} and the topic:{message}", folder.display());
-        self.verdict
+        self.found
     }
 
     /// The next row of a partition, if it is the one at `offset`.
@@ -125,6 +156,8 @@ impl<'a> Trial<'a> {
     fn skip_surplus(&mut self, partition: &(String, i32), offset: i64) {
         while let Some(row) = self.peek(partition).filter(|row| row.offset < offset) {
             self.take(partition, row.offset);
+            let matched = self.last.get(partition) == Some(&row.offset);
+            *(if matched { &mut self.found.twice } else { &mut self.found.not_committed }) += 1;
             self.differ(partition, row.offset, &format!("is in {:?} twice, or never was committed", row.side));
         }
     }
@@ -134,7 +167,7 @@ impl<'a> Trial<'a> {
     }
 
     fn differ(&mut self, (topic, partition): &(String, i32), offset: i64, what: &str) {
-        self.differences.push(format!("{topic}:{partition} offset {offset} {what}"));
+        self.found.differences.push(format!("{topic}:{partition} offset {offset} {what}"));
     }
 
     /// How a row differs from what its record must become.
@@ -167,15 +200,8 @@ impl<'a> Trial<'a> {
 
 /// Tombstones that all entries of the ledger count.
 fn ledger_tombstones(folder: &Path) -> u64 {
-    let entries = dataset::files(&folder.join("ledger")).into_iter().filter(|path| {
-        path.file_stem()
-            .is_some_and(|name| name.len() == 20 && name.to_str().is_some_and(|name| name.parse::<u64>().is_ok()))
-    });
-    let counts = entries.map(|path| {
-        let entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        entry["counts"]["tombstone"].as_u64().unwrap_or_else(|| panic!("{} counts no tombstones", path.display()))
-    });
-    counts.sum()
+    let counts = |entry: &serde_json::Value| entry["counts"]["tombstone"].as_u64().expect("an entry counts tombstones");
+    ledger::entries(folder).iter().map(counts).sum()
 }
 
 /// Runs the Java reader and hands over each record; panics if it did not get to the end.

@@ -125,7 +125,7 @@ pub fn settle(producer: &BaseProducer<Acknowledgements>) {
         assert!(Instant::now() < deadline, "the broker does not acknowledge");
         producer.poll(Duration::from_millis(1));
     }
-    assert!(!producer.context().failed.load(Ordering::Relaxed), "a record was not delivered");
+    assert!(!producer.context().failed(), "a record was not delivered");
 }
 
 /// The transactions of one of the producers.
@@ -204,6 +204,12 @@ pub fn random(seed: u64, what: &str, index: u64) -> u64 {
 #[derive(Default)]
 pub struct Acknowledgements {
     failed: AtomicBool,
+}
+
+impl Acknowledgements {
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientContext for Acknowledgements {}

@@ -22,7 +22,11 @@ impl Service {
     pub fn start(workspace: &Workspace, environment: &[(&str, &str)]) -> Service {
         let mut all = vec![("WEIR__HTTP__LISTEN", "127.0.0.1:0")];
         all.extend_from_slice(environment);
-        let mut run = workspace.spawn_with(["serve"], &all);
+        Service::of(workspace.spawn_with(["serve"], &all))
+    }
+
+    /// A service that was started; waits until it answers.
+    pub fn of(mut run: Run) -> Service {
         let mut url = None;
         until("the service says where it answers", PATIENCE, || {
             assert!(run.is_running(), "{}", run.stderr());

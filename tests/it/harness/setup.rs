@@ -21,7 +21,7 @@ pub fn folder(name: &str) -> tempfile::TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(all).unwrap()
 }
 
-/// Makes sure that `kafka`, `python` or `prometheus` is there.
+/// Makes sure that `kafka`, `python`, `prometheus` or `shim` is there.
 pub fn provision(what: &str) {
     let lock = File::create(target().join("setup.lock")).unwrap();
     // Other tests of this process and other test processes wait here; the lock goes with the file.

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::broker::Broker;
@@ -20,12 +21,39 @@ pub fn topic(broker: &Broker, name: &str, partitions: i32) -> String {
 
 /// Makes a topic of exactly this name, with settings of its own.
 pub fn make_topic(broker: &Broker, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    make_replicated(broker, name, partitions, 1, settings);
+}
+
+/// The same with so many replicas of each partition.
+pub fn make_replicated(broker: &Broker, name: &str, partitions: i32, replicas: i32, settings: &[(&str, &str)]) {
+    make(broker, NewTopic::new(name, partitions, TopicReplication::Fixed(replicas)), settings);
+}
+
+/// The same with the brokers of each partition named.
+pub fn make_assigned(broker: &Broker, name: &str, replicas: &[&[i32]], settings: &[(&str, &str)]) {
+    make(broker, NewTopic::new(name, replicas.len() as i32, TopicReplication::Variable(replicas)), settings);
+}
+
+fn make<'a>(broker: &Broker, new: NewTopic<'a>, settings: &[(&'a str, &'a str)]) {
+    let (name, partitions) = (new.name, new.num_partitions);
     let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
     let admin = admin(broker);
     let made = wait(admin.create_topics([&new], &AdminOptions::new()));
     assert!(matches!(made.unwrap()[..], [Ok(_)]), "{name} could not be made");
     until("the topic is known", Duration::from_secs(60), || partitions_of(&admin, name) == partitions as usize);
+}
+
+/// Adds partitions to a topic, up to `partitions`, and waits until they are known.
+pub fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
+    let admin = admin(broker);
+    let added = wait(admin.create_partitions(&[NewPartitions::new(name, partitions)], &AdminOptions::new()));
+    assert!(matches!(added.unwrap()[..], [Ok(_)]), "{name} could not get {partitions} partitions");
+    until("the partitions are known", Duration::from_secs(60), || partitions_of(&admin, name) == partitions);
+}
+
+/// How many brokers of its cluster are there.
+pub fn brokers(broker: &Broker) -> usize {
+    admin(broker).inner().fetch_metadata(None, Duration::from_secs(30)).map_or(0, |all| all.brokers().len())
 }
 
 /// Deletes a topic and waits until it is gone.
@@ -44,9 +72,14 @@ pub fn delete_records(broker: &Broker, topic: &str, partition: i32, position: i6
     assert!(left.elements().iter().all(|element| element.error().is_ok()), "{left:?}");
 }
 
-/// The position after a partition's last record of any kind.
+/// The position after a partition's last record, or before the first one of a transaction that is open.
 pub fn end(broker: &Broker, topic: &str, partition: i32) -> i64 {
-    admin(broker).inner().fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap().1
+    try_end(broker, topic, partition, Duration::from_secs(30)).unwrap()
+}
+
+/// The same, where the partition may have no leader.
+pub fn try_end(broker: &Broker, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<i64> {
+    Ok(admin(broker).inner().fetch_watermarks(topic, partition, timeout)?.1)
 }
 
 fn partitions_of(admin: &AdminClient<DefaultClientContext>, name: &str) -> usize {

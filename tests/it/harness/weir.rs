@@ -100,6 +100,12 @@ impl Run {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Whether SIGSTOP has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:\tT"))
+    }
+
     /// Several signals, one right after the other.
     pub fn signals(&self, names: &[&str]) {
         let script: String = names.iter().map(|name| format!("kill -{name} {}\n", self.pid())).collect();

@@ -1,0 +1,301 @@
+//! A copy of a dataset, taken while it may be written to.
+//!
+//! Entries are never changed, and neither are the files that they name; so a chain up to some entry, and its files, are a
+//! dataset as a start would find it. The copy has each chain up to the entry that was its newest when it was read: partitions
+//! don't wait for each other, so they need not be of one moment. What the newest entry has still in `staging/` is published
+//! in the copy.
+//!
+//! `ledger/dataset.json` comes last, after everything else is durable: without it the folder is no dataset, so that a
+//! backup that was interrupted is never taken for one.
+//!
+//! On the same filesystem a data file is linked, which costs no space: that keeps it from being deleted with the dataset, not
+//! from a broken disk. The ledger is always copied.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::dataset::{Dataset, json};
+use super::disk::Disk;
+use super::entry::{Entry, FileEntry};
+use super::error::LedgerError;
+use super::file_system::Local;
+use super::verify::wrong_place;
+use super::{names, publish};
+
+/// What a backup holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Backup {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Partitions.
+    pub partitions: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Files of rows.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Files that are links: they have no bytes of their own.
+    pub linked: u64,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The dataset can't be read, or the copy can't be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Something is there already.
+    #[error(
+        "{} is not empty. A backup begins with nothing, so that it holds nothing else: name a new folder for each one",
+        .folder.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// One would hold the other.
+    #[error("{} and {} are one inside the other; name a folder outside the dataset", .dataset.display(), .folder.display())]
+    Inside {
+        /// The dataset's folder.
+        dataset: PathBuf,
+        /// The backup's folder.
+        folder: PathBuf,
+    },
+    /// The dataset isn't whole.
+    #[error(
+        "{} is not what entry {sequence} of {chain} names: expected {expected}, found {found}. A copy of a damaged dataset is \
+         no backup: `weir verify FILE` lists all that is wrong, and `weir repair FILE` mends what can be mended. {} has no \
+         dataset.json and can be deleted",
+        .path.display(), .folder.display()
+    )]
+    Damaged {
+        /// `topic:partition`.
+        chain: String,
+        /// The entry's number.
+        sequence: u64,
+        /// The file.
+        path: PathBuf,
+        /// What the ledger says.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// The unfinished backup.
+        folder: PathBuf,
+    },
+}
+
+/// Copies the dataset of a folder to another one, which must be empty or not there. Files are linked where that is possible,
+/// unless `copies` are wanted. Blocks.
+///
+/// # Errors
+/// When the dataset isn't whole or a disk fails. What is in the folder then is no dataset.
+pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, BackupError> {
+    let from = Dataset::existing(dataset)?;
+    let folder = std::path::absolute(folder).map_err(LedgerError::io("find", folder))?;
+    apart(from.folder(), &folder)?;
+    let to = Disk::new(Arc::new(Local), folder.clone());
+    if !to.list(&folder)?.is_empty() {
+        return Err(BackupError::NotEmpty { folder });
+    }
+    to.make_root()?;
+    let report = Backup { folder, ..Backup::default() };
+    let mut copy = Copy { from, to, links: !copies, report, unsynced: BTreeSet::new() };
+    for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
+        copy.to.make_dir(&copy.to.path(name))?;
+    }
+    let mut tips = Vec::new();
+    for chain in copy.from.chains()?.0 {
+        if let Some(sequence) = copy.files(&chain)? {
+            tips.push((chain, sequence));
+        }
+    }
+    copy.sync()?;
+    for (chain, sequence) in &tips {
+        copy.entries(chain, *sequence)?;
+    }
+    copy.definitions()?;
+    copy.sync()?;
+    copy.finish()?;
+    Ok(copy.report)
+}
+
+/// Neither folder may be in the other.
+fn apart(dataset: &Path, folder: &Path) -> Result<(), BackupError> {
+    // What isn't there yet has no real path, but a folder above it has.
+    let real = |path: &Path| {
+        let there =
+            path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+        there.map_or_else(|| path.to_owned(), |(real, rest)| real.join(rest))
+    };
+    let (ours, theirs) = (real(dataset), real(folder));
+    if ours.starts_with(&theirs) || theirs.starts_with(&ours) {
+        return Err(BackupError::Inside { dataset: dataset.to_owned(), folder: folder.to_owned() });
+    }
+    Ok(())
+}
+
+/// A backup on its way.
+struct Copy {
+    from: Dataset,
+    to: Disk,
+    /// Whether files are linked; no more once that was not possible.
+    links: bool,
+    report: Backup,
+    /// Files that are not durable yet; neither are their names.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+impl Copy {
+    /// The files of a chain, and the number of its newest entry when it was read; none if it has no entry.
+    fn files(&mut self, chain: &Chain) -> Result<Option<u64>, BackupError> {
+        let mut newest = None;
+        for entry in chain.all()? {
+            let entry = entry?;
+            // Before anything is made: a path that was edited must not lead out of the backup.
+            if let Some((file, expected)) =
+                entry.files.iter().find_map(|file| Some((file, wrong_place(&self.from, file)?)))
+            {
+                return Err(self.damaged(&entry, file, expected, format!("the path {}", file.path)));
+            }
+            let folders = entry.files.iter().map(|file| publish::folder(&self.to.path(&file.path)).to_owned());
+            let folders: BTreeSet<PathBuf> = folders.collect();
+            self.to.make_dirs(folders.clone()).all(folders)?;
+            for file in &entry.files {
+                self.file(&entry, file)?;
+            }
+            newest = Some(entry.sequence);
+        }
+        self.report.partitions += u64::from(newest.is_some());
+        Ok(newest)
+    }
+
+    fn file(&mut self, entry: &Entry, file: &FileEntry) -> Result<(), BackupError> {
+        let (path, staged) = (self.from.disk().path(&file.path), self.from.disk().path(&file.staged));
+        let to = self.to.path(&file.path);
+        // Looked for once more at the end, because a running pipeline may publish it meanwhile.
+        let mut linked = None;
+        for source in [&path, &staged, &path] {
+            linked = self.link_or_copy(source, &to)?;
+            if linked.is_some() {
+                break;
+            }
+        }
+        let Some(linked) = linked else {
+            return Err(self.damaged(entry, file, format!("{} bytes", file.bytes), "no file".to_owned()));
+        };
+        match publish::check_whole(&self.to, entry, file, &to) {
+            Err(LedgerError::FileDiffers { expected, found, .. }) => {
+                return Err(self.damaged(entry, file, expected, found));
+            }
+            checked => checked?,
+        }
+        self.unsynced.insert(to);
+        self.report.files += 1;
+        self.report.rows += file.rows;
+        self.report.bytes += file.bytes;
+        self.report.linked += u64::from(linked);
+        Ok(())
+    }
+
+    fn damaged(&self, entry: &Entry, file: &FileEntry, expected: String, found: String) -> BackupError {
+        BackupError::Damaged {
+            chain: format!("{}:{}", entry.topic, entry.partition),
+            sequence: entry.sequence,
+            path: self.from.disk().path(&file.path),
+            expected,
+            found,
+            folder: self.to.root.clone(),
+        }
+    }
+
+    /// A chain's entries up to this number; those that have folded, in their checkpoints.
+    fn entries(&mut self, chain: &Chain, newest: u64) -> Result<(), BackupError> {
+        let folder = self.to.path(&chain.relative(&chain.folder()));
+        self.to.make_dir(&folder)?;
+        let every = self.from.every();
+        let (mut reader, mut sequence, mut folded) = (chain.reader(), 0, true);
+        while sequence <= newest {
+            // One after entries that are in none would leave a hole.
+            folded &= sequence + every <= newest + 1 && chain.is_covered(sequence);
+            if folded {
+                let path = chain.checkpoint_path(sequence / every);
+                let to = self.to.path(&chain.relative(&path));
+                self.to.copy(&path, &to)?;
+                self.unsynced.insert(to);
+                sequence += every;
+            } else {
+                let entry = reader.at(sequence)?.ok_or_else(|| chain.hole(chain.entry_path(sequence), newest))?;
+                self.write(folder.join(names::entry_name(sequence)), &json(&entry))?;
+                sequence += 1;
+            }
+        }
+        self.report.entries += newest + 1;
+        Ok(())
+    }
+
+    /// Topics and pipeline files.
+    fn definitions(&mut self) -> Result<(), BackupError> {
+        for topic in self.from.topics()? {
+            let chain = self.from.chain(&topic.topic, &topic.topic_id, 0);
+            let above = chain.folder().parent().expect("a chain's folder is in its topic's").to_owned();
+            let folder = self.to.path(&chain.relative(&above));
+            self.to.make_dir(&folder)?;
+            self.write(folder.join("topic.json"), &json(&topic))?;
+        }
+        let pipelines = self.from.disk().path("ledger/pipelines");
+        for name in self.from.disk().list(&pipelines)? {
+            let content = self.from.disk().read(&pipelines.join(&name))?;
+            self.write(self.to.path("ledger/pipelines").join(name), &content)?;
+        }
+        Ok(())
+    }
+
+    /// From here on it is a dataset.
+    fn finish(&self) -> Result<(), BackupError> {
+        const NAME: &str = "ledger/dataset.json";
+        let content = self.from.disk().read(&self.from.disk().path(NAME))?;
+        let temporary = self.to.path(names::STAGING).join("dataset.tmp");
+        Ok(self.to.create_if_absent(&temporary, &self.to.path(NAME), &content)?)
+    }
+
+    fn write(&mut self, path: PathBuf, content: &[u8]) -> Result<(), LedgerError> {
+        self.to.write(&path, content)?;
+        self.unsynced.insert(path);
+        Ok(())
+    }
+
+    /// Makes what was written so far durable, and its names.
+    fn sync(&mut self) -> Result<(), LedgerError> {
+        let files = std::mem::take(&mut self.unsynced);
+        let folders: BTreeSet<PathBuf> = files.iter().map(|file| publish::folder(file).to_owned()).collect();
+        self.to.sync_many(files.clone()).all(files)?;
+        self.to.sync_many(folders.clone()).all(folders)
+    }
+
+    /// Whether it was linked; none if there is no such file.
+    fn link_or_copy(&mut self, from: &Path, to: &Path) -> Result<Option<bool>, LedgerError> {
+        if self.links {
+            match self.to.link(from, to) {
+                Ok(()) => return Ok(Some(true)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(LedgerError::io("link", to)(error));
+                }
+                // Another filesystem, or one without links, or one that has no more of them for this file.
+                Err(_) => self.links = false,
+            }
+        }
+        match self.to.copy(from, to) {
+            Err(error) if error.is_not_found() => Ok(None),
+            copied => copied.map(|()| Some(false)),
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! Mends what can be mended without a doubt; everything else is left as it is, and named with what a person can do.
+//!
+//! What it does, and why nothing can be lost or doubled by it:
+//!
+//! | what is wrong | what is done | why it is safe |
+//! |---|---|---|
+//! | an entry or a checkpoint is missing or can't be read | the backup's is put in its place | it fits: the backup's entry before it is this ledger's, and the ranges join on both sides |
+//! | a file is missing or damaged | the right one is put in its place, from `staging/` or the backup | its SHA-256 is the ledger's |
+//! | the newest entry's files are in `staging/` | they are published | a start does the same |
+//! | attempts are left in `staging/` | they are swept | a start does the same, by the same rule |
+//! | no entry names a file | it is moved aside | readers must not see it, and it can't be a commit under way: those are named by the ledger before they are published |
+//!
+//! What is in the way is moved to `aside/`, which no reader looks into; nothing is deleted but what recovery deletes. A
+//! damaged file gets its second name there *before* the right one takes its first, in one step, so that at no instant a
+//! file that the ledger names is gone. So it may run beside a running weir, as a recovery may.
+//!
+//! The newest entry of a chain leaves no hole when it is gone. So a file that only such an entry can have named is left
+//! where it is: it may be all that is left of a commit.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::dataset::{Dataset, json};
+use super::entry::{Entry, FileEntry};
+use super::error::LedgerError;
+use super::verify::{Finding, Kind, Report, verify};
+use super::{names, publish};
+
+/// Where what was in the way is moved to.
+const ASIDE: &str = "aside";
+
+/// What was done, and what is left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Repair {
+    /// The dataset's folder.
+    pub folder: PathBuf,
+    /// What was done, in order; what would be done, where that was asked.
+    pub actions: Vec<Action>,
+    /// What is left.
+    pub left: Vec<Left>,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// What.
+    pub kind: ActionKind,
+    /// To which file, relative to the dataset's folder.
+    pub path: String,
+    /// Where what was in the way is now, relative to the dataset's folder.
+    pub aside: Option<String>,
+    /// Why it is safe.
+    pub why: &'static str,
+}
+
+/// Kinds of actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// An entry was put back.
+    RestoreEntry,
+    /// A file was put back from the backup.
+    RestoreFile,
+    /// A file was put in its place from `staging/`.
+    Publish,
+    /// What a crash or a fenced attempt left was removed from `staging/`.
+    Sweep,
+    /// A file that no entry names was moved aside.
+    MoveAside,
+}
+
+/// What could not be mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The difference.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Why it was left, and what a person can do.
+    pub way_out: String,
+}
+
+/// Why nothing was looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// A ledger can't be read, or a disk fails.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The backup is of something else.
+    #[error(
+        "{} is no backup of {}: its dataset.json has another id ({found}, not {expected}). A backup is a copy of this very \
+         dataset, as `weir backup` makes it",
+        .backup.display(), .folder.display()
+    )]
+    OtherBackup {
+        /// The dataset's folder.
+        folder: PathBuf,
+        /// The backup's folder.
+        backup: PathBuf,
+        /// The dataset's id.
+        expected: String,
+        /// The backup's id.
+        found: String,
+    },
+}
+
+impl Kind {
+    /// What a person can do about it.
+    pub fn way_out(self) -> &'static str {
+        match self {
+            Kind::MissingEntry | Kind::UnreadableEntry => {
+                "`weir repair FILE --from BACKUP` puts entries back from a backup"
+            }
+            Kind::MissingFile => {
+                "`weir repair FILE` puts it in place if it is in staging/, `--from BACKUP` if it is in a backup"
+            }
+            Kind::Size | Kind::Checksum => {
+                "`weir repair FILE --from BACKUP` moves it aside and puts the right one in its place"
+            }
+            Kind::UnknownFile => "`weir repair FILE` moves it aside if it can't be what is left of a commit",
+            Kind::BrokenRange | Kind::Counts | Kind::Path => {
+                "somebody changed an entry, or one is of another copy of the dataset: restore the dataset from a backup"
+            }
+            Kind::ShorterThanBackup => {
+                "this dataset is older than the backup, or its newest entries are gone: if it hasn't gone on by itself since, put \
+                 the whole backup in its place"
+            }
+            Kind::Parquet | Kind::Rows | Kind::Schema => {
+                "the file is the one that was committed, so the ledger was changed, or this is a bug in weir: please report it"
+            }
+        }
+    }
+}
+
+/// Mends the dataset in a folder, with what a backup of it has; with `dry_run` it only says what it would do. Blocks.
+///
+/// # Errors
+/// When the folder holds no dataset, the backup is of another one, or a disk fails.
+pub fn repair(folder: &Path, backup: Option<&Path>, dry_run: bool) -> Result<Repair, RepairError> {
+    let dataset = Dataset::existing(folder)?;
+    let backup = backup.map(Dataset::existing).transpose()?;
+    if let Some(backup) = backup.as_ref().filter(|backup| backup.id() != dataset.id()) {
+        return Err(RepairError::OtherBackup {
+            folder: dataset.folder().to_owned(),
+            backup: backup.folder().to_owned(),
+            expected: dataset.id().to_owned(),
+            found: backup.id().to_owned(),
+        });
+    }
+    let report = Repair { folder: dataset.folder().to_owned(), ..Repair::default() };
+    let mut mender = Mender { dataset, backup, dry_run, report };
+    mender.entries()?;
+    let mut found = verify(folder)?;
+    found.findings.extend(mender.shorter()?);
+    mender.files(&found.findings)?;
+    mender.unknown(&found.findings)?;
+    if found.staged > 0 || !found.unpublished.is_empty() {
+        mender.staging(&found)?;
+    }
+    mender.left(found.findings);
+    Ok(mender.report)
+}
+
+struct Mender {
+    dataset: Dataset,
+    backup: Option<Dataset>,
+    dry_run: bool,
+    report: Repair,
+}
+
+impl Mender {
+    /// Puts entries back that are missing between others, or can't be read.
+    fn entries(&mut self) -> Result<(), LedgerError> {
+        let Some(backup) = self.backup.clone() else { return Ok(()) };
+        for chain in self.dataset.chains()?.0 {
+            let copy = chain.in_dataset(&backup);
+            for run in bad_runs(&chain)? {
+                for (path, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
+                    let in_the_way = self.dataset.disk().exists(&path);
+                    let aside = match &piece {
+                        Piece::Entry(entry) => self.put(&path, Content::Bytes(&json(&**entry)), in_the_way)?,
+                        Piece::Checkpoint(copied) => self.put(&path, Content::File(copied), in_the_way)?,
+                    };
+                    let why = "the backup's entry before it is the same as here, and the ranges join on both sides";
+                    self.did(ActionKind::RestoreEntry, chain.relative(&path), aside, why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts files in place that are missing or damaged.
+    fn files(&mut self, findings: &[Finding]) -> Result<(), LedgerError> {
+        let kinds = [Kind::MissingFile, Kind::Size, Kind::Checksum];
+        let wanted = findings.iter().filter(|finding| kinds.contains(&finding.kind));
+        let wanted: HashSet<&str> = wanted.map(|finding| &*finding.path).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for (entry, file) in named(&self.dataset, &wanted)? {
+            let Some((source, from_backup)) = self.source(&entry, &file) else { continue };
+            let (path, staged) = (self.dataset.disk().path(&file.path), self.dataset.disk().path(&file.staged));
+            if from_backup && self.dataset.disk().exists(&staged) {
+                // Recovery would want to publish it.
+                let aside = self.move_aside(&staged)?;
+                self.did(ActionKind::MoveAside, file.staged.clone(), Some(aside), "it is not what the ledger says");
+            }
+            let in_the_way = self.dataset.disk().exists(&path);
+            let aside = self.put(&path, Content::File(&source), in_the_way)?;
+            let (kind, why) = if from_backup {
+                (ActionKind::RestoreFile, "the backup's file has the size and the SHA-256 that the ledger says")
+            } else {
+                (ActionKind::Publish, "the file in staging/ has the size and the SHA-256 that the ledger says")
+            };
+            self.did(kind, file.path.clone(), aside, why);
+        }
+        Ok(())
+    }
+
+    /// Where a file is that is what the ledger says, and whether that is the backup.
+    fn source(&self, entry: &Entry, file: &FileEntry) -> Option<(PathBuf, bool)> {
+        let own = [(self.dataset.disk().path(&file.staged), false)];
+        let backup = self
+            .backup
+            .iter()
+            .flat_map(|backup| [&file.path, &file.staged].map(|name| (backup.disk().path(name), true)));
+        own.into_iter()
+            .chain(backup)
+            .find(|(path, _)| publish::check_whole(self.dataset.disk(), entry, file, path).is_ok())
+    }
+
+    /// Moves files aside that no entry names, as long as no entry is missing that may have named them.
+    fn unknown(&mut self, findings: &[Finding]) -> Result<(), LedgerError> {
+        if findings.iter().any(|finding| finding.kind.is_of_an_entry()) {
+            return Ok(());
+        }
+        let tips = self.tips()?;
+        for finding in findings.iter().filter(|finding| finding.kind == Kind::UnknownFile && finding.entry.is_none()) {
+            if !in_a_tree(&finding.path) || may_be_a_commit(&finding.path, &tips) {
+                continue;
+            }
+            let path = self.dataset.disk().path(&finding.path);
+            let aside = self.move_aside(&path)?;
+            let why = "the ledger has every entry, was read after the folder, and names it nowhere";
+            self.did(ActionKind::MoveAside, finding.path.clone(), Some(aside), why);
+        }
+        Ok(())
+    }
+
+    /// Does what a start does: publishes the newest entries' files, and sweeps.
+    fn staging(&mut self, found: &Report) -> Result<(), LedgerError> {
+        let done: HashSet<String> = self.report.actions.iter().map(|action| action.path.clone()).collect();
+        let left = found.findings.iter().map(|finding| &finding.path).filter(|path| !done.contains(*path));
+        let left: HashSet<&String> = left.collect();
+        for chain in self.dataset.chains()?.0 {
+            // What is damaged is among the findings.
+            let newest = unless_damaged(chain.newest_after(None))?.flatten();
+            // To publish looks at sizes only.
+            let whole = |last: &Entry| !last.files.iter().any(|file| left.contains(&file.path));
+            let Some(last) = newest.filter(whole) else { continue };
+            let Some(sweep) = unless_damaged(chain.sweepable(&last))? else { continue };
+            if !self.dry_run && unless_damaged(chain.recover())?.is_none() {
+                continue;
+            }
+            let published = |file: &&FileEntry| found.unpublished.contains(&file.path) && !done.contains(&file.path);
+            for file in last.files.iter().filter(published) {
+                let why = "the newest entry names it; the next start would do the same";
+                self.did(ActionKind::Publish, file.path.clone(), None, why);
+            }
+            for name in sweep {
+                let why = "its number has an entry that doesn't name it, or it is published; the next start would do the same";
+                self.did(ActionKind::Sweep, format!("{}/{name}", names::STAGING), None, why);
+            }
+        }
+        Ok(())
+    }
+
+    /// What nothing was done about.
+    fn left(&mut self, findings: Vec<Finding>) {
+        let done: HashSet<String> = self.report.actions.iter().map(|action| action.path.clone()).collect();
+        for finding in findings.into_iter().filter(|finding| !done.contains(&finding.path)) {
+            let way_out = self.way_out(&finding);
+            self.report.left.push(Left { finding, way_out });
+        }
+    }
+
+    fn way_out(&self, finding: &Finding) -> String {
+        let backup = self.backup.is_some();
+        match finding.kind {
+            Kind::MissingEntry | Kind::UnreadableEntry if backup => {
+                "the backup has no entry that fits between its neighbours; try another backup, or restore the dataset from one"
+            }
+            Kind::MissingFile | Kind::Size | Kind::Checksum if backup => {
+                "the backup doesn't have the file whole either (a linked file shares its bytes); try another one. Without any, \
+                 write a new dataset (another `name`) from what Kafka still has"
+            }
+            Kind::UnknownFile if in_a_tree(&finding.path) => {
+                "it may be what is left of a commit whose entry is missing: mend the ledger first, with `--from` a newer backup. \
+                 If there is none, move it out of the dataset by hand: weir reads its records again, if Kafka still has them"
+            }
+            Kind::UnknownFile => "weir makes no such file in ledger/: look where it comes from, and move it away by hand",
+            kind => kind.way_out(),
+        }
+        .to_owned()
+    }
+
+    /// Chains that end earlier here than in the backup: nothing but a newer copy tells that newest entries are gone.
+    fn shorter(&self) -> Result<Vec<Finding>, LedgerError> {
+        let Some(backup) = &self.backup else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for copy in backup.chains()?.0 {
+            let own = copy.in_dataset(&self.dataset);
+            let (newest, here) = (copy.listing()?.last(), own.listing()?.last());
+            if newest > here {
+                found.push(Finding {
+                    kind: Kind::ShorterThanBackup,
+                    path: own.relative(&own.entry_path(here.map_or(0, |here| here + 1))),
+                    entry: None,
+                    expected: format!("entries up to {}, as in the backup", newest.unwrap_or_default()),
+                    found: "the chain ends before".to_owned(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest entry's number of each chain.
+    fn tips(&self) -> Result<BTreeMap<(String, i32), u64>, LedgerError> {
+        let mut tips = BTreeMap::new();
+        for chain in self.dataset.chains()?.0 {
+            if let Some(newest) = chain.last_sequence()? {
+                tips.insert(chain.partition(), newest);
+            }
+        }
+        Ok(tips)
+    }
+
+    /// Gives a file its name in the dataset. One that is `damaged` gets another name in `aside/` first, which is returned.
+    fn put(&self, path: &Path, content: Content<'_>, damaged: bool) -> Result<Option<String>, LedgerError> {
+        let disk = self.dataset.disk();
+        let aside = damaged.then(|| self.set_aside(path)).transpose()?;
+        if self.dry_run {
+            return Ok(aside);
+        }
+        disk.make_dir(publish::folder(path))?;
+        let temporary = disk.path(&format!("{}/repair.{}.tmp", names::STAGING, names::random()));
+        disk.make_dir(publish::folder(&temporary))?;
+        match content {
+            Content::Bytes(bytes) => disk.write(&temporary, bytes)?,
+            Content::File(source) => disk.copy(source, &temporary)?,
+        }
+        disk.sync(&temporary)?;
+        if damaged {
+            disk.replace(&temporary, path)?;
+        } else {
+            match disk.link(&temporary, path) {
+                // A running weir has published it meanwhile, or written an entry of this number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(LedgerError::io("link", path))?,
+            }
+            disk.unlink(&temporary)?;
+        }
+        disk.sync(publish::folder(path))?;
+        Ok(aside)
+    }
+
+    /// Gives what is at `path` a second name in `aside/`, durably.
+    fn set_aside(&self, path: &Path) -> Result<String, LedgerError> {
+        let disk = self.dataset.disk();
+        let name = path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy();
+        let aside = format!("{ASIDE}/{name}.{}", names::random());
+        if !self.dry_run {
+            let to = disk.path(&aside);
+            disk.make_dir(publish::folder(&to))?;
+            disk.link(path, &to).map_err(LedgerError::io("link", &to))?;
+            disk.sync(publish::folder(&to))?;
+        }
+        Ok(aside)
+    }
+
+    /// Moves what is at `path` to `aside/`.
+    fn move_aside(&self, path: &Path) -> Result<String, LedgerError> {
+        let aside = self.set_aside(path)?;
+        if !self.dry_run {
+            self.dataset.disk().unlink(path)?;
+            self.dataset.disk().sync(publish::folder(path))?;
+        }
+        Ok(aside)
+    }
+
+    fn did(&mut self, kind: ActionKind, path: String, aside: Option<String>, why: &'static str) {
+        self.report.actions.push(Action { kind, path, aside, why });
+    }
+}
+
+/// What a file is made of.
+enum Content<'a> {
+    Bytes(&'a [u8]),
+    File(&'a Path),
+}
+
+impl Kind {
+    /// Whether an entry is not there, or not what it was: then what the ledger names isn't known.
+    fn is_of_an_entry(self) -> bool {
+        matches!(
+            self,
+            Kind::MissingEntry
+                | Kind::UnreadableEntry
+                | Kind::BrokenRange
+                | Kind::Counts
+                | Kind::Path
+                | Kind::ShorterThanBackup
+        )
+    }
+}
+
+/// Nothing where the ledger is damaged; any other error is one.
+fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
+    match result {
+        Err(
+            LedgerError::Hole { .. }
+            | LedgerError::Broken { .. }
+            | LedgerError::Unreadable { .. }
+            | LedgerError::Format { .. }
+            | LedgerError::FileLost { .. }
+            | LedgerError::FileDiffers { .. },
+        ) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// A part of a chain.
+enum Piece {
+    Entry(Box<Entry>),
+    /// Where the backup has it.
+    Checkpoint(PathBuf),
+}
+
+/// Numbers of a chain's entries that are missing or can't be read, next to each other. Of a checkpoint that can't be read to
+/// its end, all are.
+fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
+    let mut runs: Vec<RangeInclusive<u64>> = Vec::new();
+    let mut bad = |units: RangeInclusive<u64>| match runs.last_mut() {
+        Some(run) if *run.end() + 1 == *units.start() => *run = *run.start()..=*units.end(),
+        _ => runs.push(units),
+    };
+    let listing = chain.listing()?;
+    let Some(last) = listing.last() else { return Ok(runs) };
+    let folded = listing.checkpoints.last().map_or(0, |last| last + 1);
+    let every = chain.dataset.every();
+    for first in (0..folded).step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
+        let mut reader = chain.reader();
+        let whole = (first..first + every)
+            .try_fold(true, |whole, sequence| Ok::<_, LedgerError>(whole && is_there(reader.at(sequence))?))?;
+        if !whole {
+            bad(first..=first + every - 1);
+        }
+    }
+    for sequence in folded..=last {
+        if !is_there(chain.read(sequence))? {
+            bad(sequence..=sequence);
+        }
+    }
+    Ok(runs)
+}
+
+fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerError> {
+    match read {
+        Ok(None) | Err(LedgerError::Unreadable { .. }) => Ok(false),
+        // One of a newer weir is for that one to judge.
+        Ok(Some(_)) | Err(LedgerError::Format { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// A backup's pieces for these numbers, each with its place in the chain, if they fit in.
+///
+/// The entry before them must be the same in both, so that they are of one history, and the ranges must join. Where there is
+/// none before, the one after them must join; and where there is neither, nothing tells.
+fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<(PathBuf, Piece)>> {
+    let entry = |chain: &Chain, sequence| chain.read(sequence).ok().flatten();
+    let before = match run.start().checked_sub(1) {
+        Some(number) => {
+            let before = entry(chain, number)?;
+            Some(entry(copy, number).filter(|copied| *copied == before)?)
+        }
+        None => None,
+    };
+    let after = chain.read(*run.end() + 1).ok()?;
+    if before.is_none() && after.is_none() {
+        return None;
+    }
+    let every = chain.dataset.every();
+    let folded = chain.listing().ok()?.checkpoints.last().map_or(0, |last| last + 1);
+    let (mut reader, mut end, mut found) = (copy.reader(), before.map(|before| before.to), Vec::new());
+    for sequence in run {
+        let entry = reader.at(sequence).ok().flatten().filter(|entry| end.is_none_or(|end| entry.from == end))?;
+        end = Some(entry.to);
+        if sequence >= folded {
+            found.push((chain.entry_path(sequence), Piece::Entry(Box::new(entry))));
+        } else if sequence % every == 0 {
+            // Entries at covered numbers don't exist, so only the whole checkpoint will do.
+            let copied = copy.is_covered(sequence).then(|| copy.checkpoint_path(sequence / every))?;
+            found.push((chain.checkpoint_path(sequence / every), Piece::Checkpoint(copied)));
+        }
+    }
+    let joins = after.is_none_or(|after| end == Some(after.from));
+    joins.then_some(found)
+}
+
+/// The files of these paths, with the entries that name them. What can't be read names nothing.
+fn named(dataset: &Dataset, wanted: &HashSet<&str>) -> Result<Vec<(Entry, FileEntry)>, LedgerError> {
+    let mut found = Vec::new();
+    for chain in dataset.chains()?.0 {
+        let Some(last) = chain.listing()?.last() else { continue };
+        let (mut reader, mut sequence) = (chain.reader(), 0);
+        while sequence <= last {
+            match unless_damaged(reader.at(sequence))? {
+                Some(Some(entry)) => {
+                    let files = entry.files.iter().filter(|file| wanted.contains(&*file.path)).cloned();
+                    found.extend(files.map(|file| (entry.clone(), file)));
+                    sequence += 1;
+                }
+                // No more of a checkpoint can be read.
+                None if chain.is_covered(sequence) => {
+                    let every = dataset.every();
+                    (reader, sequence) = (chain.reader(), (sequence / every + 1) * every);
+                }
+                _ => sequence += 1,
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn in_a_tree(path: &str) -> bool {
+    ["data/", "rejects/", "late/"].iter().any(|tree| path.starts_with(tree))
+}
+
+/// Whether its name is one that a commit after a chain's newest entry would have, or one of a chain that isn't there.
+fn may_be_a_commit(path: &str, tips: &BTreeMap<(String, i32), u64>) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let Some((topic, partition, sequence)) = names::published(name) else { return false };
+    let mut of = tips.iter().filter(|((known, number), _)| names::file_topic(known) == topic && *number == partition);
+    !of.any(|(_, newest)| sequence <= *newest)
+}
