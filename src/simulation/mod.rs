@@ -19,8 +19,10 @@
 //! | `run.rs` | who goes next, and what goes wrong |
 //! | `shrink.rs`, `trace.rs` | a failure, made small and told |
 //!
-//! A step is one call of the file system. Time is not in it: what a clock would decide, the scheduler decides. Measured on one
-//! core of a virtual machine in the debug build: 3 million steps a minute.
+//! A step is one call of the file system. Time is not in it: what a clock would decide, the scheduler decides. Measured in the
+//! debug build on two busy cores: 10 million steps from seed 1000 on in 4.4 minutes, 5,939 runs with 147 thousand commits, 44
+//! thousand folds, 13 thousand crashes and 19 thousand power failures. Instances that have come to the log's end start again, so
+//! that many of the steps are those of starts.
 //!
 //! What it found while it was made; `tests.rs` plays the seeds for ever:
 //!
