@@ -224,7 +224,7 @@ impl Copy {
         let (mut reader, mut sequence, mut folded) = (chain.reader(), 0, true);
         while sequence <= newest {
             // One after entries that are in none would leave a hole.
-            folded &= sequence + every <= newest + 1 && chain.is_covered(sequence);
+            folded &= sequence + every <= newest + 1 && chain.is_covered(sequence)?;
             if folded {
                 let path = chain.checkpoint_path(sequence / every);
                 let to = self.to.path(&chain.relative(&path));

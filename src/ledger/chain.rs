@@ -170,15 +170,21 @@ impl Chain {
         Ok(std::iter::from_fn(move || {
             let sequence = next?;
             next = sequence.checked_sub(1);
-            if folded.is_empty() && chain.is_covered(sequence) {
-                let first = sequence.saturating_sub(HELD_MAX - 1).max(sequence - sequence % chain.dataset.every());
-                let mut reader = chain.reader();
-                match (first..=sequence).filter_map(|sequence| reader.at(sequence).transpose()).collect() {
-                    Ok(entries) => folded = entries,
-                    Err(error) => return Some(Err(error)),
-                }
+            if !folded.is_empty() {
+                return folded.pop().map(Ok);
             }
-            folded.pop().map_or_else(|| chain.read(sequence).transpose(), |entry| Some(Ok(entry)))
+            match chain.is_covered(sequence) {
+                Ok(true) => {}
+                Ok(false) => return chain.read(sequence).transpose(),
+                Err(error) => return Some(Err(error)),
+            }
+            let first = sequence.saturating_sub(HELD_MAX - 1).max(sequence - sequence % chain.dataset.every());
+            let mut reader = chain.reader();
+            match (first..=sequence).filter_map(|sequence| reader.at(sequence).transpose()).collect() {
+                Ok(entries) => folded = entries,
+                Err(error) => return Some(Err(error)),
+            }
+            folded.pop().map(Ok)
         }))
     }
 
@@ -234,13 +240,13 @@ impl Chain {
     }
 
     /// Whether there is an entry of that number, in no checkpoint.
-    pub(super) fn has_plain(&self, sequence: u64) -> bool {
+    pub(super) fn has_plain(&self, sequence: u64) -> Result<bool, LedgerError> {
         self.dataset.disk().exists(&self.entry_path(sequence))
     }
 
     /// Whether there is an entry of that number.
-    pub(super) fn has(&self, sequence: u64) -> bool {
-        self.has_plain(sequence) || self.is_covered(sequence)
+    pub(super) fn has(&self, sequence: u64) -> Result<bool, LedgerError> {
+        Ok(self.has_plain(sequence)? || self.is_covered(sequence)?)
     }
 
     /// Reads an entry; none if there is none of that number.

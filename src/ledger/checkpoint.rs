@@ -72,14 +72,16 @@ impl Chain {
         };
         let count = last / every + 1;
         let listed = |number: u64| listing.checkpoints.binary_search(&(number * every + every - 1)).is_ok();
-        match (0..count).find(|number| !listed(*number) && !self.is_covered(number * every)) {
-            Some(missing) => Err(self.hole(self.checkpoint_path(missing), last)),
-            None => Ok(count),
+        for number in (0..count).filter(|number| !listed(*number)) {
+            if !self.is_covered(number * every)? {
+                return Err(self.hole(self.checkpoint_path(number), last));
+            }
         }
+        Ok(count)
     }
 
     /// Whether a checkpoint covers this number.
-    pub(super) fn is_covered(&self, sequence: u64) -> bool {
+    pub(super) fn is_covered(&self, sequence: u64) -> Result<bool, LedgerError> {
         self.dataset.disk().exists(&self.checkpoint_path(sequence / self.dataset.every()))
     }
 
@@ -186,12 +188,12 @@ impl Reader {
             }
             return Ok(Some(entry));
         }
-        let plain = match self.chain.is_covered(sequence) {
+        let plain = match self.chain.is_covered(sequence)? {
             true => None,
             false => self.chain.read_plain(sequence)?,
         };
         // Covered meanwhile, it may be gone, or another process's that made it at a freed number.
-        if !self.chain.is_covered(sequence) {
+        if !self.chain.is_covered(sequence)? {
             return Ok(plain);
         }
         let mut open = self.chain.checkpoint(sequence / self.chain.dataset.every())?;

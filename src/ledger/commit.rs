@@ -43,8 +43,10 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     batch.step(|one| synced.all([one.chain.folder()]));
     failpoint::hit("commit.after_sync_ledger");
     // Covered means fenced: the number was free because entries of it were folded.
-    let covered = |one: &One| one.chain.is_covered(one.entry.sequence) && !failpoint::planted("fold.names_freed");
-    batch.step(|one| if covered(one) { Err(one.fenced()?) } else { Ok(()) });
+    batch.step(|one| match one.chain.is_covered(one.entry.sequence)? && !failpoint::planted("fold.names_freed") {
+        true => Err(one.fenced()?),
+        false => Ok(()),
+    });
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
     let mut published = publish::publish(dataset, &committed).into_iter();
     batch.step(|one| published.next().expect("one result an entry").and_then(|()| disk.unlink(&one.temporary)));
@@ -122,7 +124,7 @@ impl One<'_> {
     /// A staged file that is gone was swept by an instance that found this sequence taken: that is fencing, not damage.
     fn unless_fenced(&self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
         match result {
-            Err(error) if error.is_not_found() && self.chain.has(self.entry.sequence) => Err(self.fenced()?),
+            Err(error) if error.is_not_found() && self.chain.has(self.entry.sequence)? => Err(self.fenced()?),
             result => result,
         }
     }

@@ -249,7 +249,7 @@ fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
         watermark_us: watermark,
         closed_by,
         // Only the newest entry's may be missing: the next one is made after they are published.
-        published: entry.files.iter().all(|file| disk.exists(&disk.path(&file.path))),
+        published: entry.files.iter().all(|file| disk.exists(&disk.path(&file.path)).unwrap_or(false)),
     }
 }
 

@@ -161,7 +161,7 @@ impl Disk {
     /// Makes a file with this content, whole or not at all, durably, unless the name is taken. Then the other's is durable
     /// when this returns.
     pub(super) fn create_if_absent(&self, temporary: &Path, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
-        if !self.exists(path) {
+        if !self.exists(path)? {
             self.write(temporary, content)?;
             self.sync(temporary)?;
             failpoint::hit("dataset.before_link");
@@ -210,8 +210,9 @@ impl Disk {
         }
     }
 
-    pub(super) fn exists(&self, path: &Path) -> bool {
-        self.files.exists(path)
+    /// Whether there is anything of that name. A disk that can't tell is an error: "not there" would let a fenced writer on.
+    pub(super) fn exists(&self, path: &Path) -> Result<bool, LedgerError> {
+        self.files.exists(path).map_err(LedgerError::io("look for", path))
     }
 
     pub(super) fn is_dir(&self, path: &Path) -> bool {

@@ -39,7 +39,7 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     /// How many calls of [`sync`](FileSystem::sync) at the same time are of use.
     fn syncs_at_once(&self) -> usize;
     /// Whether there is anything of that name.
-    fn exists(&self, path: &Path) -> bool;
+    fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Whether there is a folder of that name.
     fn is_dir(&self, path: &Path) -> bool;
 }
@@ -94,8 +94,8 @@ impl FileSystem for Local {
         SYNCS_AT_ONCE
     }
 
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
     }
 
     fn is_dir(&self, path: &Path) -> bool {

@@ -55,7 +55,7 @@ fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), Ledger
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_content(disk, entry, file, &staged, &path),
         // Another instance may have published it and removed the staged name since.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !disk.exists(&staged) => match disk.exists(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !disk.exists(&staged)? => match disk.exists(&path)? {
             true => check_content(disk, entry, file, &staged, &path),
             false => Err(LedgerError::FileLost { chain: chain(entry), sequence: entry.sequence, path, staged }),
         },

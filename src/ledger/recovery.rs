@@ -42,9 +42,9 @@ impl Chain {
         };
         let every = self.dataset.every();
         loop {
-            if self.has_plain(last + 1) {
+            if self.has_plain(last + 1)? {
                 last += 1;
-            } else if self.is_covered(last + 1) {
+            } else if self.is_covered(last + 1)? {
                 last = (last + 1) / every * every + every - 1;
             } else {
                 break;
@@ -76,14 +76,17 @@ impl Chain {
             // it doesn't show is looked up by name, and so is what follows.
             let (mut next, mut missing) = (folded, None);
             for sequence in listing.entries.into_iter().skip_while(|sequence| *sequence < folded) {
-                missing = missing.or((next..sequence).find(|missing| !self.has_plain(*missing)));
+                while missing.is_none() && next < sequence {
+                    missing = (!self.has_plain(next)?).then_some(next);
+                    next += 1;
+                }
                 next = sequence + 1;
             }
-            while self.has_plain(next) {
+            while self.has_plain(next)? {
                 next += 1;
             }
             // What seems to be missing may have been folded since.
-            if self.is_covered(folded) {
+            if self.is_covered(folded)? {
                 continue;
             }
             return match missing {
@@ -127,7 +130,7 @@ impl Chain {
 
     fn may_sweep(&self, sequence: u64, last: &Entry, staged: &str) -> Result<bool, LedgerError> {
         // Whatever an entry of that number says: all that a checkpoint names is published.
-        if self.is_covered(sequence) {
+        if self.is_covered(sequence)? {
             return Ok(true);
         }
         let disk = self.dataset.disk();

@@ -180,7 +180,7 @@ impl Mender {
             let copy = chain.in_dataset(&backup);
             for run in bad_runs(&chain)? {
                 for (path, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
-                    let in_the_way = self.dataset.disk().exists(&path);
+                    let in_the_way = self.dataset.disk().exists(&path)?;
                     let aside = match &piece {
                         Piece::Entry(entry) => self.put(&path, Content::Bytes(&json(&**entry)), in_the_way)?,
                         Piece::Checkpoint(copied) => self.put(&path, Content::File(copied), in_the_way)?,
@@ -204,12 +204,12 @@ impl Mender {
         for (entry, file) in named(&self.dataset, &wanted)? {
             let Some((source, from_backup)) = self.source(&entry, &file) else { continue };
             let (path, staged) = (self.dataset.disk().path(&file.path), self.dataset.disk().path(&file.staged));
-            if from_backup && self.dataset.disk().exists(&staged) {
+            if from_backup && self.dataset.disk().exists(&staged)? {
                 // Recovery would want to publish it.
                 let aside = self.move_aside(&staged)?;
                 self.did(ActionKind::MoveAside, file.staged.clone(), Some(aside), "it is not what the ledger says");
             }
-            let in_the_way = self.dataset.disk().exists(&path);
+            let in_the_way = self.dataset.disk().exists(&path)?;
             let aside = self.put(&path, Content::File(&source), in_the_way)?;
             let (kind, why) = if from_backup {
                 (ActionKind::RestoreFile, "the backup's file has the size and the SHA-256 that the ledger says")
@@ -504,7 +504,7 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
             found.push((chain.entry_path(sequence), Piece::Entry(Box::new(entry))));
         } else if sequence % every == 0 {
             // Entries at covered numbers don't exist, so only the whole checkpoint will do.
-            let copied = copy.is_covered(sequence).then(|| copy.checkpoint_path(sequence / every))?;
+            let copied = copy.is_covered(sequence).ok()?.then(|| copy.checkpoint_path(sequence / every))?;
             found.push((chain.checkpoint_path(sequence / every), Piece::Checkpoint(copied)));
         }
     }
@@ -526,7 +526,7 @@ fn named(dataset: &Dataset, wanted: &HashSet<&str>) -> Result<Vec<(Entry, FileEn
                     sequence += 1;
                 }
                 // No more of a checkpoint can be read.
-                None if chain.is_covered(sequence) => {
+                None if chain.is_covered(sequence)? => {
                     let every = dataset.every();
                     (reader, sequence) = (chain.reader(), (sequence / every + 1) * every);
                 }

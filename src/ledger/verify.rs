@@ -160,14 +160,17 @@ impl Verifier {
         self.report.partitions += 1;
         let (mut reader, mut end, mut sequence) = (chain.reader(), None, 0);
         while sequence <= last {
-            let covered = chain.is_covered(sequence);
+            let covered = chain.is_covered(sequence)?;
             let at = if covered { chain.checkpoint_path(sequence / every) } else { chain.entry_path(sequence) };
             let name = self.relative(&at);
             end = match reader.at(sequence) {
                 Ok(Some(entry)) => Some(self.entry(&entry, &name, end, sequence == last)?),
                 Ok(None) => {
                     // As many as are missing together, which may be those of a whole checkpoint.
-                    let next = (sequence..=last).find(|next| chain.has(*next)).unwrap_or(last + 1);
+                    let mut next = sequence;
+                    while next <= last && !chain.has(next)? {
+                        next += 1;
+                    }
                     let found = format!("entry {next} comes next");
                     self.find(Kind::MissingEntry, name, None, "entries without a hole", &found);
                     sequence = next - 1;
@@ -236,7 +239,12 @@ impl Verifier {
         let disk = self.dataset.disk();
         let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
         // Looked for once more at the end, because a running pipeline may publish it meanwhile.
-        let at = [&path, &staged, &path].into_iter().find(|path| disk.exists(path));
+        let mut at = None;
+        for path in [&path, &staged, &path] {
+            if at.is_none() && disk.exists(path)? {
+                at = Some(path);
+            }
+        }
         match at {
             Some(at) if *at == path => self.content(entry, name, file, &path),
             Some(_) if newest => {

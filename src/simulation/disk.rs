@@ -462,8 +462,8 @@ impl FileSystem for SimulatedDisk {
         1
     }
 
-    fn exists(&self, path: &Path) -> bool {
-        self.call(&[], || None, |state| Ok(state.node(path).is_some())).unwrap_or(false)
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.call(&[], || None, |state| Ok(state.node(path).is_some()))
     }
 
     fn is_dir(&self, path: &Path) -> bool {

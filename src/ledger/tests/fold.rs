@@ -77,12 +77,12 @@ fn a_freed_number_is_nobodys() {
         let number = zombies.sequence;
         let fenced = commit_one(&chain, zombies).unwrap_err();
         assert!(matches!(fenced, LedgerError::Fenced { .. }), "{fenced}");
-        assert!(chain.has_plain(number), "it was linked to the free name");
+        assert!(chain.has_plain(number).unwrap(), "it was linked to the free name");
         assert_eq!(chain.read(number).unwrap().map(|entry| entry.to), Some(2 * number as i64), "the folded one counts");
     }
     assert_eq!(verify(&dir.path().join("test")).unwrap().findings, []);
     assert_eq!(chain.recover().unwrap(), Some(tip));
-    assert!(!chain.has_plain(2) && !chain.has_plain(0), "a start removes what checkpoints cover");
+    assert!(!chain.has_plain(2).unwrap() && !chain.has_plain(0).unwrap(), "a start removes what checkpoints cover");
     assert_eq!(staged_files(&chain), 0, "and what was staged for it");
     assert_whole(&dir.path().join("test"), 12);
 }
@@ -121,10 +121,10 @@ fn damaged_checkpoints() {
     // A start looks at all names, and reads the newest entry.
     let (dir, chain, _) = folded(7);
     fs::remove_file(chain.checkpoint_path(0)).unwrap();
-    insta::assert_snapshot!(text(&chain.recover().unwrap_err(), dir.path()), @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000002.checkpoint.jsonl.gz is missing, but entry 5 is there. weir removes no entry that is not in a checkpoint; put the file back from a backup");
+    insta::assert_snapshot!(text(&chain.recover().unwrap_err(), dir.path()), @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000002.checkpoint.jsonl.gz is missing, but entry 5 is there. weir removes no entry that is not in a checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup");
     let (dir, chain, _) = folded(5);
     cut(&chain.checkpoint_path(1));
-    insta::assert_snapshot!(text(&chain.recover().unwrap_err(), dir.path()), @"DIR/test/ledger/t/id/0/00000000000000000005.checkpoint.jsonl.gz is not readable as a part of the ledger: incomplete deflate stream. Put it back from a backup");
+    insta::assert_snapshot!(text(&chain.recover().unwrap_err(), dir.path()), @"DIR/test/ledger/t/id/0/00000000000000000005.checkpoint.jsonl.gz is not readable as a part of the ledger: incomplete deflate stream. Put it back from a backup; if it is an entry, `weir repair FILE --from BACKUP` does that");
 }
 
 /// A file that no disk has.
