@@ -142,7 +142,7 @@ impl Chain {
 
     fn build(&self, sequence: u64, from: i64, next: NextEntry) -> Entry {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Entry {
+        let entry = Entry {
             format: FORMAT,
             instance: names::instance().to_owned(),
             pipeline: self.dataset.pipeline().to_owned(),
@@ -159,7 +159,9 @@ impl Chain {
             written_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
             tallies: next.tallies,
             files: next.files,
-        }
+            sha256: None,
+        };
+        entry.sealed()
     }
 
     /// Its entries, the newest first, each read when it is asked for; some are held, because a
@@ -273,7 +275,18 @@ impl Chain {
                 format!("it says that it is {found:?} from {} to {}, its place says {own:?}", entry.from, entry.to);
             return Err(LedgerError::Unreadable { path: path.to_owned(), reason });
         }
-        Ok(entry)
+        let Some(expected) = entry.sha256.clone() else {
+            return Ok(entry); // Of an older weir.
+        };
+        let entry = entry.sealed();
+        match entry.sha256.as_ref().filter(|found| **found != expected) {
+            None => Ok(entry),
+            Some(found) => {
+                let reason =
+                    format!("its SHA-256 is {found}, but it was written with {expected}: it was changed since");
+                Err(LedgerError::Unreadable { path: path.to_owned(), reason })
+            }
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
+use super::names;
 use crate::window::{Tally, WindowId, WindowState};
 
 /// The version of the ledger's format that this code writes.
@@ -46,6 +48,20 @@ pub struct Entry {
     pub tallies: Vec<Tally>,
     /// The files that this entry makes part of the dataset.
     pub files: Vec<FileEntry>,
+    /// SHA-256 of all the above as JSON without spaces, hex; what a disk gets wrong would else be believed wherever it is
+    /// still readable. A field that is added to an entry must be left out of the JSON where an older one doesn't have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+impl Entry {
+    /// The same, with its checksum.
+    pub(super) fn sealed(mut self) -> Entry {
+        self.sha256 = None;
+        let content = serde_json::to_vec(&self).expect("an entry has no map with keys other than text");
+        self.sha256 = Some(names::hex(&Sha256::digest(content)));
+        self
+    }
 }
 
 /// Why an entry was written.

@@ -23,7 +23,7 @@ fn file(chain: &Chain, sequence: u64, n: usize) -> String {
 fn change_entry(chain: &Chain, sequence: u64, change: impl Fn(&mut Entry)) {
     let mut entry = chain.read(sequence).unwrap().unwrap();
     change(&mut entry);
-    fs::write(chain.entry_path(sequence), dataset::json(&entry)).unwrap();
+    fs::write(chain.entry_path(sequence), dataset::json(&entry.clone().sealed())).unwrap();
 }
 
 fn change_file(path: &Path, change: impl Fn(&mut Vec<u8>)) {
@@ -36,6 +36,22 @@ fn change_file(path: &Path, change: impl Fn(&mut Vec<u8>)) {
 fn a_flipped_bit() {
     check(&[(Kind::Checksum, "data/t-0-00000000000000000001-0-")], |folder, chain| {
         change_file(&folder.join(file(chain, 1, 0)), |content| content[9] ^= 1);
+    });
+}
+
+#[test]
+fn a_flipped_bit_that_leaves_an_entry_readable() {
+    let want = [
+        (Kind::UnreadableEntry, "ledger/t/id/0/00000000000000000001.json"),
+        (Kind::UnknownFile, "data/t-0-00000000000000000001-0-"),
+        (Kind::UnknownFile, "rejects/t-0-00000000000000000001-1-"),
+    ];
+    check(&want, |_, chain| {
+        let path = chain.entry_path(1);
+        let text = fs::read_to_string(&path).unwrap();
+        let changed = text.replacen("\"leader_epoch\": 3", "\"leader_epoch\": 2", 1);
+        assert_ne!(changed, text);
+        fs::write(path, changed).unwrap();
     });
 }
 
@@ -157,7 +173,7 @@ fn an_older_entry_with_a_staged_file() {
 fn an_unpublished_newest_entry_is_no_damage() {
     let (dir, chain, tip) = started();
     let entry = entry_to(&chain, &tip, 10);
-    fs::write(chain.entry_path(1), dataset::json(&entry)).unwrap();
+    fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
     let report = verify(&dir.path().join("test")).unwrap();
     assert_eq!((report.findings.len(), report.unpublished.len(), report.staged), (0, 2, 0));
 }

@@ -155,7 +155,7 @@ fn a_long_chain_starts_soon() {
         if sequence < entries - 1 {
             entry.files.push(file(&chain, sequence));
         }
-        fs::write(chain.entry_path(sequence), dataset::json(&entry)).unwrap();
+        fs::write(chain.entry_path(sequence), dataset::json(&entry.clone().sealed())).unwrap();
         if (sequence + 1) % checkpoint::EVERY == 0 {
             chain.fold(sequence).unwrap();
         }

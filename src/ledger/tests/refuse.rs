@@ -17,7 +17,7 @@ fn last_file(chain: &Chain) -> FileEntry {
 fn rewrite(chain: &Chain, change: impl Fn(&mut Entry)) {
     let mut entry = chain.read(2).unwrap().unwrap();
     change(&mut entry);
-    fs::write(chain.entry_path(2), dataset::json(&entry)).unwrap();
+    fs::write(chain.entry_path(2), dataset::json(&entry.clone().sealed())).unwrap();
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn an_entry_of_another_history_does_not_fit() {
         let path = folder.join("ledger/t/id/0").join(names::entry_name(0));
         let mut entry: Entry = dataset::read_json(chain.dataset.disk(), &path).unwrap();
         entry.window = WindowState::Count { window: 7, rows: 7 };
-        fs::write(path, dataset::json(&entry)).unwrap();
+        fs::write(path, dataset::json(&entry.clone().sealed())).unwrap();
     };
     check(damage, true, &[], &[Kind::UnreadableEntry, Kind::UnknownFile, Kind::UnknownFile]);
 }
@@ -214,7 +214,7 @@ fn an_entry_that_was_edited() {
     let damage = |_: &Path, chain: &Chain| {
         let mut entry = chain.read(2).unwrap().unwrap();
         entry.from = 6;
-        fs::write(chain.entry_path(2), dataset::json(&entry)).unwrap();
+        fs::write(chain.entry_path(2), dataset::json(&entry.clone().sealed())).unwrap();
     };
     check(damage, true, &[], &[Kind::BrokenRange]);
 }

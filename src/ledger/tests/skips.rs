@@ -49,7 +49,7 @@ fn more_lost_than_there_are_offsets_is_found() {
     chain.skip(&tip, 10).unwrap();
     let mut entry = chain.read(1).unwrap().unwrap();
     entry.counts.lost += 1;
-    fs::write(chain.entry_path(1), dataset::json(&entry)).unwrap();
+    fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
     let found = verify(&dir.path().join("test")).unwrap().findings;
     assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::Counts]);
 }
