@@ -22,7 +22,7 @@ use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
 use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, read_ledger, transient};
 use super::statistics;
-use crate::ledger::{Others, Reason, Tip};
+use crate::ledger::{LedgerError, Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
@@ -688,6 +688,14 @@ impl Handler<LaneEnded> for Source {
             return; // Another stage of the same lane has said so before, or it was done.
         }
         let reason = chain(&ended.error);
+        if self.stopping && matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. })) {
+            // Whoever has written the entry goes on from there; nothing is left for this process to do.
+            log!(warn, self.run, ended.partition, reason, "lane did not commit what it had, because another one did");
+            if let Some(slot) = self.lanes.get_mut(&ended.partition) {
+                slot.state = State::Done;
+            }
+            return;
+        }
         if self.stopping {
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");
