@@ -174,7 +174,7 @@ fn before(point: &str) -> &'static [&'static str] {
 }
 
 /// A new dataset's entries fold all the time.
-const FOLDING: (&str, &str) = ("WEIR_CHECKPOINT_ENTRIES", "5");
+const FOLDING: (&str, &str) = ("WEIR_CHECKPOINT_ENTRIES", "2");
 
 /// No crash: how many commits a run has depends on how many lanes share each.
 const TO_THE_END: &str = "";
