@@ -688,20 +688,24 @@ impl Handler<LaneEnded> for Source {
             return; // Another stage of the same lane has said so before, or it was done.
         }
         let reason = chain(&ended.error);
-        if self.stopping && matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. })) {
-            // Whoever has written the entry goes on from there; nothing is left for this process to do.
-            log!(warn, self.run, ended.partition, reason, "lane did not commit what it had, because another one did");
-            if let Some(slot) = self.lanes.get_mut(&ended.partition) {
-                slot.state = State::Done;
-            }
-            return;
-        }
         if self.stopping {
+            // Whoever has written the entry goes on from there; nothing is left for this process to do.
+            let fenced = matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. }));
+            if let Some(slot) = self.lanes.get_mut(&ended.partition) {
+                slot.state = if fenced { State::Done } else { State::Parked };
+            }
+            if fenced {
+                log!(
+                    warn,
+                    self.run,
+                    ended.partition,
+                    reason,
+                    "lane did not commit what it had, because another one did"
+                );
+                return;
+            }
             let words = "lane did not commit what it had; it is read again at the next start";
             log!(error, self.run, ended.partition, reason, "{words}");
-            if let Some(slot) = self.lanes.get_mut(&ended.partition) {
-                slot.state = State::Parked;
-            }
             self.run.progress.ends_uncommitted();
             self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
             return;

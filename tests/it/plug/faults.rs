@@ -130,37 +130,14 @@ pub(super) fn leaders_moved(world: &mut World, _: usize, dice: &mut Dice) {
     sleep(Duration::from_millis(2_500));
 }
 
-fn network(world: &mut World, dice: &mut Dice, mode: Mode) {
+/// The network, or a part of it, does so for a while.
+pub(super) fn network(world: &mut World, dice: &mut Dice, mode: Mode) {
     match dice.one_in(2) {
         true => world.cluster.network(mode),
         false => dice.of(&world.cluster.proxies).set(mode),
     }
     sleep(dice.within(300..4_000));
     world.cluster.network(Mode::Pass);
-}
-
-pub(super) fn blackhole(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::Blackhole);
-}
-
-pub(super) fn half_open(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::HalfOpen);
-}
-
-pub(super) fn slow(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::Slow);
-}
-
-pub(super) fn resets(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::Reset);
-}
-
-pub(super) fn answers_lost(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::NoAnswers);
-}
-
-pub(super) fn requests_lost(world: &mut World, _: usize, dice: &mut Dice) {
-    network(world, dice, Mode::NoRequests);
 }
 
 /// Others join and leave all the time, one way or the other.
@@ -231,15 +208,8 @@ fn taken_over(world: &mut World, sleeper: Run, dice: &mut Dice) {
     }
 }
 
-pub(super) fn disk_full(world: &mut World, _: usize, dice: &mut Dice) {
-    switched(world, Switch::Full, "No space left on device", dice);
-}
-
-pub(super) fn disk_read_only(world: &mut World, _: usize, dice: &mut Dice) {
-    switched(world, Switch::ReadOnly, "Read-only file system", dice);
-}
-
-fn switched(world: &mut World, switch: Switch, words: &str, dice: &mut Dice) {
+/// The disk does so until weir has said it, and a while longer.
+pub(super) fn switched(world: &mut World, switch: Switch, words: &str, dice: &mut Dice) {
     let said = world.weir().stderr().matches(words).count();
     world.shim.set(switch, 1);
     until("weir says what is wrong", PATIENCE, || world.weir().stderr().matches(words).count() > said);

@@ -1,5 +1,7 @@
 //! Every kind of fault: what it needs, and what must follow.
 
+use std::time::Duration;
+
 use weir::failpoint;
 
 use super::dice::Dice;
@@ -8,7 +10,8 @@ use super::world::World;
 use super::{faults, unclean};
 use crate::harness::cluster::Cluster;
 use crate::harness::feed::CODECS;
-use std::time::Duration;
+use crate::harness::proxy::Mode;
+use crate::harness::shim::Switch;
 
 /// A kind of fault.
 pub(super) struct Kind {
@@ -66,16 +69,19 @@ pub(super) const KINDS: &[Kind] = &[
     one("one of three brokers killed", Three(faults::one_of_three_killed)),
     one("leaders moved", Three(faults::leaders_moved)),
     one("unclean election", Unclean(unclean::election)),
-    one("network: blackhole", One(faults::blackhole)),
-    one("network: half-open", One(faults::half_open)),
-    one("network: 1 KB/s", One(faults::slow)),
-    one("network: resets", One(faults::resets)),
-    one("network: answers lost", One(faults::answers_lost)),
-    one("network: requests lost", One(faults::requests_lost)),
-    one("network of three: blackhole", Three(faults::blackhole)),
-    one("network of three: resets", Three(faults::resets)),
-    one("disk full", One(faults::disk_full)),
-    one("disk read-only", One(faults::disk_read_only)),
+    one("network: blackhole", One(|world, _, dice| faults::network(world, dice, Mode::Blackhole))),
+    one("network: half-open", One(|world, _, dice| faults::network(world, dice, Mode::HalfOpen))),
+    one("network: 1 KB/s", One(|world, _, dice| faults::network(world, dice, Mode::Slow))),
+    one("network: resets", One(|world, _, dice| faults::network(world, dice, Mode::Reset))),
+    one("network: answers lost", One(|world, _, dice| faults::network(world, dice, Mode::NoAnswers))),
+    one("network: requests lost", One(|world, _, dice| faults::network(world, dice, Mode::NoRequests))),
+    one("network of three: blackhole", Three(|world, _, dice| faults::network(world, dice, Mode::Blackhole))),
+    one("network of three: resets", Three(|world, _, dice| faults::network(world, dice, Mode::Reset))),
+    one("disk full", One(|world, _, dice| faults::switched(world, Switch::Full, "No space left on device", dice))),
+    one(
+        "disk read-only",
+        One(|world, _, dice| faults::switched(world, Switch::ReadOnly, "Read-only file system", dice)),
+    ),
     one("fsync fails", One(faults::syncs_fail)),
     one("fsync slow", One(faults::slow_disk)),
     one("clock stepped", One(faults::clock_stepped)),
