@@ -147,3 +147,16 @@ fn of_a_damaged_dataset_there_is_none() {
         assert!(!dir.path().join("out.parquet").exists());
     }
 }
+
+#[test]
+fn of_a_dataset_with_a_flipped_bit_there_is_none() {
+    let (dir, chain) = dataset();
+    let (folder, copy) = (dir.path().join("test"), dir.path().join("backup"));
+    let path = folder.join(&chain.read(1).unwrap().unwrap().files[0].path);
+    let mut content = fs::read(&path).unwrap();
+    content[9] ^= 1;
+    fs::write(&path, content).unwrap();
+    let refused = backup(&folder, &copy, false).unwrap_err();
+    assert!(matches!(&refused, BackupError::Damaged { sequence: 1, path: at, .. } if *at == path), "{refused}");
+    assert!(matches!(Dataset::existing(&copy), Err(LedgerError::NotADataset { .. })), "what was begun is no dataset");
+}

@@ -105,6 +105,16 @@ fn a_flipped_bit() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_backup_too() {
+    let flip_both = |folder: &Path, chain: &Chain| {
+        let name = file(chain, 1, 0).path;
+        flip(&folder.join(&name));
+        flip(&folder.with_file_name("backup").join(&name));
+    };
+    check(flip_both, true, &[], &[Kind::Checksum]);
+}
+
+#[test]
 fn a_cut_file() {
     check_both(
         |folder, chain| fs::write(folder.join(file(chain, 2, 1).path), "cut").unwrap(),
