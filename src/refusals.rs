@@ -8,7 +8,7 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
-use crate::ledger::{BackupError, LedgerError, RepairError};
+use crate::ledger::{BackupError, LastRecord, LedgerError, RepairError};
 use crate::pipeline::messages::Partition;
 use crate::source::{BrokerError, SkipError, StartError};
 use crate::words;
@@ -33,7 +33,7 @@ macro_rules! variants {
 }
 
 variants!(LedgerError: Io NotDurable Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
-variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Behind NothingCommitted TopicReplaced Unconfirmed);
+variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Behind NothingCommitted TopicReplaced Unconfirmed);
 variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
 variants!(RepairError: Ledger OtherBackup);
@@ -98,6 +98,11 @@ fn of_a_start() {
         StartError::Deleted { partition: partition(), position: 70, start: 77, file: "my pipelines/air.toml".into() },
         StartError::NoStart { partition: partition(), position: 70, start: 77, end: 99 },
         StartError::PastEnd { partition: partition(), position: 70, end: 66 },
+        StartError::Cut {
+            partition: partition(),
+            position: 70,
+            last: LastRecord { offset: 66, leader_epoch: Some(2) },
+        },
         StartError::Behind { partition: partition(), position: 70, group: "weir-air".into(), committed: 77 },
         StartError::NothingCommitted { partition: partition(), group: "old".into() },
         StartError::TopicReplaced { topic: "readings".into(), before: "idA".into(), now: "idB".into() },

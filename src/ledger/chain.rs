@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
 use super::dataset::{Dataset, parse_json};
-use super::entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
+use super::entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side, StagedName};
 use super::error::LedgerError;
 use super::names;
 use crate::window::{Tally, WindowState};
@@ -21,8 +21,8 @@ pub struct Tip {
     pub sequence: u64,
     /// The position that it ends at: the next one to read.
     pub to: i64,
-    /// The leader epoch of `to`, where known.
-    pub leader_epoch: Option<i32>,
+    /// The newest record that was read, where that is known.
+    pub last: Option<LastRecord>,
     /// The windows' state at `to`.
     pub window: WindowState,
     /// When the entry was written, in milliseconds since 1970.
@@ -36,7 +36,7 @@ impl Tip {
         Tip {
             sequence: entry.sequence,
             to: entry.to,
-            leader_epoch: entry.leader_epoch,
+            last: entry.last(),
             window: entry.window.clone(),
             written_at_ms: entry.written_at_ms,
             lost: entry.counts.lost,
@@ -49,8 +49,8 @@ impl Tip {
 pub struct NextEntry {
     /// The position after the last one covered.
     pub to: i64,
-    /// The leader epoch of `to`, where known.
-    pub leader_epoch: Option<i32>,
+    /// The newest record that was read, where that is known.
+    pub last: Option<LastRecord>,
     /// Records by class, of the range.
     pub counts: Counts,
     /// The windows' state at `to`.
@@ -96,7 +96,7 @@ impl Chain {
     pub(crate) fn first_entry(&self, position: i64, window: WindowState) -> Entry {
         let next = NextEntry {
             to: position,
-            leader_epoch: None,
+            last: None,
             counts: Counts::default(),
             window,
             tallies: vec![],
@@ -137,6 +137,8 @@ impl Chain {
             let rows: u64 = next.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
             assert_eq!(rows, counted, "{self}: rows in files of {} and records counted", side.folder());
         }
+        let last = next.last.map_or(-1, |last| last.offset);
+        assert!(last < next.to, "{self}: the last record read is {last}, and the position {} is not after it", next.to);
         self.build(tip.sequence + 1, tip.to, next)
     }
 
@@ -152,7 +154,8 @@ impl Chain {
             sequence,
             from,
             to: next.to,
-            leader_epoch: next.leader_epoch,
+            last_record: next.last.map(|last| last.offset),
+            leader_epoch: next.last.and_then(|last| last.leader_epoch),
             counts: next.counts,
             window: next.window,
             reason: next.reason,

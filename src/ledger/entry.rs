@@ -33,7 +33,11 @@ pub struct Entry {
     pub from: i64,
     /// The position after the last one covered.
     pub to: i64,
-    /// Leader epoch of `to`, where known.
+    /// Offset of the newest record that the chain has read, where that is known: before `to`, with nothing but markers,
+    /// aborted and compacted records between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_record: Option<i64>,
+    /// The leader epoch under which its broker stored it, where brokers tell it.
     pub leader_epoch: Option<i32>,
     /// Records by class.
     pub counts: Counts,
@@ -54,7 +58,21 @@ pub struct Entry {
     pub sha256: Option<String>,
 }
 
+/// The newest record that a chain has read. While Kafka has it, it has all before it, too: whoever reads on asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// The leader epoch under which its broker stored it, where brokers tell it.
+    pub leader_epoch: Option<i32>,
+}
+
 impl Entry {
+    /// The newest record that its chain has read.
+    pub fn last(&self) -> Option<LastRecord> {
+        self.last_record.map(|offset| LastRecord { offset, leader_epoch: self.leader_epoch })
+    }
+
     /// The same, with its checksum.
     pub(super) fn sealed(mut self) -> Entry {
         self.sha256 = None;

@@ -60,7 +60,7 @@ pub use chain::{Chain, NextEntry, Tip};
 pub use committer::{Committer, Reply};
 pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
-pub use entry::{Counts, Entry, FORMAT, FileEntry, Reason, Side, StagedName};
+pub use entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side, StagedName};
 pub use error::LedgerError;
 #[cfg(test)]
 pub(crate) use file_system::FileSystem;

@@ -13,14 +13,27 @@ use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use crate::failpoint;
 
-/// Publishes the files of committed entries, and says how each entry went. One entry's failure leaves the others alone.
+/// Whether the file at a path is the one that an entry names.
+type Check = fn(&Disk, &Entry, &FileEntry, &Path) -> Result<(), LedgerError>;
+
+/// Publishes the files of entries that were committed just now, and says how each entry went. One entry's failure leaves the
+/// others alone.
 pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
+    publish_checked(dataset, entries, check_size)
+}
+
+/// Publishes what an attempt left of an entry's files. It may have been long ago: they are read from end to end.
+pub(super) fn publish_left(dataset: &Dataset, entry: &Entry) -> Result<(), LedgerError> {
+    publish_checked(dataset, &[entry], check_whole).pop().expect("one entry, one result")
+}
+
+fn publish_checked(dataset: &Dataset, entries: &[&Entry], check: Check) -> Vec<Result<(), LedgerError>> {
     let disk = dataset.disk();
     let made = disk.make_dirs(entries.iter().flat_map(|entry| folders(dataset, entry)).collect());
     let link_all = |entry: &&Entry| {
         made.all(folders(dataset, entry))?;
         let skipped = usize::from(failpoint::planted("publish.skipped"));
-        entry.files.iter().skip(skipped).try_for_each(|file| link(dataset, entry, file))
+        entry.files.iter().skip(skipped).try_for_each(|file| link(dataset, entry, file, check))
     };
     let linked: Vec<Result<(), LedgerError>> = entries.iter().map(link_all).collect();
     failpoint::hit("publish.before_sync");
@@ -41,11 +54,15 @@ pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), L
 }
 
 /// Links a file to its name in the dataset.
-fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry) -> Result<(), LedgerError> {
+fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry, check: Check) -> Result<(), LedgerError> {
     let disk = dataset.disk();
     let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
-    match check_size(disk, entry, file, &staged) {
-        Err(error) if !error.is_not_found() => return Err(error),
+    match check(disk, entry, file, &staged) {
+        // A copy that is no good does no harm where the good one is published.
+        Err(error) if !error.is_not_found() => match disk.exists(&path)? {
+            true => return check_whole(disk, entry, file, &path),
+            false => return Err(error),
+        },
         _ => {} // Gone is for the link to find out: another instance may remove the staged name at any time.
     }
     failpoint::hit("publish.before_link");

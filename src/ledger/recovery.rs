@@ -21,7 +21,7 @@ impl Chain {
         // What was read may be another process's, and visible only: the lane is about to act on it.
         self.dataset.disk().sync(&self.folder())?;
         failpoint::hit("recover.after_sync_ledger");
-        publish::publish(&self.dataset, &[&last]).pop().expect("one entry, one result")?;
+        publish::publish_left(&self.dataset, &last)?;
         failpoint::hit("recover.before_sweep");
         self.sweep(&last)?;
         self.fold(last.sequence)?;

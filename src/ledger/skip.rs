@@ -16,7 +16,8 @@ impl Chain {
     pub fn skip(&self, tip: &Tip, to: i64) -> Result<Tip, LedgerError> {
         let next = NextEntry {
             to,
-            leader_epoch: None,
+            // What is between it and the new end may still be there, and isn't to be looked at.
+            last: None,
             counts: Counts::lost(tip.to.abs_diff(to)),
             window: tip.window.clone(),
             tallies: Vec::new(),

@@ -17,7 +17,7 @@ use actix::Message;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Counts, Reason, Side};
+use crate::ledger::{Counts, LastRecord, Reason, Side};
 use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::LaneError;
 use crate::window::{Tally, WindowId, WindowState};
@@ -151,8 +151,8 @@ impl RawRecords {
 pub struct RawBatch {
     /// The positions that this batch stands for; gaps (aborted records, markers) are inside.
     pub range: Range,
-    /// The leader epoch of the last record, where the broker tells it.
-    pub leader_epoch: Option<i32>,
+    /// The last record, where there is any.
+    pub last: Option<LastRecord>,
     /// When it was handed on; all its records were read before.
     pub read_at: Instant,
     /// The records, in offset order.
@@ -168,7 +168,7 @@ pub struct CheckedBatch {
     /// As in [`RawBatch`].
     pub range: Range,
     /// As in [`RawBatch`].
-    pub leader_epoch: Option<i32>,
+    pub last: Option<LastRecord>,
     /// As in [`RawBatch`].
     pub read_at: Instant,
     /// The records, by class.
@@ -195,7 +195,7 @@ pub struct WindowedBatch {
     /// As in [`RawBatch`].
     pub range: Range,
     /// As in [`RawBatch`].
-    pub leader_epoch: Option<i32>,
+    pub last: Option<LastRecord>,
     /// As in [`RawBatch`].
     pub read_at: Instant,
     /// Consecutive parts of the range; together they are all of it. Never empty.

@@ -212,7 +212,8 @@ impl Progress {
         state.bytes += committed.bytes;
         state.commits += 1;
         if let Some(lane) = state.lanes.get_mut(&committed.partition) {
-            lane.position = committed.to;
+            // A lane that was dropped may have committed before the one that runs now, and be heard of after it.
+            lane.position = lane.position.max(committed.to);
             lane.failing = None;
             lane.newest_us = lane.newest_us.max(committed.newest_us);
             lane.watermark_us = committed.watermark_us.or(lane.watermark_us);

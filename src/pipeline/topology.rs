@@ -25,13 +25,13 @@ use crate::ledger::{
 };
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{End, Held, Lane, Watch};
-use crate::pipeline::messages::Partition;
+use crate::pipeline::messages::{Committed, Partition};
 use crate::pipeline::meters::{Meter, Meters, Stage};
 use crate::pipeline::progress::Progress;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::settings::service::Restart;
-use crate::sink::{ConfirmTopic, Sink, Work};
+use crate::sink::{ConfirmTopic, Sink, TellSource, Work};
 use crate::source::{
     Broker, BrokerError, Confirm, Finished, Flush, PauseReading, ResumeReading, Source, Stop, client_config,
 };
@@ -192,7 +192,7 @@ impl Run {
             let Some(part) = windows.close(tip.to, to, ClosedBy::Hand) else { continue };
             let next = NextEntry {
                 to: tip.to,
-                leader_epoch: tip.leader_epoch,
+                last: tip.last,
                 counts: part.counts,
                 window: part.state,
                 tallies: part.tallies,
@@ -480,13 +480,15 @@ pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip
         (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.lane_bytes()));
     let (of, topic) = (run.clone(), partition.topic.clone());
     let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
+    let told = source.clone().recipient::<Committed>();
+    let tell: TellSource = Arc::new(move |committed| told.do_send(committed));
     let work = {
-        let (of, to) = ((partition, generation), (committer, confirm, meter(Stage::Sink)));
+        let (of, to) = ((partition, generation), (committer, confirm, tell, meter(Stage::Sink)));
         Work::new(&run.pipeline, of, root, chain, tip, to, memory)
     };
 
-    let (committed, watched) = (source.clone().recipient(), watch("sink"));
-    let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, committed, watched));
+    let watched = watch("sink");
+    let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, watched));
     let (next, watched) = (sink.clone(), watch("window"));
     let watched = (watched, meter(Stage::Window));
     let windower = Windower::start_in_arbiter(arbiter, move |_| Windower::new(windows, position, next, watched));

@@ -3,10 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::Violation;
-use super::disk::{EIO, ENOSPC};
+use super::disk::{EIO, ENOSPC, SimulatedDisk};
 use super::oracle::Event;
 use super::random::Random;
 use super::tasks;
@@ -16,9 +18,9 @@ use crate::decode::schema::data_schema;
 use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, Reason, Tip};
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{Held, LaneError};
-use crate::pipeline::messages::{Committed, Partition, Range, WindowedBatch, WindowedPart};
+use crate::pipeline::messages::{Partition, Range, WindowedBatch, WindowedPart};
 use crate::pipeline::meters::{Meter, Stage};
-use crate::sink::Work;
+use crate::sink::{TellSource, Work};
 use crate::validate::Checker;
 use crate::window::{Windows, initial_state};
 
@@ -46,7 +48,7 @@ pub(super) fn start(world: &Arc<World>, seed: u64, calm: bool) {
             dataset: dataset.clone(),
             committer: committer.clone(),
             calm,
-            failures: 0,
+            failures: Arc::default(),
             random: Random::of(&[seed, 3, u64::try_from(partition).unwrap_or_default()]),
         };
         tasks::spawn_for("lane", partition, || lane.run());
@@ -96,20 +98,20 @@ struct Lane {
     committer: Committer,
     calm: bool,
     /// How often it has failed since it last committed something.
-    failures: u32,
+    failures: Arc<AtomicU32>,
     random: Random,
 }
 
 impl Lane {
     /// Lane after lane, as a source starts them.
     fn run(mut self) {
-        while self.failures < FAILURES_MAX {
+        while self.failures.load(Relaxed) < FAILURES_MAX {
             match self.once() {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
                     judge(&self.world, &error);
-                    self.failures += 1;
+                    self.failures.fetch_add(1, Relaxed);
                 }
             }
         }
@@ -124,7 +126,7 @@ impl Lane {
                 self.chain.adopt(reply.map_err(|_| LaneError::Panicked("commit"))?)?
             }
         };
-        self.report(tip.to);
+        report(&self.world.disk, self.number, tip.to);
         Ok(tip)
     }
 
@@ -142,8 +144,8 @@ impl Lane {
             let parts = windows.assign(range, checker.check(&self.partition, &records));
             self.write(&mut work, range, parts)?;
             if self.random.chance(world.config.age) {
-                let ended = work.commit(Reason::Age);
-                self.ended(&mut work, ended.map(|committed| committed.into_iter().collect()))?;
+                let begun = work.commit(Reason::Age);
+                settled(&mut work, begun)?;
             }
             if !self.calm && self.random.chance(world.config.abandon) {
                 // Lost the partition, and was given it again.
@@ -151,46 +153,41 @@ impl Lane {
             }
             tasks::step();
         }
-        let ended = work.commit(Reason::Drain).and_then(|before| Ok([before, work.settle()?]));
-        self.ended(&mut work, ended.map(|committed| committed.into_iter().flatten().collect()))?;
+        let ended = work.commit(Reason::Drain).and_then(|()| work.settle());
+        settled(&mut work, ended)?;
         Ok(true)
     }
 
     fn work(&self, tip: Tip) -> Work {
         let confirm = Arc::new(|_| Ok(()));
-        let to = (self.committer.clone(), confirm as _, Meter::new(&Arc::default(), Stage::Sink));
+        let (disk, number, failures) = (self.world.disk.clone(), self.number, self.failures.clone());
+        let tell: TellSource = Arc::new(move |committed| {
+            failures.store(0, Relaxed);
+            report(&disk, number, committed.to);
+        });
+        let to = (self.committer.clone(), confirm as _, tell, Meter::new(&Arc::default(), Stage::Sink));
         let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
         let of = (&self.partition, 1);
         Work::new(&self.world.pipeline, of, self.dataset.folder(), self.chain.clone(), tip, to, memory)
     }
 
-    fn write(&mut self, work: &mut Work, range: Range, parts: Vec<WindowedPart>) -> Result<(), LaneError> {
+    fn write(&self, work: &mut Work, range: Range, parts: Vec<WindowedPart>) -> Result<(), LaneError> {
         let credit = Credits::new(1 << 30).take(0);
-        let batch = WindowedBatch { range, leader_epoch: None, read_at: Instant::now(), parts, credit };
-        let mut committed = Vec::new();
-        let result = work.write(batch, &mut committed);
-        self.reports(committed);
-        self.ended(work, result.map(|()| Vec::new()))
+        let batch = WindowedBatch { range, last: None, read_at: Instant::now(), parts, credit };
+        let result = work.write(batch);
+        settled(work, result)
     }
+}
 
-    /// As the sink's jobs do: what is under way ends before the lane does.
-    fn ended(&mut self, work: &mut Work, result: Result<Vec<Committed>, LaneError>) -> Result<(), LaneError> {
-        let result = result.map(|committed| self.reports(committed));
-        if result.is_err() {
-            self.reports(work.settle().ok().flatten().into_iter().collect());
-        }
-        result
+/// As the sink's jobs do: what is under way ends before the lane does.
+fn settled(work: &mut Work, result: Result<(), LaneError>) -> Result<(), LaneError> {
+    if result.is_err() {
+        let _ = work.settle();
     }
+    result
+}
 
-    fn reports(&mut self, committed: Vec<Committed>) {
-        for committed in committed {
-            self.failures = 0;
-            self.report(committed.to);
-        }
-    }
-
-    /// From here on Kafka may be told.
-    fn report(&self, to: i64) {
-        self.world.disk.state().events.push(Event::Reported { partition: self.number, to });
-    }
+/// From here on Kafka may be told.
+fn report(disk: &SimulatedDisk, partition: i32, to: i64) {
+    disk.state().events.push(Event::Reported { partition, to });
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, AtomicResponse, Context,
-    ContextFutureSpawner as _, Handler, Recipient, WrapFuture as _,
+    ContextFutureSpawner as _, Handler, WrapFuture as _,
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::work::Work;
 use crate::ledger::Reason;
 use crate::pipeline::lane::{Abandon, LaneError, Watch};
-use crate::pipeline::messages::{Committed, Drain, Range, WindowedBatch};
+use crate::pipeline::messages::{Drain, Range, WindowedBatch};
 
 /// How often the age of what is uncommitted is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -26,12 +26,11 @@ pub struct Sink {
     lane: State,
     /// The range of the batch before; the next one follows it.
     range: Range,
-    source: Recipient<Committed>,
     watch: Watch,
 }
 
-/// What a job gives back: the commits that have ended, and the lane's files, if the lane can go on.
-type Outcome = (Vec<Committed>, Result<Box<Work>, LaneError>);
+/// What a job gives back: the lane's files, if the lane can go on.
+type Outcome = Result<Box<Work>, LaneError>;
 
 /// Where the lane's files are.
 enum State {
@@ -44,17 +43,11 @@ enum State {
 }
 
 impl State {
-    /// The lane's files, once the job is done and the source knows what it committed.
-    async fn settle(self, source: &Recipient<Committed>) -> Result<Box<Work>, LaneError> {
+    /// The lane's files, once the job is done.
+    async fn settle(self) -> Result<Box<Work>, LaneError> {
         match self {
             State::Idle(work) => Ok(work),
-            State::Busy(job) => {
-                let (committed, work) = job.await.map_err(|_| LaneError::Panicked("sink"))?;
-                for committed in committed {
-                    source.do_send(committed);
-                }
-                work
-            }
+            State::Busy(job) => job.await.map_err(|_| LaneError::Panicked("sink"))?,
             State::Taken => unreachable!("the actor's future keeps other messages out while it has the lane's files"),
         }
     }
@@ -62,8 +55,8 @@ impl State {
 
 impl Sink {
     /// A sink of a lane that starts at `position`.
-    pub fn new(work: Work, position: i64, source: Recipient<Committed>, watch: Watch) -> Self {
-        Sink { lane: State::Idle(Box::new(work)), range: Range { from: position, to: position }, source, watch }
+    pub fn new(work: Work, position: i64, watch: Watch) -> Self {
+        Sink { lane: State::Idle(Box::new(work)), range: Range { from: position, to: position }, watch }
     }
 
     /// Puts the lane's files back, or ends the lane.
@@ -88,12 +81,9 @@ impl Sink {
             return;
         }
         let before = std::mem::replace(&mut self.lane, State::Taken);
-        let source = self.source.clone();
         async move {
-            let mut work = before.settle(&source).await?;
-            if let Some(committed) = work.look()? {
-                source.do_send(committed);
-            }
+            let mut work = before.settle().await?;
+            work.look()?;
             Ok(match work.due() {
                 Some(reason) => State::Busy(spawn_blocking(move || Job::Commit(reason).run(work))),
                 None => State::Idle(work),
@@ -117,28 +107,25 @@ enum Job {
 
 impl Job {
     fn run(self, mut work: Box<Work>) -> Outcome {
-        let mut committed = Vec::new();
-        let result = match work.timed(|work| self.act(work, &mut committed)) {
+        match work.timed(|work| self.act(work)) {
             Ok(()) => Ok(work),
             Err(error) => {
                 // What is under way ends before the lane does, so that its next start doesn't race it.
-                committed.extend(work.settle().ok().flatten());
+                let _ = work.settle();
                 Err(error)
             }
-        };
-        (committed, result)
+        }
     }
 
-    fn act(self, work: &mut Work, committed: &mut Vec<Committed>) -> Result<(), LaneError> {
+    fn act(self, work: &mut Work) -> Result<(), LaneError> {
         match self {
-            Job::Write(batch) => work.write(batch, committed)?,
-            Job::Commit(reason) => committed.extend(work.commit(reason)?),
+            Job::Write(batch) => work.write(batch),
+            Job::Commit(reason) => work.commit(reason),
             Job::Finish(reason) => {
-                committed.extend(work.commit(reason)?);
-                committed.extend(work.settle()?);
+                work.commit(reason)?;
+                work.settle()
             }
         }
-        Ok(())
     }
 }
 
@@ -156,9 +143,8 @@ impl Handler<WindowedBatch> for Sink {
     fn handle(&mut self, batch: WindowedBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(batch.range);
         let before = std::mem::replace(&mut self.lane, State::Taken);
-        let source = self.source.clone();
         let start = async move {
-            let work = before.settle(&source).await?;
+            let work = before.settle().await?;
             Ok(State::Busy(spawn_blocking(move || Job::Write(batch).run(work))))
         };
         AtomicResponse::new(Box::pin(start.into_actor(self).map(|state, actor, ctx| actor.settled(state, ctx))))
@@ -178,11 +164,10 @@ impl Handler<Drain> for Sink {
 
     fn handle(&mut self, drain: Drain, _: &mut Context<Self>) -> Self::Result {
         let before = std::mem::replace(&mut self.lane, State::Taken);
-        let source = self.source.clone();
         let commit = async move {
-            let work = before.settle(&source).await?;
+            let work = before.settle().await?;
             let commit = State::Busy(spawn_blocking(move || Job::Finish(drain.reason).run(work)));
-            commit.settle(&source).await.map(State::Idle)
+            commit.settle().await.map(State::Idle)
         };
         AtomicResponse::new(Box::pin(commit.into_actor(self).map(|state, actor, ctx| actor.settled(state, ctx))))
     }

@@ -27,6 +27,6 @@ pub use layout::{Folder, KEYS_MAX, Layout, Split, WINDOW};
 pub use open_file::{Create, Names};
 pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};
-pub use under_way::ConfirmTopic;
+pub use under_way::{ConfirmTopic, TellSource};
 pub use work::Work;
 pub use writer::LaneWriter;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use crate::ledger::{Counts, FileEntry, Reason};
+use crate::ledger::{Counts, FileEntry, LastRecord, Reason};
 use crate::pipeline::messages::{Range, WindowedPart};
 use crate::settings::pipeline::{EventTime, Roll};
 use crate::window::{Tally, WindowId, WindowState};
@@ -114,8 +114,8 @@ pub struct Pending {
     pub tallies: BTreeMap<WindowId, Tally>,
     /// Whether windows were closed though nothing came.
     closed: bool,
-    /// The leader epoch of the newest batch that has one; a commit inside that batch keeps it too.
-    pub leader_epoch: Option<i32>,
+    /// The newest record before the end of `range`, where that is known.
+    pub last: Option<LastRecord>,
     /// Rejected records by column and rule.
     pub rejected_by: BTreeMap<(String, String), u64>,
     /// The Kafka timestamp of the newest record that is in a file, in microseconds since 1970.
@@ -126,7 +126,7 @@ pub struct Pending {
 
 impl Pending {
     /// Nothing, after `position`.
-    pub fn new(position: i64, window: WindowState, leader_epoch: Option<i32>) -> Self {
+    pub fn new(position: i64, window: WindowState, last: Option<LastRecord>) -> Self {
         let range = Range { from: position, to: position };
         Pending {
             range,
@@ -134,15 +134,15 @@ impl Pending {
             window,
             tallies: BTreeMap::new(),
             closed: false,
-            leader_epoch,
+            last,
             rejected_by: BTreeMap::new(),
             newest_us: None,
             since: None,
         }
     }
 
-    /// Adds a part that is written.
-    pub fn add(&mut self, part: &WindowedPart, leader_epoch: Option<i32>, now: Instant) {
+    /// Adds a part that is written, of a batch whose last record is `last`.
+    pub fn add(&mut self, part: &WindowedPart, last: Option<LastRecord>, now: Instant) {
         self.range.to = self.range.follow(part.range).to;
         self.counts += part.counts;
         for tally in &part.tallies {
@@ -150,7 +150,9 @@ impl Pending {
         }
         self.closed |= part.range.from == part.range.to && self.window != part.state;
         self.window = part.state.clone();
-        self.leader_epoch = leader_epoch.or(self.leader_epoch);
+        // A part that isn't a batch's last one ends right after a record, of an epoch that isn't newer than the last one's.
+        let within = |last: LastRecord| LastRecord { offset: last.offset.min(part.range.to - 1), ..last };
+        self.last = last.map(within).or(self.last);
         count_rules(&part.rejects, &mut self.rejected_by);
         let batches = part.rows.iter().map(|rows| &rows.rows).chain([&part.rejects]);
         self.newest_us = batches.filter_map(last_timestamp).max().max(self.newest_us);
@@ -161,7 +163,7 @@ impl Pending {
 
     /// What a commit covers; this goes on after it.
     pub fn take(&mut self) -> Pending {
-        let next = Pending::new(self.range.to, self.window.clone(), self.leader_epoch);
+        let next = Pending::new(self.range.to, self.window.clone(), self.last);
         std::mem::replace(self, next)
     }
 
@@ -275,19 +277,21 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(5);
         let batch = parts(&mut windower(2), 0, &[Some("a"); 3], 1);
-        let mut pending = Pending::new(0, WindowState::Count { window: 0, rows: 0 }, Some(1));
+        let last = |offset| Some(LastRecord { offset, leader_epoch: Some(7) });
+        let mut pending = Pending::new(0, WindowState::Count { window: 0, rows: 0 }, None);
         assert!(pending.is_empty());
         assert_eq!(pending.age(later), Duration::ZERO);
 
-        pending.add(&batch[0], None, now);
-        pending.add(&batch[1], Some(7), later);
+        pending.add(&batch[0], last(3), now);
+        assert_eq!(pending.last, last(1), "a commit inside a batch knows its own last record");
+        pending.add(&batch[1], last(3), later);
         assert_eq!(pending.age(later), Duration::from_secs(5));
         let taken = pending.take();
         assert_eq!(taken.range, Range { from: 0, to: 4 });
         assert_eq!(taken.counts, Counts { row: 3, rejected: 1, ..Counts::default() });
         assert_eq!(taken.window, WindowState::Count { window: 1, rows: 1 });
-        assert_eq!(taken.leader_epoch, Some(7));
-        assert_eq!(pending, Pending::new(4, taken.window.clone(), Some(7)));
+        assert_eq!(taken.last, last(3));
+        assert_eq!(pending, Pending::new(4, taken.window.clone(), last(3)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! writes its next files.
 //!
 //! A lane has one at the most: the next entry is made from this one's end. Who drops it doesn't stop it: the entry is
-//! committed all the same, and the lane's next start finds it.
+//! committed all the same, the source is told of it, and the lane's next start finds it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,11 +19,14 @@ use crate::pipeline::meters::Meter;
 /// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
 pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sync>;
 
+/// Told what was committed, once it is.
+pub type TellSource = Arc<dyn Fn(Committed) + Send + Sync>;
+
 /// A commit that has begun.
 pub(super) struct UnderWay {
     end: oneshot::Receiver<Result<Tip, LaneError>>,
-    /// What the source is told when it is done.
-    committed: Committed,
+    /// How many files it has.
+    pub(super) files: usize,
 }
 
 impl UnderWay {
@@ -34,10 +37,10 @@ impl UnderWay {
         received: Instant,
         committer: Committer,
         entry: Entry,
-        (committed, meter): (Committed, &Meter),
+        (committed, tell, meter): (Committed, TellSource, &Meter),
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
-        let (began, meters) = (Instant::now(), meter.run.clone());
+        let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
         let begun = background::spawn("commit", move || {
             let commit = || {
                 confirm(received)?;
@@ -46,28 +49,25 @@ impl UnderWay {
             };
             let end = commit();
             meters.commit_seconds.observe(began.elapsed().as_secs_f64());
+            if end.is_ok() {
+                tell(committed);
+            }
             // A lane that is gone finds its entry when it recovers.
             let _ = done.send(end);
         });
         begun.map_err(LaneError::Thread)?;
-        Ok(UnderWay { end, committed })
+        Ok(UnderWay { end, files })
     }
 
-    /// How many files it has.
-    pub(super) fn files(&self) -> usize {
-        usize::try_from(self.committed.files).unwrap_or(usize::MAX)
-    }
-
-    /// Waits for its end: the chain's new tip, and what was committed. Blocks.
-    pub(super) fn wait(self) -> Result<(Tip, Committed), LaneError> {
-        let tip = background::wait(self.end).map_err(|_| LaneError::Panicked("commit"))??;
-        Ok((tip, self.committed))
+    /// Waits for its end: the chain's new tip. Blocks.
+    pub(super) fn wait(self) -> Result<Tip, LaneError> {
+        background::wait(self.end).map_err(|_| LaneError::Panicked("commit"))?
     }
 
     /// Its end, if it has come; otherwise itself.
-    pub(super) fn look(mut self) -> Result<Result<(Tip, Committed), LaneError>, Self> {
+    pub(super) fn look(mut self) -> Result<Result<Tip, LaneError>, Self> {
         match self.end.try_recv() {
-            Ok(end) => Ok(end.map(|tip| (tip, self.committed))),
+            Ok(end) => Ok(end),
             Err(TryRecvError::Closed) => Ok(Err(LaneError::Panicked("commit"))),
             Err(TryRecvError::Empty) => Err(self),
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::encoders::Encoder;
-use super::under_way::{ConfirmTopic, UnderWay};
+use super::under_way::{ConfirmTopic, TellSource, UnderWay};
 use super::{LaneWriter, Pending, Roller, Step};
 use crate::decode::schema::{data_schema, rejects_schema};
 use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
@@ -45,6 +45,7 @@ pub struct Work {
     sequence: Arc<AtomicU64>,
     committer: Committer,
     confirm: ConfirmTopic,
+    tell: TellSource,
     /// When the newest batch came: all records in it were read before.
     received: Instant,
     /// What the open files hold, taken from the pipeline's budget and shown to the source.
@@ -63,7 +64,7 @@ impl Work {
         root: &Path,
         chain: Chain,
         tip: Tip,
-        (committer, confirm, meter): (Committer, ConfirmTopic, Meter),
+        (committer, confirm, tell, meter): (Committer, ConfirmTopic, TellSource, Meter),
         (credit, held, bytes_max): (Credit, Held, usize),
     ) -> Self {
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
@@ -82,13 +83,14 @@ impl Work {
             generation,
             writer,
             roller: Roller::new(pipeline.sink.roll),
-            pending: Pending::new(tip.to, tip.window.clone(), tip.leader_epoch),
+            pending: Pending::new(tip.to, tip.window.clone(), tip.last),
             chain,
             tip,
             under_way: None,
             sequence,
             committer,
             confirm,
+            tell,
             received: Instant::now(),
             credit,
             held,
@@ -107,11 +109,11 @@ impl Work {
         done
     }
 
-    /// Writes a batch, and begins a commit where the roll rules say. Commits that have ended meanwhile go to `committed`.
+    /// Writes a batch, and begins a commit where the roll rules say.
     ///
     /// # Errors
     /// When a file can't be written or the ledger refuses; the lane can't go on then.
-    pub fn write(&mut self, batch: WindowedBatch, committed: &mut Vec<Committed>) -> Result<(), LaneError> {
+    pub fn write(&mut self, batch: WindowedBatch) -> Result<(), LaneError> {
         self.received = Instant::now();
         for step in self.roller.plan(&batch.parts) {
             match step {
@@ -121,19 +123,19 @@ impl Work {
                     self.writer.write(parts)?;
                     drop(place);
                     let now = Instant::now();
-                    parts.iter().for_each(|part| self.pending.add(part, batch.leader_epoch, now));
+                    parts.iter().for_each(|part| self.pending.add(part, batch.last, now));
                 }
                 Step::EndFiles => {
                     let _place = Encoder::wait();
                     self.writer.end_files()?;
                 }
-                Step::Commit(reason) => committed.extend(self.begin(reason)?),
+                Step::Commit(reason) => self.begin(reason)?,
             }
         }
         if let Some(reason) = self.due() {
-            committed.extend(self.commit(reason)?);
+            self.commit(reason)?;
         }
-        committed.extend(self.look()?);
+        self.look()?;
         self.measure();
         self.meter.run.batch_seconds.observe(batch.read_at.elapsed().as_secs_f64());
         Ok(())
@@ -147,58 +149,58 @@ impl Work {
         self.roller.due(self.writer.is_full(), self.pending.age(Instant::now()))
     }
 
-    /// Begins a commit of everything written. Gives the one before it.
+    /// Begins a commit of everything written.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn commit(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
+    pub fn commit(&mut self, reason: Reason) -> Result<(), LaneError> {
         self.roller.restart();
-        let before = self.begin(reason)?;
+        self.begin(reason)?;
         self.measure();
-        Ok(before)
+        Ok(())
     }
 
-    /// The commit that was under way, if it has ended. Does not block.
+    /// Looks whether the commit that is under way has ended. Does not block.
     ///
     /// # Errors
     /// When it failed.
-    pub fn look(&mut self) -> Result<Option<Committed>, LaneError> {
+    pub fn look(&mut self) -> Result<(), LaneError> {
         match self.under_way.take().map(UnderWay::look) {
-            None => Ok(None),
-            Some(Ok(end)) => end.map(|end| Some(self.ended(end))),
-            Some(Err(still)) => {
-                self.under_way = Some(still);
-                Ok(None)
-            }
+            None => {}
+            Some(Ok(end)) => self.ended(end?),
+            Some(Err(still)) => self.under_way = Some(still),
         }
+        Ok(())
     }
 
     /// Waits for the commit that is under way, if one is: then the ledger has all that was committed. Blocks.
     ///
     /// # Errors
     /// When it failed.
-    pub fn settle(&mut self) -> Result<Option<Committed>, LaneError> {
+    pub fn settle(&mut self) -> Result<(), LaneError> {
         let began = Instant::now();
         let end = self.under_way.take().map(UnderWay::wait);
         self.waited += began.elapsed();
-        end.transpose().map(|end| end.map(|end| self.ended(end)))
+        if let Some(tip) = end {
+            self.ended(tip?);
+        }
+        Ok(())
     }
 
-    fn ended(&mut self, (tip, committed): (Tip, Committed)) -> Committed {
+    fn ended(&mut self, tip: Tip) {
         self.tip = tip;
         self.measure();
-        committed
     }
 
-    /// Begins to make everything written the chain's next entry, once the one before it is durable. Gives that one.
-    fn begin(&mut self, reason: Reason) -> Result<Option<Committed>, LaneError> {
+    /// Begins to make everything written the chain's next entry, once the one before it is durable.
+    fn begin(&mut self, reason: Reason) -> Result<(), LaneError> {
         if self.pending.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let place = Encoder::wait();
         let files = self.writer.finish()?;
         drop(place);
-        let before = self.settle()?;
+        self.settle()?;
         let pending = self.pending.take();
         pending.assert_files(&files);
         // **Invariant:** an entry starts where the one before it ended.
@@ -219,7 +221,7 @@ impl Work {
         };
         let next = NextEntry {
             to: pending.range.to,
-            leader_epoch: pending.leader_epoch,
+            last: pending.last,
             counts: pending.counts,
             window: pending.window,
             tallies: pending.tallies.into_values().collect(),
@@ -229,14 +231,15 @@ impl Work {
         let entry = self.chain.entry(&self.tip, next);
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
-        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, (committed, &self.meter))?);
-        Ok(before)
+        let told = (committed, self.tell.clone(), &self.meter);
+        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, told)?);
+        Ok(())
     }
 
     /// Takes what the open files and the commit under way hold from the budget. To commit would free the first only.
     fn measure(&mut self) {
         let bytes = self.writer.memory() + self.pending.tallies.len() * TALLY_BYTES;
-        let under_way = self.under_way.as_ref().map_or(0, UnderWay::files) * COMMITTED_FILE_BYTES;
+        let under_way = self.under_way.as_ref().map_or(0, |commit| commit.files) * COMMITTED_FILE_BYTES;
         self.credit.resize(bytes + under_way);
         self.held.set(bytes);
     }
@@ -246,7 +249,7 @@ impl Work {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, channel};
 
     use tempfile::TempDir;
 
@@ -267,6 +270,8 @@ mod tests {
         windows: Windows,
         checker: Checker,
         next: i64,
+        /// The positions that commits went to.
+        told: Receiver<i64>,
         _folder: TempDir,
     }
 
@@ -291,14 +296,16 @@ mod tests {
             let committer = Committer::start(dataset);
             let lane = (&partition(), 1);
             let meter = Meter::new(&Arc::default(), Stage::Sink);
-            let to = (committer, confirm, meter);
+            let (tell, told) = channel();
+            let tell: TellSource = Arc::new(move |committed| tell.send(committed.to).unwrap());
+            let to = (committer, confirm, tell, meter);
             let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory);
             let (windows, checker) = (Windows::new(&pipeline.window, None), Checker::new(&pipeline));
-            Lane { work, chain, windows, checker, next: 0, _folder: folder }
+            Lane { work, chain, windows, checker, next: 0, told, _folder: folder }
         }
 
-        /// Writes the next window; gives the positions that commits which ended meanwhile go to.
-        fn write(&mut self) -> Vec<i64> {
+        /// Writes the next window.
+        fn write(&mut self) {
             let range = Range { from: self.next, to: self.next + ROWS };
             self.next = range.to;
             let mut records = RawRecords::default();
@@ -306,11 +313,13 @@ mod tests {
                 records.push(offset, Some(0), None, Some(&reading.to_json(readings::STATION)));
             }
             let parts = self.windows.assign(range, self.checker.check(&partition(), &records));
-            let batch =
-                WindowedBatch { range, leader_epoch: None, read_at: Instant::now(), parts, credit: Credit::none() };
-            let mut committed = Vec::new();
-            self.work.write(batch, &mut committed).unwrap();
-            committed.iter().map(|committed| committed.to).collect()
+            let batch = WindowedBatch { range, last: None, read_at: Instant::now(), parts, credit: Credit::none() };
+            self.work.write(batch).unwrap();
+        }
+
+        /// The positions that the source was told of since it was asked last.
+        fn told(&self) -> Vec<i64> {
+            self.told.try_iter().collect()
         }
     }
 
@@ -326,16 +335,18 @@ mod tests {
             answers.lock().unwrap().recv().unwrap();
             Ok(())
         }));
-        assert_eq!(lane.write(), [0; 0]);
-        assert!(lane.work.look().unwrap().is_none());
-        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
+        lane.write();
+        lane.work.look().unwrap();
+        assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![], 0));
         answer.send(()).unwrap();
         // The next commit begins when the one before it is done, and not before.
-        assert_eq!(lane.write(), [100]);
-        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 100);
+        lane.write();
+        assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![100], 100));
         answer.send(()).unwrap();
-        assert_eq!(lane.work.settle().unwrap().unwrap().to, 200);
-        assert!(lane.work.settle().unwrap().is_none());
+        lane.work.settle().unwrap();
+        assert_eq!(lane.told(), [200]);
+        lane.work.settle().unwrap();
+        assert_eq!(lane.told(), [0; 0]);
         let tip = lane.chain.recover().unwrap().unwrap();
         assert_eq!((tip.sequence, tip.to), (2, 200));
     }
@@ -348,9 +359,25 @@ mod tests {
             answers.lock().unwrap().recv().unwrap();
             Err(LaneError::Ended)
         }));
-        assert_eq!(lane.write(), [0; 0]);
+        lane.write();
         answer.send(()).unwrap();
         assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
-        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 0);
+        assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![], 0));
+    }
+
+    #[test]
+    fn the_source_is_told_of_a_commit_whose_lane_is_gone() {
+        let (answer, answers) = channel();
+        let answers = Mutex::new(answers);
+        let mut lane = Lane::new(Arc::new(move |_| {
+            answers.lock().unwrap().recv().unwrap();
+            Ok(())
+        }));
+        lane.write();
+        let Lane { work, told, chain, _folder, .. } = lane;
+        drop(work);
+        answer.send(()).unwrap();
+        assert_eq!(told.recv().unwrap(), 100);
+        assert_eq!(chain.recover().unwrap().unwrap().to, 100);
     }
 }

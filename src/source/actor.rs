@@ -61,8 +61,8 @@ pub struct Source {
     generations: u64,
     /// Positions that Kafka hasn't been told yet.
     untold: HashMap<Partition, i64>,
-    /// Of which partitions (or of all) positions and topics are being looked at.
-    checking: HashSet<Option<Partition>>,
+    /// Of which lanes (or of all) positions and topics are being looked at.
+    checking: HashSet<Option<(Partition, u64)>>,
     checking_topics: bool,
     pub(super) stopping: bool,
     /// What people asked for.
@@ -77,6 +77,8 @@ struct Slot {
     generation: u64,
     state: State,
     failures: Failures,
+    /// Whether the brokers were found not to have the ledger's last record, and nothing was read since.
+    cut: bool,
     /// Whether the lane was asked to commit because memory is short, and hasn't yet.
     relieving: bool,
     /// The position after what it was handed last.
@@ -199,9 +201,10 @@ impl Source {
         for partition in partitions {
             self.generations += 1;
             let generation = self.generations;
-            let failures = self.lanes.get(&partition).map(|slot| slot.failures).unwrap_or_default();
+            let (failures, cut) = self.lanes.get(&partition).map(|slot| (slot.failures, slot.cut)).unwrap_or_default();
             let (position, quiet_since) = (0, Instant::now());
-            let slot = Slot { generation, state: State::Starting, failures, relieving: false, position, quiet_since };
+            let state = State::Starting;
+            let slot = Slot { generation, state, failures, cut, relieving: false, position, quiet_since };
             self.lanes.insert(partition.clone(), slot);
             let (run, broker, of, topics) = (self.run.clone(), self.broker(), partition.clone(), topics.clone());
             let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of, &topics));
@@ -248,7 +251,13 @@ impl Source {
                         log!(warn, source.run, partition, lost, "lane goes on after offsets that a person gave up");
                         source.run.progress.loses(&partition, tip.to, tip.lost);
                     }
-                    starts.push(StartAt { partition: partition.clone(), generation, position: tip.to, end });
+                    starts.push(StartAt {
+                        partition: partition.clone(),
+                        generation,
+                        position: tip.to,
+                        last: tip.last,
+                        end,
+                    });
                     let (of, position) = ((&partition, generation), tip.to);
                     let lane = topology::lane(&source.run, of, tip, &ctx.address());
                     if let Some(slot) = source.lanes.get_mut(&partition) {
@@ -318,6 +327,7 @@ impl Source {
             && slot.generation == generation
         {
             slot.position = batch.range.to;
+            slot.cut = false;
             if !batch.records.is_empty() {
                 slot.quiet_since = Instant::now();
             }
@@ -504,10 +514,23 @@ impl Source {
         }));
     }
 
+    /// The brokers no longer have what they showed. What isn't committed is read again as it is now; where it is what the ledger
+    /// has, nothing can be read on. It is asked twice: the client may have fetched, and not handed on, what was lost.
+    fn cut(&mut self, start: &StartAt, fresh: bool, ctx: &mut Context<Self>) {
+        let StartAt { partition, generation, position, last, .. } = start;
+        let Some(slot) = self.lanes.get_mut(partition).filter(|slot| slot.generation == *generation) else { return };
+        if let (true, true, Some(last)) = (fresh, std::mem::replace(&mut slot.cut, fresh), last) {
+            let error = StartError::Cut { partition: partition.clone(), position: *position, last: *last };
+            return self.park(partition, &chain(&error));
+        }
+        self.failed(partition, "the brokers lost records that they had shown, and that may have been read", ctx);
+    }
+
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
     fn suspect(&mut self, error: &KafkaError, of: Option<Partition>, ctx: &mut Context<Self>) {
-        // The client repeats its error for each attempt.
-        if !self.checking.insert(of.clone()) {
+        // The client repeats its error for each attempt; a lane that has started again makes another one.
+        let lane = of.as_ref().map(|of| (of.clone(), self.lanes.get(of).map_or(0, |slot| slot.generation)));
+        if !self.checking.insert(lane.clone()) {
             return;
         }
         let partition = of.as_ref().map(tracing::field::display);
@@ -549,7 +572,7 @@ impl Source {
             }
             // Not at once again.
             ctx.run_later(Duration::from_secs(1), move |source, _| {
-                source.checking.remove(&of);
+                source.checking.remove(&lane);
             });
         }));
     }
@@ -634,6 +657,7 @@ impl StreamHandler<Event> for Source {
             Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said, !self.requests.paused),
             Event::Full => self.relieve(),
             Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
+            Event::Cut { start, fresh } => self.cut(&start, fresh, ctx),
             Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
             Event::Broken { partition, generation, reason } => {
                 if self.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {

@@ -3,23 +3,23 @@
 use std::time::Instant;
 
 use super::ffi::Record;
+use super::poll_thread::StartAt;
 use crate::failpoint;
+use crate::ledger::LastRecord;
 use crate::pipeline::messages::{Range, RawRecords};
 
 /// What was read of one partition and not yet handed on.
 #[derive(Debug)]
 pub(super) struct Collecting {
-    /// Told apart from an earlier lane of the same partition by this number.
-    pub(super) generation: u64,
-    /// Where the partition ends for this run, when it is to end.
-    pub(super) end: Option<i64>,
+    /// Where it began.
+    pub(super) start: StartAt,
     /// Whether its end was reported.
     pub(super) ended: bool,
     /// The position up to which batches were handed on.
     handed: i64,
     /// The position after the last record collected.
     next: i64,
-    leader_epoch: Option<i32>,
+    last: Option<LastRecord>,
     records: RawRecords,
     /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
     /// and not before, because of a thousand partitions few have records at a time.
@@ -28,18 +28,26 @@ pub(super) struct Collecting {
 }
 
 /// A batch without its credit.
-pub(super) type Collected = (Range, Option<i32>, RawRecords);
+pub(super) type Collected = (Range, Option<LastRecord>, RawRecords);
+
+/// Why a record is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The client has gone back (it may, when a pause for a group event overlaps a poll).
+    Back,
+    /// It has taken the place of a marker or an aborted record that was read: the log was cut.
+    Cut,
+}
 
 impl Collecting {
-    /// Starts at `position`.
-    pub(super) fn new(generation: u64, position: i64, end: Option<i64>) -> Self {
+    /// Starts with nothing.
+    pub(super) fn new(start: StartAt) -> Self {
         Collecting {
-            generation,
-            end,
             ended: false,
-            handed: position,
-            next: position,
-            leader_epoch: None,
+            handed: start.position,
+            next: start.position,
+            start,
+            last: None,
             records: RawRecords::default(),
             room: (0, 0, 0),
             since: None,
@@ -48,20 +56,19 @@ impl Collecting {
 
     /// Adds a record, unless it is at or past this run's end. Returns the bytes collected so far.
     ///
-    /// **Invariant:** every record is at or after the position that is next; none where the client has gone back (it may,
-    /// when a pause for a group event overlaps a poll), and then the lane must start again from its ledger.
-    pub(super) fn push(&mut self, record: &Record) -> Option<usize> {
+    /// **Invariant:** every record is at or after the position that is next; else the lane must start again from its ledger.
+    pub(super) fn push(&mut self, record: &Record) -> Result<usize, Refused> {
         let offset = record.offset();
         if offset < self.next {
-            return None;
+            return Err(if offset < self.start.position { Refused::Cut } else { Refused::Back });
         }
-        if self.end.is_some_and(|end| offset >= end) {
+        if self.start.end.is_some_and(|end| offset >= end) {
             self.pass(offset);
-            return Some(self.records.bytes());
+            return Ok(self.records.bytes());
         }
         if failpoint::planted("range.off_by_one") && offset > 0 && offset == self.handed {
             self.pass(offset + 1);
-            return Some(self.records.bytes());
+            return Ok(self.records.bytes());
         }
         self.since.get_or_insert_with(Instant::now);
         if self.records.is_empty() {
@@ -73,23 +80,28 @@ impl Collecting {
             self.records.headers.push((self.records.len(), headers));
         }
         self.records.push(offset, record.timestamp_ms(), record.key(), record.value());
-        self.leader_epoch = record.leader_epoch().or(self.leader_epoch);
+        self.last = Some(LastRecord { offset, leader_epoch: record.leader_epoch() });
         self.next = offset + 1;
-        Some(self.records.bytes())
+        Ok(self.records.bytes())
     }
 
     /// Moves on to `position` without a record: markers and aborted records. Never back, never past this run's end.
     pub(super) fn pass(&mut self, position: i64) {
-        let position = self.end.map_or(position, |end| position.min(end));
+        let position = self.start.end.map_or(position, |end| position.min(end));
         if position > self.next {
             self.since.get_or_insert_with(Instant::now);
             self.next = position;
         }
     }
 
+    /// Whether nothing was read since the start.
+    pub(super) fn fresh(&self) -> bool {
+        self.next == self.start.position
+    }
+
     /// Whether this run's end is reached.
     pub(super) fn at_end(&self) -> bool {
-        self.end.is_some_and(|end| self.next >= end)
+        self.start.end.is_some_and(|end| self.next >= end)
     }
 
     /// Bytes collected and not yet handed on.
@@ -113,7 +125,7 @@ impl Collecting {
         self.handed = self.next;
         self.since = None;
         self.room = (self.records.len(), self.records.values.len(), self.records.keys.len());
-        (range, self.leader_epoch, std::mem::take(&mut self.records))
+        (range, self.last.take(), std::mem::take(&mut self.records))
     }
 }
 

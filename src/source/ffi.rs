@@ -104,6 +104,20 @@ impl Queue {
     }
 }
 
+/// The client's words for an error that it only tells of in a text.
+pub(super) fn words(code: rd::rd_kafka_resp_err_t) -> String {
+    // SAFETY: the answer is a text of the library's own, for whatever code.
+    unsafe { text(rd::rd_kafka_err2str(code)) }
+}
+
+/// Says under which leader epoch the record before a position was read: where the client seeks to that position, it asks the
+/// brokers whether they still have it.
+pub(super) fn set_leader_epoch(list: &mut TopicPartitionList, at: usize, epoch: i32) {
+    assert!(at < list.count(), "the list has {} elements", list.count());
+    // SAFETY: the list is ours alone, and has an element at that index.
+    unsafe { rd::rd_kafka_topic_partition_set_leader_epoch((*list.ptr()).elems.add(at), epoch) };
+}
+
 /// The partition that an event is about.
 ///
 /// # Safety

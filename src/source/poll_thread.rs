@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::batch::Collecting;
+use super::batch::{Collecting, Refused};
 use super::client::{Rebalance, names, positions};
 use super::context::Consumer;
-use super::ffi::{Polled, Queue, Record};
+use super::ffi::{Polled, Queue, Record, set_leader_epoch, words};
+use crate::ledger::LastRecord;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
 use crate::pipeline::meters::{Meters, Stage};
@@ -47,9 +49,27 @@ const BATCH_BYTES_MIN: usize = 16 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct StartAt {
     pub(crate) partition: Partition,
+    /// Tells it apart from an earlier lane of the same partition.
     pub(crate) generation: u64,
     pub(crate) position: i64,
+    /// The newest record before it, which the brokers must still have.
+    pub(crate) last: Option<LastRecord>,
+    /// Where the partition ends for this run, when it is to end.
     pub(crate) end: Option<i64>,
+}
+
+/// From where the client reads: right after the last record, whose epoch it can ask the brokers about, because what is between
+/// it and the position may be of newer epochs. No record is there: one that comes has taken the place of another.
+fn places(starts: &[StartAt]) -> TopicPartitionList {
+    let known = |start: &StartAt| start.last.and_then(|last| Some((last.offset + 1, last.leader_epoch?)));
+    let position = |start: &StartAt| known(start).map_or(start.position, |(position, _)| position);
+    let mut list = positions(starts.iter().map(|start| (&start.partition, Offset::Offset(position(start)))));
+    for (at, start) in starts.iter().enumerate() {
+        if let Some((_, epoch)) = known(start) {
+            set_leader_epoch(&mut list, at, epoch);
+        }
+    }
+    list
 }
 
 /// What the poll thread is told.
@@ -88,6 +108,9 @@ pub(crate) enum Event {
     End { partition: Partition, generation: u64 },
     /// Reading a partition failed.
     Broken { partition: Partition, generation: u64, reason: String },
+    /// The brokers no longer have what they showed: the newest record that the ledger knows, or, unless `fresh`, one of those
+    /// that were read after it.
+    Cut { start: StartAt, fresh: bool },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
     /// Everything that was read before a [`Command::HandOn`] or [`Command::Pause`] was sent.
@@ -234,7 +257,7 @@ impl PollThread {
         };
         let before = self.open[at].1.bytes();
         match self.open[at].1.push(record) {
-            Some(bytes) => {
+            Ok(bytes) => {
                 self.received += bytes - before;
                 self.collected += bytes - before;
                 let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
@@ -243,7 +266,8 @@ impl PollThread {
                 }
                 self.hand_on(at);
             }
-            None => self.broken(at, &format!("the client went back to offset {}", record.offset())),
+            Err(Refused::Back) => self.broken(at, &format!("the client went back to offset {}", record.offset())),
+            Err(Refused::Cut) => self.cut(at, true),
         }
         true
     }
@@ -271,9 +295,16 @@ impl PollThread {
 
     /// A partition can't be read on as it is: its lane starts again from its ledger.
     fn broken(&mut self, at: usize, reason: &str) {
-        let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.generation);
+        let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.start.generation);
         self.forget(&partition);
         let _ = self.events.send(Event::Broken { partition, generation, reason: reason.to_owned() });
+    }
+
+    /// The log was cut behind what was read of a partition, or, when `fresh`, behind what its ledger has.
+    fn cut(&mut self, at: usize, fresh: bool) {
+        let start = self.open[at].1.start.clone();
+        self.forget(&start.partition);
+        let _ = self.events.send(Event::Cut { start, fresh });
     }
 
     fn find_of(&mut self, record: &Record) -> Option<usize> {
@@ -288,16 +319,17 @@ impl PollThread {
     fn hand_on(&mut self, at: usize) {
         let (partition, collecting) = &mut self.open[at];
         if collecting.waiting() {
-            let (range, leader_epoch, records) = collecting.take();
+            let (range, last, records) = collecting.take();
             self.collected -= records.bytes();
             let credit = self.credits.take(records.bytes());
-            let batch = RawBatch { range, leader_epoch, read_at: Instant::now(), records, credit };
-            let generation = collecting.generation;
+            let batch = RawBatch { range, last, read_at: Instant::now(), records, credit };
+            let generation = collecting.start.generation;
             let _ = self.events.send(Event::Batch { partition: partition.clone(), generation, batch });
         }
         if collecting.at_end() && !collecting.ended {
             collecting.ended = true;
-            let _ = self.events.send(Event::End { partition: partition.clone(), generation: collecting.generation });
+            let _ =
+                self.events.send(Event::End { partition: partition.clone(), generation: collecting.start.generation });
         }
     }
 
@@ -355,11 +387,17 @@ impl PollThread {
             let reason = self.consumer.context().unreadable(&self.open[at].0);
             return self.unreadable(at, &reason);
         }
+        // The client gives its reason in a text only.
+        if let (AutoOffsetReset, Some(at)) = (code, open)
+            && reason.contains(&words(RespErr::RD_KAFKA_RESP_ERR__LOG_TRUNCATION))
+        {
+            return self.cut(at, self.open[at].1.fresh());
+        }
         match code {
             PartitionEOF => {
                 self.consumer.context().alive();
                 // This run's end, too, even if nothing that was aborted before it moved the client's position.
-                if let Some((at, end)) = open.and_then(|at| Some((at, self.open[at].1.end?))) {
+                if let Some((at, end)) = open.and_then(|at| Some((at, self.open[at].1.start.end?))) {
                     self.open[at].1.pass(end);
                 }
             }
@@ -392,7 +430,7 @@ impl PollThread {
     /// **Invariant:** what can't be read is never taken for a gap. What came before it is handed on, what comes after it isn't.
     fn unreadable(&mut self, at: usize, reason: &str) {
         self.hand_on(at);
-        let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.generation);
+        let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.start.generation);
         self.forget(&partition);
         let _ = self.consumer.pause(&positions([(&partition, Offset::Invalid)]));
         let _ = self.events.send(Event::Damaged { partition, generation, reason: reason.to_owned() });
@@ -456,9 +494,50 @@ impl PollThread {
             self.open(start);
         }
         // Also when the list is empty: the group waits for this answer to its assignment.
-        let list = positions(starts.iter().map(|start| (&start.partition, Offset::Offset(start.position))));
-        self.report(self.consumer.incremental_assign(&list));
+        self.report(self.consumer.incremental_assign(&places(starts)));
+        // An assignment takes the brokers' word for its positions.
+        let known: Vec<StartAt> = starts.iter().filter(|start| start.last.is_some()).cloned().collect();
+        self.seek_assigned(&known);
         self.set_flow();
+    }
+
+    /// Seeks what was just assigned, which the client begins to read in its own time.
+    ///
+    /// **Invariant:** what has a last record is read only after the brokers were asked for it.
+    fn seek_assigned(&mut self, starts: &[StartAt]) {
+        let (mut left, until) = (starts.to_vec(), Instant::now() + SEEK_WITHIN);
+        loop {
+            let failed = self.seek(&left);
+            let Some((_, reason)) = failed.first() else { return };
+            if Instant::now() > until {
+                let reason = format!("the client can't go to where the ledger ends: {reason}");
+                for start in failed.iter().map(|(start, _)| start) {
+                    if let Some(at) = self.index.get(&start.partition).copied() {
+                        self.broken(at, &reason);
+                    }
+                }
+                return;
+            }
+            left = failed.into_iter().map(|(start, _)| start).collect();
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Sends the client to where partitions are read from; gives those where it can't go, with its reasons. It asks the brokers
+    /// first whether they still have the last record, where there is one.
+    fn seek(&self, starts: &[StartAt]) -> Vec<(StartAt, String)> {
+        if starts.is_empty() {
+            return Vec::new();
+        }
+        match self.consumer.seek_partitions(places(starts), SEEK_WITHIN) {
+            Err(error) => starts.iter().map(|start| (start.clone(), error.to_string())).collect(),
+            Ok(list) => {
+                let failed = |(start, element): (&StartAt, TopicPartitionListElem<'_>)| {
+                    Some((start.clone(), element.error().err()?.to_string()))
+                };
+                starts.iter().zip(list.elements()).filter_map(failed).collect()
+            }
+        }
     }
 
     /// An assigned partition seeks: to unassign and assign it again would also answer a group event that is under way.
@@ -466,26 +545,20 @@ impl PollThread {
         if !self.assigned().contains(&start.partition) {
             return self.start(std::slice::from_ref(start));
         }
-        self.open(start);
-        let list = positions([(&start.partition, Offset::Offset(start.position))]);
-        let sought = self.consumer.seek_partitions(list, SEEK_WITHIN);
-        let failed = sought.and_then(|list| list.elements().iter().try_for_each(|element| element.error())).err();
-        if let Some(error) = failed {
+        if let Some((_, error)) = self.seek(std::slice::from_ref(start)).first() {
             // The client has given the partition up, after an error of its own: it is taken anew.
             tracing::debug!(partition = %start.partition, %error, "seek failed, assigning again");
             self.report(self.consumer.incremental_unassign(&positions([(&start.partition, Offset::Invalid)])));
-            self.report(
-                self.consumer.incremental_assign(&positions([(&start.partition, Offset::Offset(start.position))])),
-            );
+            return self.start(std::slice::from_ref(start));
         }
+        self.open(start);
         self.set_flow();
     }
 
     fn open(&mut self, start: &StartAt) {
         self.forget(&start.partition);
         self.index.insert(start.partition.clone(), self.open.len());
-        let collecting = Collecting::new(start.generation, start.position, start.end);
-        self.open.push((start.partition.clone(), collecting));
+        self.open.push((start.partition.clone(), Collecting::new(start.clone())));
     }
 
     /// The client remembers a pause of a partition that went and came back, so that both ways are said.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ledger::{Chain, LedgerError, Tip};
+use crate::ledger::{Chain, LastRecord, LedgerError, Tip};
 use crate::pipeline::messages::Partition;
 use crate::pipeline::topology::Run;
 use crate::settings::pipeline::Start;
@@ -72,6 +72,23 @@ pub enum StartError {
         position: i64,
         /// Where the log ends for read_committed.
         end: i64,
+    },
+    /// Kafka's records aren't those that the dataset has.
+    #[error(
+        "{partition}: the ledger ends at position {position}, and the last record that this dataset read is at offset {}, but \
+         the brokers no longer have that record{}: they lost confirmed records (an unclean leader election, or a restored \
+         disk), and others have taken their offsets, or will. Those before position {position} would be missing here, so \
+         nothing is read on. Write a new dataset (another `name`), and switch `unclean.leader.election.enable` off for the topic",
+        .last.offset,
+        .last.leader_epoch.map_or_else(String::new, |epoch| format!(" of leader epoch {epoch}"))
+    )]
+    Cut {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// The last record that was read.
+        last: LastRecord,
     },
     /// The ledger is older than what was committed.
     #[error(
@@ -233,7 +250,7 @@ fn resolve(
     let partition = question.partition;
     let bounds = || Ok::<_, BrokerError>(question.broker.bounds(std::slice::from_ref(partition))?[partition]);
     let committed = question.broker.committed(partition)?;
-    let tip = match chain.recover()? {
+    let mut tip = match chain.recover()? {
         Some(tip) => {
             // What the group committed for another dataset, or by another program, says nothing about this one.
             let ours = committed.filter(|(_, mark)| mark == question.dataset_id);
@@ -258,7 +275,10 @@ fn resolve(
             tip // Another instance's, which may be ahead of those bounds.
         }
     };
-    check(partition, tip.to, bounds()?, question.file)?;
+    let bounds = bounds()?;
+    check(partition, tip.to, bounds, question.file)?;
+    // What Kafka has deleted since it can't be asked for.
+    tip.last = tip.last.filter(|last| last.offset >= bounds.start);
     Ok(tip)
 }
 

@@ -35,9 +35,9 @@ impl Handler<RawBatch> for Validator {
 
     fn handle(&mut self, raw: RawBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(raw.range);
-        let RawBatch { range, leader_epoch, read_at, records, credit } = raw;
+        let RawBatch { range, last, read_at, records, credit } = raw;
         let records = self.meter.busy(|| self.checker.check(&self.watch.partition, &records));
-        self.pass(CheckedBatch { range, leader_epoch, read_at, records, credit })
+        self.pass(CheckedBatch { range, last, read_at, records, credit })
     }
 }
 

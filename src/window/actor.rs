@@ -39,9 +39,9 @@ impl Handler<CheckedBatch> for Windower {
 
     fn handle(&mut self, checked: CheckedBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(checked.range);
-        let CheckedBatch { range, leader_epoch, read_at, records, credit } = checked;
+        let CheckedBatch { range, last, read_at, records, credit } = checked;
         let parts = self.meter.busy(|| self.windows.assign(range, records));
-        let sent = self.sink.send(WindowedBatch { range, leader_epoch, read_at, parts, credit });
+        let sent = self.sink.send(WindowedBatch { range, last, read_at, parts, credit });
         let meter = self.meter.clone();
         AtomicResponse::new(Box::pin(
             async move { answer(meter.back_pressured(sent).await) }
@@ -58,7 +58,7 @@ impl Handler<Idle> for Windower {
         let position = self.range.to;
         let closed = self.windows.close(position, idle.to, ClosedBy::Idle).map(|part| WindowedBatch {
             range: part.range,
-            leader_epoch: None,
+            last: None,
             read_at: Instant::now(),
             parts: vec![part],
             credit: Credit::none(),

@@ -144,7 +144,7 @@ fn a_long_chain_starts_soon() {
         let tip = Tip {
             sequence: sequence - 1,
             to: 2 * sequence as i64 - 2,
-            leader_epoch: None,
+            last: None,
             window: WINDOW,
             written_at_ms: 0,
             lost: 0,

@@ -90,6 +90,11 @@ fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> F
     }
 }
 
+/// The record right before `to`, which brokers stored under epoch 3.
+fn last(to: i64) -> Option<LastRecord> {
+    (to > 0).then(|| LastRecord { offset: to - 1, leader_epoch: Some(3) })
+}
+
 /// The next entry, up to `to`: offsets that five divides are rejects.
 fn entry_to(chain: &Chain, tip: &Tip, to: i64) -> Entry {
     let (rejects, rows): (Vec<i64>, Vec<i64>) = (tip.to..to).partition(|offset| offset % 5 == 0);
@@ -102,7 +107,7 @@ fn entry_to(chain: &Chain, tip: &Tip, to: i64) -> Entry {
     let counts = Counts { row: rows.len() as u64, rejected: rejects.len() as u64, ..Counts::default() };
     chain.entry(
         tip,
-        NextEntry { to, leader_epoch: Some(3), counts, window: WINDOW, tallies: vec![], reason: Reason::Rows, files },
+        NextEntry { to, last: last(to), counts, window: WINDOW, tallies: vec![], reason: Reason::Rows, files },
     )
 }
 

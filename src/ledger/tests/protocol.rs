@@ -9,7 +9,7 @@ fn commits_follow_each_other_and_a_restart_goes_on() {
     let tip = commit_to(&chain, &tip, 7);
     let tip = commit_to(&chain, &tip, 7);
     let tip = commit_to(&chain, &tip, 20);
-    assert_eq!((tip.sequence, tip.to, tip.leader_epoch), (3, 20, Some(3)));
+    assert_eq!((tip.sequence, tip.to, tip.last), (3, 20, last(20)));
     assert_whole(&dir.path().join("test"), 20);
     assert_eq!(staged_files(&chain), 0);
     let again = open(&dir.path().join("test")).chain("t", "id", 0);
@@ -43,6 +43,18 @@ fn of_two_writers_one_is_fenced_and_nothing_is_lost() {
     assert_eq!(staged_files(&other), 0, "recovery sweeps what was fenced");
     commit_to(&other, &won, 15);
     assert_whole(&dir.path().join("test"), 15);
+}
+
+#[test]
+fn a_bad_copy_of_a_published_file_is_no_obstacle() {
+    let (dir, chain, tip) = started();
+    let tip = commit_to(&chain, &tip, 7);
+    let folder = dir.path().join("test");
+    let file = chain.read(1).unwrap().unwrap().files.remove(0);
+    fs::write(folder.join(&file.staged), "cut").unwrap();
+    assert_eq!(chain.recover().unwrap(), Some(tip));
+    assert_eq!(staged_files(&chain), 0);
+    assert_whole(&folder, 7);
 }
 
 #[test]

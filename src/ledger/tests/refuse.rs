@@ -33,6 +33,18 @@ fn another_file_under_the_name() {
 }
 
 #[test]
+fn a_staged_file_that_a_disk_has_changed() {
+    let text = refusal(|folder, chain, _| {
+        let file = last_file(chain);
+        let mut content = fs::read(folder.join(&file.path)).unwrap();
+        content[9] ^= 1;
+        fs::remove_file(folder.join(&file.path)).unwrap();
+        fs::write(folder.join(&file.staged), content).unwrap();
+    });
+    assert!(text.starts_with("DIR/test/staging/") && text.contains("expected SHA-256"), "{text}");
+}
+
+#[test]
 fn a_hole() {
     let text = refusal(|_, chain, _| fs::remove_file(chain.entry_path(1)).unwrap());
     insta::assert_snapshot!(text, @"the ledger of t:0 has a hole: DIR/test/ledger/t/id/0/00000000000000000001.json is missing, but entry 2 is there. weir removes no entry that is not in a checkpoint. `weir repair FILE --from BACKUP` puts it back from a backup");

@@ -10,7 +10,7 @@ fn what_is_given_up_is_counted_and_the_windows_stay() {
     let state = TimeState { largest: Some(7), watermark: Some(5), closed_by: None };
     let tip = chain.start(3, WindowState::Time(state)).unwrap();
     let end = chain.skip(&tip, 10).unwrap();
-    assert_eq!((end.sequence, end.to, end.lost, end.leader_epoch), (1, 10, 7, None));
+    assert_eq!((end.sequence, end.to, end.lost, end.last), (1, 10, 7, None));
     assert_eq!(end.window, tip.window);
     assert_eq!(chain.recover().unwrap(), Some(end));
     let report = verify(&dir.path().join("test")).unwrap();

@@ -46,7 +46,7 @@ const fn one(name: &'static str, what: What) -> Kind {
 
 /// In the order of the table.
 pub(super) const KINDS: &[Kind] = &[
-    one("SIGKILL at a random moment", One(faults::killed)),
+    Kind { name: "SIGKILL at a random moment", variants: 1, short: 5, what: One(faults::killed) },
     Kind {
         name: "crash at every failpoint",
         variants: failpoint::NAMES.len(),
@@ -69,6 +69,7 @@ pub(super) const KINDS: &[Kind] = &[
     one("one of three brokers killed", Three(faults::one_of_three_killed)),
     one("leaders moved", Three(faults::leaders_moved)),
     one("unclean election", Unclean(unclean::election)),
+    one("unclean election under way", Unclean(unclean::election_under_way)),
     one("network: blackhole", One(|world, _, dice| faults::network(world, dice, Mode::Blackhole))),
     one("network: half-open", One(|world, _, dice| faults::network(world, dice, Mode::HalfOpen))),
     one("network: 1 KB/s", One(|world, _, dice| faults::network(world, dice, Mode::Slow))),

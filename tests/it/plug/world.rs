@@ -340,10 +340,10 @@ impl<'a> World<'a> {
             };
             ledger.keys().map(|name| (*name, now(name).expect("there is such a counter"))).collect()
         };
-        // A commit is counted a moment after its entry is there, and not at all when its lane was dropped meanwhile.
+        // A commit is counted a moment after its entry is there, and not at all when it fails after that.
         let since = Instant::now();
-        let dropped = service.run.stderr().contains("their lanes are dropped");
-        let right = |told: BTreeMap<&str, u64>| match dropped {
+        let failed = service.run.stderr().contains("lane ended, it starts again");
+        let right = |told: BTreeMap<&str, u64>| match failed {
             true => told.iter().all(|(name, count)| *count <= ledger[name]),
             false => told == ledger,
         };
