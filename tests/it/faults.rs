@@ -84,24 +84,24 @@ fn close(case: &Case) {
 
 #[test]
 fn a_stop_of_one_that_was_replaced() {
-    let case =
-        Case::new(Broker::shared(), "replaced", 3).with(|pipeline| restless(pipeline, Duration::from_millis(1_500)));
-    while_producing(&case, 1, || {
-        let sleeper =
-            case.workspace.spawn_with(["run", &case.file()], &[("WEIR_FAILPOINT", "commit.before_link:5:stop")]);
+    let said = "lane did not commit what it had, because another one did";
+    // It may notice a moment before it is to stop: then it starts again.
+    let met = (0..8).any(|round| {
+        let case = restless_case(Broker::shared(), "replaced");
+        let load = Load { records: 3_000, transaction: 40, seed: round, ..Load::default() };
+        produce(case.broker, &case.pipeline.topic, 3, &load);
+        let point = [("WEIR_FAILPOINT", "commit.before_link:5:stop")];
+        let sleeper = case.workspace.spawn_with(["run", &case.file()], &point);
         until("it stops in a commit", PATIENCE, || sleeper.is_stopped());
-        let before = case.positions();
-        let next = case.endless();
-        until_committing(&case, &next, 3, &before);
-        // It wakes up, is fenced, and is to stop, all at once: others have done its work.
+        // Joins no group, so that the one that sleeps keeps its partitions.
+        case.finish();
+        // It wakes up, is fenced, and is to stop, all at once: another one has done its work.
         sleeper.signals(&["TERM", "CONT"]);
         let finished = sleeper.wait(PATIENCE).expect_code(0);
-        let said = "lane did not commit what it had, because another one did";
-        assert!(finished.stderr.contains(said), "{}", finished.stderr);
-        next.signal("TERM");
-        next.wait(PATIENCE).expect_code(0);
+        close(&case);
+        finished.stderr.contains(said)
     });
-    close(&case);
+    assert!(met, "no lane was fenced while its process stopped");
 }
 
 /// What must be in a dataset that starts where its ledger says: the committed records from there on.
