@@ -79,7 +79,7 @@ fn commit(bencher: Bencher, partitions: i32) {
         let entries = chains.iter().map(|(chain, tip)| {
             let next = NextEntry {
                 to: tip.to + 100,
-                leader_epoch: None,
+                last: None,
                 counts: Default::default(),
                 window: tip.window.clone(),
                 tallies: Vec::new(),

@@ -33,7 +33,7 @@ macro_rules! variants {
 }
 
 variants!(LedgerError: Io NotDurable Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
-variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Behind NothingCommitted TopicReplaced Unconfirmed);
+variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
 variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
 variants!(RepairError: Ledger OtherBackup);
@@ -103,6 +103,13 @@ fn of_a_start() {
             position: 70,
             last: LastRecord { offset: 66, leader_epoch: Some(2) },
         },
+        StartError::Replaced {
+            partition: partition(),
+            position: 70,
+            last: LastRecord { offset: 66, leader_epoch: Some(2) },
+            found: 67,
+        },
+        StartError::Short { partition: partition(), until: 99, end: 70 },
         StartError::Behind { partition: partition(), position: 70, group: "weir-air".into(), committed: 77 },
         StartError::NothingCommitted { partition: partition(), group: "old".into() },
         StartError::TopicReplaced { topic: "readings".into(), before: "idA".into(), now: "idB".into() },

@@ -58,7 +58,7 @@ pub struct Entry {
     pub sha256: Option<String>,
 }
 
-/// The newest record that a chain has read. While Kafka has it, it has all before it, too: whoever reads on asks for it.
+/// The newest record that a chain has read. While Kafka has it, it has all before it, too: whoever reads on asks for it first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRecord {
     /// Its offset.

@@ -201,8 +201,8 @@ impl Progress {
         self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A lane committed.
-    pub fn commits(&self, committed: &Committed) {
+    /// A lane committed, the current one of its partition or one that was dropped with its commit under way.
+    pub fn commits(&self, committed: &Committed, current: bool) {
         let mut state = self.lock();
         state.counts += committed.counts;
         for (by, count) in &committed.rejected_by {
@@ -212,9 +212,10 @@ impl Progress {
         state.bytes += committed.bytes;
         state.commits += 1;
         if let Some(lane) = state.lanes.get_mut(&committed.partition) {
-            // A lane that was dropped may have committed before the one that runs now, and be heard of after it.
             lane.position = lane.position.max(committed.to);
-            lane.failing = None;
+            if current {
+                lane.failing = None;
+            }
             lane.newest_us = lane.newest_us.max(committed.newest_us);
             lane.watermark_us = committed.watermark_us.or(lane.watermark_us);
         }

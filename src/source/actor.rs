@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
 use super::confirm::same_topic;
 use super::control::Requests;
-use super::poll_thread::{Command, Event, PollThread, StartAt};
+use super::poll_thread::{Command, Cut, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
 use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, read_ledger, transient};
 use super::statistics;
@@ -61,8 +61,7 @@ pub struct Source {
     generations: u64,
     /// Positions that Kafka hasn't been told yet.
     untold: HashMap<Partition, i64>,
-    /// Of which lanes (or of all) positions and topics are being looked at.
-    checking: HashSet<Option<(Partition, u64)>>,
+    checking: HashSet<Checking>,
     checking_topics: bool,
     pub(super) stopping: bool,
     /// What people asked for.
@@ -98,6 +97,13 @@ enum State {
     Done,
     /// It was given up.
     Parked,
+}
+
+/// What is being looked at: a lane, or all, and whether the client has stopped reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Checking {
+    lane: Option<(Partition, u64)>,
+    lost_its_place: bool,
 }
 
 /// How a source ended: the reason, where it wasn't asked to.
@@ -516,29 +522,52 @@ impl Source {
 
     /// The brokers no longer have what they showed. What isn't committed is read again as it is now; where it is what the ledger
     /// has, nothing can be read on. It is asked twice: the client may have fetched, and not handed on, what was lost.
-    fn cut(&mut self, start: &StartAt, fresh: bool, ctx: &mut Context<Self>) {
+    fn cut(&mut self, start: &StartAt, how: Cut, ctx: &mut Context<Self>) {
         let StartAt { partition, generation, position, last, .. } = start;
-        let Some(slot) = self.lanes.get_mut(partition).filter(|slot| slot.generation == *generation) else { return };
-        if let (true, true, Some(last)) = (fresh, std::mem::replace(&mut slot.cut, fresh), last) {
-            let error = StartError::Cut { partition: partition.clone(), position: *position, last: *last };
-            return self.park(partition, &chain(&error));
+        if !self.is_running(partition, *generation) {
+            return;
         }
-        self.failed(partition, "the brokers lost records that they had shown, and that may have been read", ctx);
+        let (partition, position) = (partition.clone(), *position);
+        let Some(slot) = self.lanes.get_mut(&partition) else { return };
+        let asked_before = std::mem::replace(&mut slot.cut, how != Cut::Ahead);
+        let words = "the brokers lost records that they had shown, and that may have been read";
+        match (how, *last) {
+            (Cut::Behind | Cut::Between(_), Some(_)) if !asked_before => {
+                log!(warn, self.run, partition, "{words}: asking again");
+                self.start(vec![partition], false, ctx);
+            }
+            (Cut::Behind, Some(last)) => {
+                let error = StartError::Cut { partition: partition.clone(), position, last };
+                self.park(&partition, &chain(&error));
+            }
+            (Cut::Between(found), Some(last)) => {
+                let error = StartError::Replaced { partition: partition.clone(), position, last, found };
+                self.park(&partition, &chain(&error));
+            }
+            (Cut::Ahead, _) | (_, None) => self.failed(&partition, words, ctx),
+        }
+    }
+
+    /// Whether this lane runs, and is to run on.
+    fn is_running(&self, partition: &Partition, generation: u64) -> bool {
+        let running = |slot: &Slot| slot.generation == generation && matches!(slot.state, State::Running(_));
+        !self.stopping && self.lanes.get(partition).is_some_and(running)
     }
 
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
     fn suspect(&mut self, error: &KafkaError, of: Option<Partition>, ctx: &mut Context<Self>) {
         // The client repeats its error for each attempt; a lane that has started again makes another one.
-        let lane = of.as_ref().map(|of| (of.clone(), self.lanes.get(of).map_or(0, |slot| slot.generation)));
-        if !self.checking.insert(lane.clone()) {
-            return;
-        }
-        let partition = of.as_ref().map(tracing::field::display);
-        tracing::warn!(pipeline = %self.run.pipeline.name, %error, partition, "Kafka refuses a position or a topic, checking");
         let lost_its_place = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
         );
+        let lane = of.as_ref().map(|of| (of.clone(), self.lanes.get(of).map_or(0, |slot| slot.generation)));
+        let checking = Checking { lane, lost_its_place };
+        if !self.checking.insert(checking.clone()) {
+            return;
+        }
+        let partition = of.as_ref().map(tracing::field::display);
+        tracing::warn!(pipeline = %self.run.pipeline.name, %error, partition, "a position or a topic may be gone, checking");
         let running: Vec<(Partition, u64)> = self
             .lanes
             .iter()
@@ -548,11 +577,12 @@ impl Source {
             .map(|(partition, slot)| (partition.clone(), slot.generation))
             .collect();
         let lanes = self.run.progress.snapshot().lanes;
-        let (run, broker) = (self.run.clone(), self.broker());
+        let (run, broker, until) = (self.run.clone(), self.broker(), self.until.clone());
         let checked = tokio::task::spawn_blocking(move || {
             let check = |(partition, generation): (Partition, u64)| {
                 let position = lanes.get(&partition).map_or(0, |lane| lane.position);
-                let verdict = check_partition(&run, &broker, &partition, position);
+                let until = until.as_ref().and_then(|until| until.get(&partition)).map(|bounds| bounds.end);
+                let verdict = check_partition(&run, &broker, &partition, position, until);
                 (partition, generation, verdict)
             };
             running.into_iter().map(check).collect::<Vec<_>>()
@@ -572,7 +602,7 @@ impl Source {
             }
             // Not at once again.
             ctx.run_later(Duration::from_secs(1), move |source, _| {
-                source.checking.remove(&lane);
+                source.checking.remove(&checking);
             });
         }));
     }
@@ -657,10 +687,15 @@ impl StreamHandler<Event> for Source {
             Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said, !self.requests.paused),
             Event::Full => self.relieve(),
             Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
-            Event::Cut { start, fresh } => self.cut(&start, fresh, ctx),
+            Event::Cut { start, how } => self.cut(&start, how, ctx),
+            Event::Short { partition, generation } => {
+                if self.is_running(&partition, generation) {
+                    self.suspect(&KafkaError::PartitionEOF(partition.partition), Some(partition), ctx);
+                }
+            }
             Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
             Event::Broken { partition, generation, reason } => {
-                if self.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
+                if self.is_running(&partition, generation) {
                     self.failed(&partition, &reason, ctx);
                 }
             }
@@ -746,10 +781,9 @@ impl Handler<Committed> for Source {
     type Result = ();
 
     fn handle(&mut self, committed: Committed, _: &mut Context<Self>) {
-        self.run.progress.commits(&committed);
-        if let Some(slot) = self.lanes.get_mut(&committed.partition)
-            && slot.generation == committed.generation
-        {
+        let current = self.lanes.get_mut(&committed.partition).filter(|slot| slot.generation == committed.generation);
+        self.run.progress.commits(&committed, current.is_some());
+        if let Some(slot) = current {
             slot.failures.committed();
             slot.relieving = false;
             self.untold.insert(committed.partition, committed.to);

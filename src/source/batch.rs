@@ -19,6 +19,8 @@ pub(super) struct Collecting {
     handed: i64,
     /// The position after the last record collected.
     next: i64,
+    /// Whether the brokers still have the newest record that the ledger knows.
+    confirmed: bool,
     last: Option<LastRecord>,
     records: RawRecords,
     /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
@@ -35,7 +37,7 @@ pub(super) type Collected = (Range, Option<LastRecord>, RawRecords);
 pub(super) enum Refused {
     /// The client has gone back (it may, when a pause for a group event overlaps a poll).
     Back,
-    /// It has taken the place of a marker or an aborted record that was read: the log was cut.
+    /// It is where the ledger has seen that there is none: the log was cut.
     Cut,
 }
 
@@ -46,6 +48,7 @@ impl Collecting {
             ended: false,
             handed: start.position,
             next: start.position,
+            confirmed: start.last.is_none(),
             start,
             last: None,
             records: RawRecords::default(),
@@ -59,6 +62,7 @@ impl Collecting {
     /// **Invariant:** every record is at or after the position that is next; else the lane must start again from its ledger.
     pub(super) fn push(&mut self, record: &Record) -> Result<usize, Refused> {
         let offset = record.offset();
+        self.confirmed = true;
         if offset < self.next {
             return Err(if offset < self.start.position { Refused::Cut } else { Refused::Back });
         }
@@ -94,14 +98,20 @@ impl Collecting {
         }
     }
 
-    /// Whether nothing was read since the start.
-    pub(super) fn fresh(&self) -> bool {
-        self.next == self.start.position
+    /// The client has come to the log's end, as it knows it, at that position.
+    pub(super) fn reached(&mut self, position: i64) {
+        self.confirmed = true;
+        self.pass(position);
+    }
+
+    /// Whether the client was heard of since the start: it reads only once the brokers were found to have the last record.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// Whether this run's end is reached.
     pub(super) fn at_end(&self) -> bool {
-        self.start.end.is_some_and(|end| self.next >= end)
+        self.confirmed && self.start.end.is_some_and(|end| self.next >= end)
     }
 
     /// Bytes collected and not yet handed on.

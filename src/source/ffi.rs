@@ -34,8 +34,8 @@ pub(super) enum Polled {
         fatal: bool,
         /// The client's words.
         reason: String,
-        /// The partition that it is about, when it is about one.
-        partition: Option<Partition>,
+        /// The partition that it is about, when it is about one, and where in it, as far as that is known.
+        place: Option<(Partition, Option<i64>)>,
     },
     /// The group gives these partitions or wants them back.
     Rebalance(rd::rd_kafka_resp_err_t, Vec<Partition>),
@@ -79,7 +79,7 @@ impl Queue {
                     code: code.into(),
                     fatal: rd::rd_kafka_event_error_is_fatal(event.0) != 0,
                     reason: text(rd::rd_kafka_event_error_string(event.0)),
-                    partition: partition_of(event.0),
+                    place: place_of(event.0),
                 },
                 rd::RD_KAFKA_EVENT_REBALANCE => Polled::Rebalance(code, partitions_of(event.0)),
                 rd::RD_KAFKA_EVENT_OFFSET_COMMIT if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
@@ -118,11 +118,20 @@ pub(super) fn set_leader_epoch(list: &mut TopicPartitionList, at: usize, epoch: 
     unsafe { rd::rd_kafka_topic_partition_set_leader_epoch((*list.ptr()).elems.add(at), epoch) };
 }
 
-/// The partition that an event is about.
+/// What [`set_leader_epoch`] said.
+#[cfg(test)]
+pub(super) fn leader_epoch(list: &TopicPartitionList, at: usize) -> Option<i32> {
+    assert!(at < list.count(), "the list has {} elements", list.count());
+    // SAFETY: the list lives, and has an element at that index.
+    let epoch = unsafe { rd::rd_kafka_topic_partition_get_leader_epoch((*list.ptr()).elems.add(at)) };
+    (epoch >= 0).then_some(epoch)
+}
+
+/// The partition that an event is about, and where in it.
 ///
 /// # Safety
 /// `event` is one.
-unsafe fn partition_of(event: *mut rd::rd_kafka_event_t) -> Option<Partition> {
+unsafe fn place_of(event: *mut rd::rd_kafka_event_t) -> Option<(Partition, Option<i64>)> {
     // SAFETY: what the call gives is ours to free; it may be null, and so may its topic's name.
     unsafe {
         let found = rd::rd_kafka_event_topic_partition(event);
@@ -130,8 +139,9 @@ unsafe fn partition_of(event: *mut rd::rd_kafka_event_t) -> Option<Partition> {
             return None;
         }
         let found = Owned(found, rd::rd_kafka_topic_partition_destroy);
-        let rd::rd_kafka_topic_partition_t { topic, partition, .. } = *found.0;
-        (!topic.is_null() && partition >= 0).then(|| Partition { topic: text(topic).into(), partition })
+        let rd::rd_kafka_topic_partition_t { topic, partition, offset, .. } = *found.0;
+        let named = !topic.is_null() && partition >= 0;
+        named.then(|| (Partition { topic: text(topic).into(), partition }, (offset >= 0).then_some(offset)))
     }
 }
 

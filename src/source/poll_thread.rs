@@ -97,6 +97,17 @@ pub(crate) enum Command {
     Close(Vec<(Partition, i64)>),
 }
 
+/// How a log was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Before the newest record that the ledger knows.
+    Behind,
+    /// After it: there is a record at this offset, and there was none.
+    Between(i64),
+    /// Before what was read since.
+    Ahead,
+}
+
 /// What the poll thread tells.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -108,9 +119,10 @@ pub(crate) enum Event {
     End { partition: Partition, generation: u64 },
     /// Reading a partition failed.
     Broken { partition: Partition, generation: u64, reason: String },
-    /// The brokers no longer have what they showed: the newest record that the ledger knows, or, unless `fresh`, one of those
-    /// that were read after it.
-    Cut { start: StartAt, fresh: bool },
+    /// The brokers no longer have what they showed.
+    Cut { start: StartAt, how: Cut },
+    /// The log ends before this run's end.
+    Short { partition: Partition, generation: u64 },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
     /// Everything that was read before a [`Command::HandOn`] or [`Command::Pause`] was sent.
@@ -138,6 +150,8 @@ pub(crate) struct PollThread {
     /// Bytes that all half-full batches together may have.
     collecting_bytes: usize,
     open: Vec<(Partition, Collecting)>,
+    /// Partitions to which the client hasn't gone yet: until then nothing of them is taken.
+    unsought: Vec<StartAt>,
     index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to: records come in runs.
     last: usize,
@@ -176,6 +190,7 @@ impl PollThread {
             mark,
             collecting_bytes,
             open: Vec::new(),
+            unsought: Vec::new(),
             index: HashMap::new(),
             last: 0,
             full_since: None,
@@ -267,7 +282,7 @@ impl PollThread {
                 self.hand_on(at);
             }
             Err(Refused::Back) => self.broken(at, &format!("the client went back to offset {}", record.offset())),
-            Err(Refused::Cut) => self.cut(at, true),
+            Err(Refused::Cut) => self.cut(at, Cut::Between(record.offset())),
         }
         true
     }
@@ -275,7 +290,7 @@ impl PollThread {
     /// What came that is no record.
     fn other(&mut self, other: Polled) {
         match other {
-            Polled::Error { code, fatal, reason, partition } => self.error(code, fatal, &reason, partition),
+            Polled::Error { code, fatal, reason, place } => self.error(code, fatal, &reason, place),
             Polled::Rebalance(RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions) => {
                 let _ = self.events.send(Event::Rebalance(Rebalance::Assigned(partitions)));
             }
@@ -300,11 +315,10 @@ impl PollThread {
         let _ = self.events.send(Event::Broken { partition, generation, reason: reason.to_owned() });
     }
 
-    /// The log was cut behind what was read of a partition, or, when `fresh`, behind what its ledger has.
-    fn cut(&mut self, at: usize, fresh: bool) {
+    fn cut(&mut self, at: usize, how: Cut) {
         let start = self.open[at].1.start.clone();
         self.forget(&start.partition);
-        let _ = self.events.send(Event::Cut { start, fresh });
+        let _ = self.events.send(Event::Cut { start, how });
     }
 
     fn find_of(&mut self, record: &Record) -> Option<usize> {
@@ -339,6 +353,7 @@ impl PollThread {
         if received > 0 {
             self.consumer.context().alive();
         }
+        self.seek_unsought();
         self.pass_gaps();
         for at in 0..self.open.len() {
             // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, each gets
@@ -379,8 +394,9 @@ impl PollThread {
         }
     }
 
-    fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, partition: Option<Partition>) {
+    fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, place: Option<(Partition, Option<i64>)>) {
         use RDKafkaErrorCode::*;
+        let (partition, offset) = place.map_or((None, None), |(partition, offset)| (Some(partition), offset));
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
         if let (TopicAuthorizationFailed, Some(at)) = (code, open) {
             // The brokers may still answer questions about it, so that to ask them would find nothing wrong.
@@ -391,14 +407,14 @@ impl PollThread {
         if let (AutoOffsetReset, Some(at)) = (code, open)
             && reason.contains(&words(RespErr::RD_KAFKA_RESP_ERR__LOG_TRUNCATION))
         {
-            return self.cut(at, self.open[at].1.fresh());
+            let how = if self.open[at].1.is_confirmed() { Cut::Ahead } else { Cut::Behind };
+            return self.cut(at, how);
         }
         match code {
             PartitionEOF => {
                 self.consumer.context().alive();
-                // This run's end, too, even if nothing that was aborted before it moved the client's position.
-                if let Some((at, end)) = open.and_then(|at| Some((at, self.open[at].1.start.end?))) {
-                    self.open[at].1.pass(end);
+                if let (Some(at), Some(offset)) = (open, offset) {
+                    self.ends(at, offset);
                 }
             }
             _ if fatal => drop(self.events.send(Event::Fatal(KafkaError::MessageConsumptionFatal(code)))),
@@ -422,6 +438,17 @@ impl PollThread {
             }
             // Lost connections and leader changes: librdkafka retries, and the context says it once.
             _ => self.consumer.context().error(KafkaError::Global(code), reason),
+        }
+    }
+
+    /// The client has come to the end of a log: to this run's end, too, unless the log has become shorter, or its leader is new
+    /// and doesn't know yet where it ends.
+    fn ends(&mut self, at: usize, offset: i64) {
+        let (partition, collecting) = &mut self.open[at];
+        collecting.reached(offset);
+        if collecting.start.end.is_some() && !collecting.at_end() {
+            let (partition, generation) = (partition.clone(), collecting.start.generation);
+            let _ = self.events.send(Event::Short { partition, generation });
         }
     }
 
@@ -490,52 +517,54 @@ impl PollThread {
     }
 
     fn start(&mut self, starts: &[StartAt]) {
-        for start in starts {
-            self.open(start);
-        }
         // Also when the list is empty: the group waits for this answer to its assignment.
         self.report(self.consumer.incremental_assign(&places(starts)));
-        // An assignment takes the brokers' word for its positions.
-        let known: Vec<StartAt> = starts.iter().filter(|start| start.last.is_some()).cloned().collect();
-        self.seek_assigned(&known);
+        for start in starts {
+            match start.last {
+                None => self.open(start),
+                Some(_) => {
+                    self.forget(&start.partition);
+                    self.unsought.push(start.clone());
+                }
+            }
+        }
         self.set_flow();
+        self.seek_unsought();
     }
 
-    /// Seeks what was just assigned, which the client begins to read in its own time.
+    /// Seeks what was assigned: the client asks the brokers for a last record where it seeks, and not where it is assigned. It
+    /// can't until it has begun to read the partition, which may wait for answers to commits.
     ///
     /// **Invariant:** what has a last record is read only after the brokers were asked for it.
-    fn seek_assigned(&mut self, starts: &[StartAt]) {
-        let (mut left, until) = (starts.to_vec(), Instant::now() + SEEK_WITHIN);
-        loop {
-            let failed = self.seek(&left);
-            let Some((_, reason)) = failed.first() else { return };
-            if Instant::now() > until {
-                let reason = format!("the client can't go to where the ledger ends: {reason}");
-                for start in failed.iter().map(|(start, _)| start) {
-                    if let Some(at) = self.index.get(&start.partition).copied() {
-                        self.broken(at, &reason);
-                    }
-                }
-                return;
-            }
-            left = failed.into_iter().map(|(start, _)| start).collect();
-            std::thread::sleep(POLL);
+    fn seek_unsought(&mut self) {
+        let starts = std::mem::take(&mut self.unsought);
+        if starts.is_empty() {
+            return;
         }
+        let failed = self.seek(&starts);
+        for start in &starts {
+            match failed.iter().find(|(partition, _)| *partition == start.partition) {
+                None => self.open(start),
+                Some((partition, reason)) => {
+                    tracing::debug!(%partition, reason, "the client doesn't read it yet");
+                    self.unsought.push(start.clone());
+                }
+            }
+        }
+        self.set_flow();
     }
 
     /// Sends the client to where partitions are read from; gives those where it can't go, with its reasons. It asks the brokers
     /// first whether they still have the last record, where there is one.
-    fn seek(&self, starts: &[StartAt]) -> Vec<(StartAt, String)> {
-        if starts.is_empty() {
-            return Vec::new();
-        }
+    fn seek(&self, starts: &[StartAt]) -> Vec<(Partition, String)> {
         match self.consumer.seek_partitions(places(starts), SEEK_WITHIN) {
-            Err(error) => starts.iter().map(|start| (start.clone(), error.to_string())).collect(),
+            Err(error) => starts.iter().map(|start| (start.partition.clone(), error.to_string())).collect(),
             Ok(list) => {
-                let failed = |(start, element): (&StartAt, TopicPartitionListElem<'_>)| {
-                    Some((start.clone(), element.error().err()?.to_string()))
+                let failed = |element: &TopicPartitionListElem<'_>| {
+                    let partition = Partition { topic: element.topic().into(), partition: element.partition() };
+                    Some((partition, element.error().err()?.to_string()))
                 };
-                starts.iter().zip(list.elements()).filter_map(failed).collect()
+                list.elements().iter().filter_map(failed).collect()
             }
         }
     }
@@ -575,6 +604,7 @@ impl PollThread {
 
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.
     fn forget(&mut self, partition: &Partition) {
+        self.unsought.retain(|start| start.partition != *partition);
         if let Some(at) = self.index.remove(partition) {
             self.collected -= self.open.swap_remove(at).1.bytes();
             if let Some((moved, _)) = self.open.get(at) {
@@ -628,5 +658,32 @@ impl PollThread {
         if let Err(error) = result {
             let _ = self.events.send(Event::Fatal(error));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::ffi::leader_epoch;
+    use super::*;
+
+    #[test]
+    fn a_partition_is_read_from_right_after_its_last_record() {
+        let start = |last: Option<(i64, Option<i32>)>| StartAt {
+            partition: Partition { topic: "t".into(), partition: 0 },
+            generation: 1,
+            position: 70,
+            last: last.map(|(offset, leader_epoch)| LastRecord { offset, leader_epoch }),
+            end: None,
+        };
+        let place = |last| {
+            let list = places(&[start(last)]);
+            let element = list.elements()[0].offset();
+            (element.to_raw().unwrap(), leader_epoch(&list, 0))
+        };
+        assert_eq!(place(Some((66, Some(2)))), (67, Some(2)));
+        // Without an epoch there is nothing to ask for.
+        assert_eq!(place(Some((66, None))), (70, None));
+        assert_eq!(place(None), (70, None));
     }
 }

@@ -90,6 +90,38 @@ pub enum StartError {
         /// The last record that was read.
         last: LastRecord,
     },
+    /// Kafka has a record where there was none.
+    #[error(
+        "{partition}: the ledger ends at position {position}, and this dataset saw no record between offset {} and there, but \
+         the log has one at offset {found} now: the brokers lost what was there (an unclean leader election, or a restored \
+         disk). Records before position {position} would be missing here, so nothing is read on. Write a new dataset (another \
+         `name`), and switch `unclean.leader.election.enable` off for the topic",
+        .last.offset
+    )]
+    Replaced {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// The last record that was read.
+        last: LastRecord,
+        /// Where there is a record now.
+        found: i64,
+    },
+    /// Kafka has less than it had when a run to the end began.
+    #[error(
+        "{partition}: this run was to read up to position {until}, where the log ended when it began, but the log ends at {end} \
+         now: the brokers lost confirmed records (an unclean leader election). What was read before is committed. Wait if the \
+         cluster is recovering; then start weir again, which says whether the dataset is still the log's"
+    )]
+    Short {
+        /// The partition.
+        partition: Partition,
+        /// This run's end.
+        until: i64,
+        /// Where the log ends for read_committed.
+        end: i64,
+    },
     /// The ledger is older than what was committed.
     #[error(
         "{partition}: the ledger ends at position {position}, but group {group:?} has committed {committed}: this looks like a \
@@ -197,9 +229,15 @@ pub(super) fn check_partition(
     broker: &Broker,
     partition: &Partition,
     position: i64,
+    until: Option<i64>,
 ) -> Result<(), StartError> {
     same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
-    check(partition, position, broker.bounds(std::slice::from_ref(partition))?[partition], &run.pipeline.file)
+    let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
+    check(partition, position, bounds, &run.pipeline.file)?;
+    match until.filter(|until| *until > bounds.end) {
+        Some(until) => Err(StartError::Short { partition: partition.clone(), until, end: bounds.end }),
+        None => Ok(()),
+    }
 }
 
 /// What to do about a batch that can't be read.
@@ -277,8 +315,7 @@ fn resolve(
     };
     let bounds = bounds()?;
     check(partition, tip.to, bounds, question.file)?;
-    // What Kafka has deleted since it can't be asked for.
-    tip.last = tip.last.filter(|last| last.offset >= bounds.start);
+    tip.last = tip.last.filter(|last| is_still_there(last, bounds));
     Ok(tip)
 }
 
@@ -292,6 +329,11 @@ fn check(partition: &Partition, position: i64, bounds: Bounds, file: &Path) -> R
         return Err(StartError::PastEnd { partition, position, end: bounds.end });
     }
     Ok(())
+}
+
+/// Whether Kafka can be asked for a record: not for one that it has deleted.
+fn is_still_there(last: &LastRecord, bounds: Bounds) -> bool {
+    last.offset >= bounds.start
 }
 
 fn first_position(question: &Question<'_>, committed: Option<i64>, bounds: Bounds) -> Result<i64, StartError> {
@@ -324,5 +366,12 @@ mod tests {
         assert!(check_at(10).is_ok() && check_at(20).is_ok());
         assert!(matches!(check_at(9), Err(StartError::Deleted { start: 10, .. })));
         assert!(matches!(check_at(21), Err(StartError::PastEnd { end: 20, .. })));
+    }
+
+    #[test]
+    fn a_record_that_retention_deleted_is_not_asked_for() {
+        let last = |offset| LastRecord { offset, leader_epoch: Some(1) };
+        let asked = [9, 10].map(|offset| is_still_there(&last(offset), Bounds { start: 10, end: 20 }));
+        assert_eq!(asked, [false, true]);
     }
 }

@@ -1,6 +1,5 @@
-//! What happens to a run: killed, crashed at every named point, stopped, fenced, its broker gone. Whatever happens, the
-//! dataset is in the end exactly what the topic's committed records must become. `plug/` does more, by chance; here is
-//! what needs a certain order.
+//! What happens to a run in a certain order: raced, stopped, fenced, its broker gone. Whatever happens, the dataset is in the
+//! end exactly what the topic's committed records must become. `plug/` does more, by chance.
 
 use std::collections::BTreeMap;
 use std::fs;

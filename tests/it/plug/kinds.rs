@@ -70,6 +70,7 @@ pub(super) const KINDS: &[Kind] = &[
     one("leaders moved", Three(faults::leaders_moved)),
     one("unclean election", Unclean(unclean::election)),
     one("unclean election under way", Unclean(unclean::election_under_way)),
+    one("unclean election before the end", Unclean(unclean::election_before_the_end)),
     one("network: blackhole", One(|world, _, dice| faults::network(world, dice, Mode::Blackhole))),
     one("network: half-open", One(|world, _, dice| faults::network(world, dice, Mode::HalfOpen))),
     one("network: 1 KB/s", One(|world, _, dice| faults::network(world, dice, Mode::Slow))),

@@ -43,21 +43,22 @@ impl<'a> Doomed<'a> {
         try_end(&self.cluster.brokers[2], &self.case.pipeline.topic, 0, Duration::from_secs(2)).ok()
     }
 
-    /// What broker 2 doesn't have is read, and lost. Gives what there was, and where the log ends now.
-    fn lose(&mut self, read: impl Fn(&Self)) -> (Vec<Record>, i64) {
+    /// What broker 2 doesn't have is lost, after both halves were there to be read. Gives what there was, and where the log
+    /// ends now.
+    fn lose(&mut self, mut read: impl FnMut(&Self)) -> (Vec<Record>, i64) {
         self.send(400);
         read(self);
         self.cluster.brokers[1].kill();
         self.send(400);
         read(self);
         let records = committed(&self.cluster.brokers[2], &[&self.case.pipeline.topic]);
-        let position = self.position();
+        let end = self.end().expect("broker 1 leads");
         self.cluster.brokers[0].kill();
         self.cluster.brokers[1].start();
-        let mut cut_at = position;
+        let mut cut_at = end;
         until("broker 2 leads, with less", PATIENCE, || {
-            cut_at = self.end().unwrap_or(position);
-            cut_at < position
+            cut_at = self.end().unwrap_or(end);
+            cut_at < end
         });
         (records, cut_at)
     }
@@ -102,6 +103,35 @@ pub(super) fn election(cluster: &Cluster, topic: &str, dice: &mut Dice) -> Durat
     // What weir read is in the dataset, once, what was lost included.
     doomed.case.judge_records(&read);
     doomed.begin_again()
+}
+
+/// A run to the end has begun, and hasn't read what is lost.
+pub(super) fn election_before_the_end(cluster: &Cluster, topic: &str, dice: &mut Dice) -> Duration {
+    let mut doomed = Doomed::new(cluster, topic, dice);
+    let (mut runs, mut end) = (Vec::new(), 0);
+    let (_, cut_at) = doomed.lose(|doomed| {
+        if runs.is_empty() && doomed.case.entries() == 0 {
+            doomed.case.finish();
+            return;
+        }
+        let run = doomed.case.to_end_with(&[("WEIR_FAILPOINT", "recover.before_return:1:stop")]);
+        until("it stops before it reads", PATIENCE, || run.is_stopped());
+        (end, runs) = (doomed.end().expect("broker 1 leads"), vec![run]);
+    });
+    let run = runs.pop().expect("one that sleeps");
+    run.signal("CONT");
+    let finished = run.wait(PATIENCE).expect_code(3);
+    let said = finished.stdout + &finished.stderr;
+    for word in [format!("up to position {end}"), format!("ends at {cut_at} now")] {
+        assert!(said.contains(&word), "no {word:?} in:\n{said}");
+    }
+    // It has taken nothing for read that wasn't there: the dataset goes on.
+    doomed.lengthen();
+    let since = Instant::now();
+    doomed.case.finish();
+    let took = since.elapsed();
+    doomed.case.judge();
+    took
 }
 
 /// weir has read everything, and waits for more.
