@@ -34,7 +34,7 @@ macro_rules! variants {
 
 variants!(LedgerError: Io NotDurable Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
 variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
-variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd Readable GoesOn);
+variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
 variants!(RepairError: Ledger OtherBackup);
 
@@ -120,7 +120,7 @@ fn of_a_start() {
 #[test]
 fn of_a_batch_that_cannot_be_read() {
     let words = crate::source::give_up_a_batch(&partition(), "pipelines/air.toml".as_ref());
-    insta::assert_snapshot!(words, @"What came before it is committed. Mend the broker's copy (another replica as leader) and start weir again. If no copy is whole, `weir skip pipelines/air.toml readings:1 --to N --readable` gives the batch up and records it as lost; N is the first offset after it, which Kafka's DumpLogSegments shows");
+    insta::assert_snapshot!(words, @"What came before it is committed. Mend the broker's copy (another replica as leader) and start weir again. If no copy is whole, `weir skip pipelines/air.toml readings:1 --to readable` gives the batch up and records it as lost");
 }
 
 #[test]
@@ -144,6 +144,7 @@ fn of_skip() {
         SkipError::NoChain { folder: "/d/air".into(), partition: partition() },
         SkipError::Behind { partition: partition(), position: 70, to: 66 },
         SkipError::PastEnd { partition: partition(), to: 111, end: 99 },
+        SkipError::CanBeRead { partition: partition(), position: 70, found: 72 },
         readable(70),
         readable(80),
         SkipError::GoesOn { partition: partition(), winner: "host-1-ab".into() },

@@ -20,10 +20,11 @@ pub(crate) struct SkipArgs {
     /// The partition that is stopped
     #[arg(value_name = "TOPIC:PARTITION", value_parser = partition)]
     partition: Partition,
-    /// The position to go on from: the first offset that is not given up, or `earliest` for the first that Kafka still has
+    /// The position to go on from: the first offset that is not given up; `earliest` for the first that Kafka still has;
+    /// `readable` for the first that can be read, after the damaged batch there
     #[arg(long, value_name = "N", value_parser = position)]
     to: SkipTo,
-    /// Give up offsets that Kafka still has, too: a batch that is damaged, records that are not wanted
+    /// Give up offsets that Kafka still has, too, and that could be read
     #[arg(long)]
     readable: bool,
     /// How the result is printed
@@ -44,8 +45,9 @@ fn partition(text: &str) -> Result<Partition, String> {
 fn position(text: &str) -> Result<SkipTo, String> {
     match (text, text.parse::<i64>()) {
         ("earliest", _) => Ok(SkipTo::Earliest),
+        ("readable", _) => Ok(SkipTo::Readable),
         (_, Ok(position)) if position >= 0 => Ok(SkipTo::Position(position)),
-        _ => Err("write an offset, from 0, or `earliest`".to_owned()),
+        _ => Err("write an offset, from 0, or `earliest`, or `readable`".to_owned()),
     }
 }
 
@@ -107,7 +109,8 @@ mod tests {
         for wrong in ["a", ":1", "a:", "a:-1", "a:x"] {
             assert!(partition(wrong).is_err(), "{wrong}");
         }
-        assert_eq!((position("earliest"), position("7")), (Ok(SkipTo::Earliest), Ok(SkipTo::Position(7))));
+        assert_eq!((position("earliest"), position("readable")), (Ok(SkipTo::Earliest), Ok(SkipTo::Readable)));
+        assert_eq!(position("7"), Ok(SkipTo::Position(7)));
         assert!(position("-1").is_err() && position("latest").is_err());
     }
 

@@ -249,7 +249,7 @@ impl Work {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use tempfile::TempDir;
 
@@ -304,6 +304,17 @@ mod tests {
             Lane { work, chain, windows, checker, next: 0, told, _folder: folder }
         }
 
+        /// A lane whose commits wait until they are let go, and then have that answer about the topic.
+        fn held(answer: fn() -> Result<(), LaneError>) -> (Sender<()>, Lane) {
+            let (let_go, held) = channel();
+            let held = Mutex::new(held);
+            let lane = Lane::new(Arc::new(move |_| {
+                held.lock().unwrap().recv().unwrap();
+                answer()
+            }));
+            (let_go, lane)
+        }
+
         /// Writes the next window.
         fn write(&mut self) {
             let range = Range { from: self.next, to: self.next + ROWS };
@@ -329,12 +340,7 @@ mod tests {
 
     #[test]
     fn files_are_written_while_a_commit_is_under_way() {
-        let (answer, answers) = channel();
-        let answers = Mutex::new(answers);
-        let mut lane = Lane::new(Arc::new(move |_| {
-            answers.lock().unwrap().recv().unwrap();
-            Ok(())
-        }));
+        let (answer, mut lane) = Lane::held(|| Ok(()));
         lane.write();
         lane.work.look().unwrap();
         assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![], 0));
@@ -353,12 +359,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_fails_ends_the_lane_later_and_commits_nothing() {
-        let (answer, answers) = channel();
-        let answers = Mutex::new(answers);
-        let mut lane = Lane::new(Arc::new(move |_| {
-            answers.lock().unwrap().recv().unwrap();
-            Err(LaneError::Ended)
-        }));
+        let (answer, mut lane) = Lane::held(|| Err(LaneError::Ended));
         lane.write();
         answer.send(()).unwrap();
         assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
@@ -367,12 +368,7 @@ mod tests {
 
     #[test]
     fn the_source_is_told_of_a_commit_whose_lane_is_gone() {
-        let (answer, answers) = channel();
-        let answers = Mutex::new(answers);
-        let mut lane = Lane::new(Arc::new(move |_| {
-            answers.lock().unwrap().recv().unwrap();
-            Ok(())
-        }));
+        let (answer, mut lane) = Lane::held(|| Ok(()));
         lane.write();
         let Lane { work, told, chain, _folder, .. } = lane;
         drop(work);

@@ -15,13 +15,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::client::{ANSWER_WITHIN, Bounds, Broker, Rebalance};
-use super::confirm::same_topic;
+use super::client::{Bounds, Broker, Rebalance};
 use super::control::Requests;
-use super::poll_thread::{Command, Cut, Event, PollThread, StartAt};
+use super::poll_thread::{Command, Event, PollThread, StartAt};
 use super::quiet::{self, Handed, quiet};
-use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, read_ledger, transient};
+use super::start::{SameTopics, StartError, read_ledger, transient};
 use super::statistics;
+use super::trouble::Checking;
 use crate::ledger::{LedgerError, Others, Reason, Tip};
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
@@ -36,6 +36,8 @@ macro_rules! log {
         tracing::$level!(pipeline = %$run.pipeline.name, topic = %$of.topic, partition = $of.partition, $($rest)+)
     };
 }
+
+pub(super) use log;
 
 /// How often Kafka is told how far the ledger is.
 const TELL_KAFKA: Duration = Duration::from_secs(1);
@@ -55,14 +57,14 @@ pub struct Source {
     others: Option<Others>,
     number: usize,
     /// For a run until the end: what this source reads, and up to where. None: what the group assigns, without end.
-    until: Option<BTreeMap<Partition, Bounds>>,
+    pub(super) until: Option<BTreeMap<Partition, Bounds>>,
     commands: Sender<Command>,
-    lanes: HashMap<Partition, Slot>,
+    pub(super) lanes: HashMap<Partition, Slot>,
     generations: u64,
     /// Positions that Kafka hasn't been told yet.
     untold: HashMap<Partition, i64>,
-    checking: HashSet<Checking>,
-    checking_topics: bool,
+    pub(super) checking: HashSet<Checking>,
+    pub(super) checking_topics: bool,
     pub(super) stopping: bool,
     /// What people asked for.
     pub(super) requests: Requests,
@@ -72,12 +74,12 @@ pub struct Source {
 
 /// A partition of this source.
 #[derive(Debug)]
-struct Slot {
-    generation: u64,
-    state: State,
+pub(super) struct Slot {
+    pub(super) generation: u64,
+    pub(super) state: State,
     failures: Failures,
     /// Whether the brokers were found not to have the ledger's last record, and nothing was read since.
-    cut: bool,
+    pub(super) cut: bool,
     /// Whether the lane was asked to commit because memory is short, and hasn't yet.
     relieving: bool,
     /// The position after what it was handed last.
@@ -87,7 +89,7 @@ struct Slot {
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// Its ledger is being read, now or after a wait.
     Starting,
     Running(Lane),
@@ -99,13 +101,6 @@ enum State {
     Parked,
 }
 
-/// What is being looked at: a lane, or all, and whether the client has stopped reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Checking {
-    lane: Option<(Partition, u64)>,
-    lost_its_place: bool,
-}
-
 /// How a source ended: the reason, where it wasn't asked to.
 pub type Finished = Result<(), String>;
 
@@ -115,7 +110,7 @@ pub type Finished = Result<(), String>;
 pub struct Stop;
 
 /// A lane that has committed everything it was given.
-struct Drained {
+pub(super) struct Drained {
     partition: Partition,
     generation: u64,
     /// Keeps it from ending.
@@ -193,7 +188,7 @@ impl Source {
         let _ = self.commands.send(command);
     }
 
-    fn broker(&self) -> Broker {
+    pub(super) fn broker(&self) -> Broker {
         self.broker.clone().expect("it is taken only when the source has ended, and then nobody asks it")
     }
 
@@ -202,7 +197,7 @@ impl Source {
     }
 
     /// Reads the ledgers of some partitions, all at once, and then starts their lanes together.
-    fn start(&mut self, partitions: Vec<Partition>, answers: bool, ctx: &mut Context<Self>) {
+    pub(super) fn start(&mut self, partitions: Vec<Partition>, answers: bool, ctx: &mut Context<Self>) {
         let (mut reading, topics) = (Vec::new(), Arc::new(SameTopics::default()));
         for partition in partitions {
             self.generations += 1;
@@ -287,7 +282,7 @@ impl Source {
     }
 
     /// A lane ended though it shouldn't have.
-    fn failed(&mut self, partition: &Partition, reason: &str, ctx: &mut Context<Self>) {
+    pub(super) fn failed(&mut self, partition: &Partition, reason: &str, ctx: &mut Context<Self>) {
         let Some(slot) = self.lanes.get_mut(partition) else { return };
         slot.state = State::Starting;
         self.generations += 1;
@@ -317,7 +312,7 @@ impl Source {
         }
     }
 
-    fn park(&mut self, partition: &Partition, reason: &str) {
+    pub(super) fn park(&mut self, partition: &Partition, reason: &str) {
         log!(error, self.run, partition, reason, "lane is parked; the others run on");
         self.run.progress.parks(partition, reason);
         if let Some(slot) = self.lanes.get_mut(partition) {
@@ -345,7 +340,7 @@ impl Source {
 
     /// Asks lanes to commit everything they have; the future ends when each has answered or is gone, and gives those that
     /// have committed. They are kept until then: a lane whose addresses are dropped ends, and reports that it did.
-    fn drain(&mut self, partitions: &[Partition]) -> impl Future<Output = Vec<Drained>> + 'static {
+    pub(super) fn drain(&mut self, partitions: &[Partition]) -> impl Future<Output = Vec<Drained>> + 'static {
         let mut draining = Vec::new();
         for partition in partitions {
             if let Some(slot) = self.lanes.get_mut(partition)
@@ -370,7 +365,7 @@ impl Source {
     }
 
     /// Lanes have committed everything: from here on their end is none that needs a restart.
-    fn drained(&mut self, drained: Vec<Drained>) {
+    pub(super) fn drained(&mut self, drained: Vec<Drained>) {
         for lane in &drained {
             if let Some(slot) = self.lanes.get_mut(&lane.partition)
                 && slot.generation == lane.generation
@@ -500,136 +495,6 @@ impl Source {
                 {
                     running.validator.do_send(Idle { to });
                 }
-            }
-        }));
-    }
-
-    /// A batch of a partition can't be read: what came before it is committed, and the lane tries again.
-    fn damaged(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
-        if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
-            return;
-        }
-        let way_out = give_up_a_batch(&partition, &self.run.pipeline.file);
-        let reason = format!("{reason}. {way_out}");
-        let drained = self.drain(std::slice::from_ref(&partition));
-        ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
-            source.drained(drained);
-            if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
-                source.failed(&partition, &reason, ctx);
-            }
-        }));
-    }
-
-    /// The brokers no longer have what they showed. What isn't committed is read again as it is now; where it is what the ledger
-    /// has, nothing can be read on. It is asked twice: the client may have fetched, and not handed on, what was lost.
-    fn cut(&mut self, start: &StartAt, how: Cut, ctx: &mut Context<Self>) {
-        let StartAt { partition, generation, position, last, .. } = start;
-        if !self.is_running(partition, *generation) {
-            return;
-        }
-        let (partition, position) = (partition.clone(), *position);
-        let Some(slot) = self.lanes.get_mut(&partition) else { return };
-        let asked_before = std::mem::replace(&mut slot.cut, how != Cut::Ahead);
-        let words = "the brokers lost records that they had shown, and that may have been read";
-        match (how, *last) {
-            (Cut::Behind | Cut::Between(_), Some(_)) if !asked_before => {
-                log!(warn, self.run, partition, "{words}: asking again");
-                self.start(vec![partition], false, ctx);
-            }
-            (Cut::Behind, Some(last)) => {
-                let error = StartError::Cut { partition: partition.clone(), position, last };
-                self.park(&partition, &chain(&error));
-            }
-            (Cut::Between(found), Some(last)) => {
-                let error = StartError::Replaced { partition: partition.clone(), position, last, found };
-                self.park(&partition, &chain(&error));
-            }
-            (Cut::Ahead, _) | (_, None) => self.failed(&partition, words, ctx),
-        }
-    }
-
-    /// Whether this lane runs, and is to run on.
-    fn is_running(&self, partition: &Partition, generation: u64) -> bool {
-        let running = |slot: &Slot| slot.generation == generation && matches!(slot.state, State::Running(_));
-        !self.stopping && self.lanes.get(partition).is_some_and(running)
-    }
-
-    /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
-    fn suspect(&mut self, error: &KafkaError, of: Option<Partition>, ctx: &mut Context<Self>) {
-        // The client repeats its error for each attempt; a lane that has started again makes another one.
-        let lost_its_place = matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
-        );
-        let lane = of.as_ref().map(|of| (of.clone(), self.lanes.get(of).map_or(0, |slot| slot.generation)));
-        let checking = Checking { lane, lost_its_place };
-        if !self.checking.insert(checking.clone()) {
-            return;
-        }
-        let partition = of.as_ref().map(tracing::field::display);
-        tracing::warn!(pipeline = %self.run.pipeline.name, %error, partition, "a position or a topic may be gone, checking");
-        let running: Vec<(Partition, u64)> = self
-            .lanes
-            .iter()
-            .filter(|(partition, slot)| {
-                matches!(slot.state, State::Running(_)) && of.as_ref().is_none_or(|of| of == *partition)
-            })
-            .map(|(partition, slot)| (partition.clone(), slot.generation))
-            .collect();
-        let lanes = self.run.progress.snapshot().lanes;
-        let (run, broker, until) = (self.run.clone(), self.broker(), self.until.clone());
-        let checked = tokio::task::spawn_blocking(move || {
-            let check = |(partition, generation): (Partition, u64)| {
-                let position = lanes.get(&partition).map_or(0, |lane| lane.position);
-                let until = until.as_ref().and_then(|until| until.get(&partition)).map(|bounds| bounds.end);
-                let verdict = check_partition(&run, &broker, &partition, position, until);
-                (partition, generation, verdict)
-            };
-            running.into_iter().map(check).collect::<Vec<_>>()
-        });
-        ctx.spawn(checked.into_actor(self).map(move |found, source, ctx| {
-            for (partition, generation, verdict) in found.unwrap_or_default() {
-                if source.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
-                    continue;
-                }
-                match verdict {
-                    Err(error) if !transient(&error) => source.park(&partition, &chain(&error)),
-                    Err(error) => source.failed(&partition, &chain(&error), ctx),
-                    // The client has stopped reading the partition.
-                    Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
-                    Ok(()) => {}
-                }
-            }
-            // Not at once again.
-            ctx.run_later(Duration::from_secs(1), move |source, _| {
-                source.checking.remove(&checking);
-            });
-        }));
-    }
-
-    /// Parks the lanes of a topic that is another one now.
-    fn check_topics(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping || std::mem::replace(&mut self.checking_topics, true) {
-            return;
-        }
-        let mut topics: Vec<Partition> = self.lanes.keys().cloned().collect();
-        topics.sort();
-        topics.dedup_by(|a, b| a.topic == b.topic);
-        let (run, broker) = (self.run.clone(), self.broker());
-        let checked = tokio::task::spawn_blocking(move || {
-            let replaced = |partition: &Partition| {
-                let error = same_topic(&run, &broker, &partition.topic, ANSWER_WITHIN).err()?;
-                (!transient(&error)).then(|| (partition.topic.clone(), chain(&error)))
-            };
-            topics.iter().filter_map(replaced).collect::<Vec<_>>()
-        });
-        ctx.spawn(checked.into_actor(self).map(|replaced, source, _| {
-            source.checking_topics = false;
-            for (topic, reason) in replaced.unwrap_or_default() {
-                let lanes: Vec<_> = source.lanes.keys().filter(|lane| lane.topic == topic).cloned().collect();
-                let running = |lane: &Partition| !matches!(source.lanes[lane].state, State::Parked);
-                let lanes: Vec<_> = lanes.into_iter().filter(running).collect();
-                lanes.iter().for_each(|partition| source.park(partition, &reason));
             }
         }));
     }

@@ -430,7 +430,7 @@ impl Broker {
         }
     }
 
-    fn unreachable(&self, doing: &'static str, cause: KafkaError) -> BrokerError {
+    pub(super) fn unreachable(&self, doing: &'static str, cause: KafkaError) -> BrokerError {
         let context = self.owner.context();
         if let Some(refusal) = context.refusal() {
             return BrokerError::NotAdmitted(refusal);

@@ -14,6 +14,7 @@ mod client;
 mod confirm;
 mod context;
 mod control;
+mod damage;
 mod ffi;
 mod gzip;
 mod poll_thread;
@@ -22,6 +23,7 @@ mod refusal;
 mod skip;
 mod start;
 mod statistics;
+mod trouble;
 
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};

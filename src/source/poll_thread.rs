@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::batch::{Collecting, Refused};
 use super::client::{Rebalance, names, positions};
 use super::context::Consumer;
+use super::damage::is_damage;
 use super::ffi::{Polled, Queue, Record, set_leader_epoch, words};
 use crate::ledger::LastRecord;
 use crate::pipeline::credits::Credits;
@@ -430,8 +431,7 @@ impl PollThread {
                     let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
                 }
             }
-            BadMessage | BadCompression | NotImplemented | Underflow | InvalidMessage | InvalidMessageSize
-            | MessageSizeTooLarge => {
+            code if is_damage(code) => {
                 if let Some(at) = open {
                     self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
                 }

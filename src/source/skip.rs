@@ -13,6 +13,7 @@ use crate::settings::Pipeline;
 use crate::words;
 
 use super::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError, client_config};
+use super::damage::{Found, end_of_batch};
 
 /// What the client may fetch ahead: it only asks.
 const QUEUE_BYTES: usize = 1 << 20;
@@ -22,6 +23,8 @@ const QUEUE_BYTES: usize = 1 << 20;
 pub enum SkipTo {
     /// The first position that Kafka still has, wherever that is by now.
     Earliest,
+    /// The first position that can be read: after what Kafka has deleted, or after the batch there that is damaged.
+    Readable,
     /// This position is the next one to be read.
     Position(i64),
 }
@@ -105,11 +108,24 @@ pub enum SkipError {
         /// Where the log ends for read_committed.
         end: i64,
     },
+    /// Nothing is wrong.
+    #[error(
+        "{partition}: the ledger ends at position {position}, and what follows can be read{}, so there is nothing to give up",
+        if .found > .position { format!(", from offset {found} on") } else { String::new() }
+    )]
+    CanBeRead {
+        /// The partition.
+        partition: Partition,
+        /// Where the ledger ends.
+        position: i64,
+        /// The next record, or the end of the log.
+        found: i64,
+    },
     /// Records would be lost that need not be.
     #[error(
         "{partition}: of the {} offset(s) from {position} to {to}, Kafka still has {}: its log starts at {start}. If weir can \
-         read them, do not give them up{}. If it can't (a damaged batch), or if they are not wanted: \
-         `weir skip {} {partition} --to {to} --readable`",
+         read them, do not give them up{}. If it can't, `--to readable` gives up the \
+         damaged batch alone. If they are not wanted: `weir skip {} {partition} --to {to} --readable`",
         .to - .position, .to - .position.max(.start),
         if .position < .start { format!(", and skip only what is gone: `weir skip {} {partition} --to {start}`", words::shell(.file)) } else { String::new() },
         words::shell(.file)
@@ -180,15 +196,28 @@ fn skip_with(
     let Some(tip) = chain.recover()? else {
         return Err(SkipError::NoChain { folder, partition: partition.clone() });
     };
-    let to = match to {
-        SkipTo::Earliest => bounds.start,
-        SkipTo::Position(to) => to,
+    let (to, meant) = match to {
+        SkipTo::Earliest => (bounds.start, readable),
+        SkipTo::Readable => (first_readable(broker, partition, tip.to, bounds)?, true),
+        SkipTo::Position(to) => (to, readable),
     };
-    let still_there = check(partition, (tip.to, to), bounds, &pipeline.file, readable)?;
+    let still_there = check(partition, (tip.to, to), bounds, &pipeline.file, meant)?;
     match chain.skip(&tip, to) {
         Err(LedgerError::Fenced { winner, .. }) => Err(SkipError::GoesOn { partition: partition.clone(), winner }),
         Err(error) => Err(error.into()),
         Ok(end) => Ok(Skipped { dataset: folder, from: tip.to, to, readable: still_there, sequence: end.sequence }),
+    }
+}
+
+/// The first position at or after the ledger's end that can be read.
+fn first_readable(broker: &Broker, partition: &Partition, position: i64, bounds: Bounds) -> Result<i64, SkipError> {
+    let from = position.max(bounds.start);
+    match broker.look_at(partition, from)? {
+        Found::Damaged(first) => {
+            Ok(end_of_batch(first, from.max(first), bounds.end, |at| broker.look_at(partition, at))?)
+        }
+        Found::Readable(_) if from > position => Ok(from),
+        Found::Readable(found) => Err(SkipError::CanBeRead { partition: partition.clone(), position, found }),
     }
 }
 

@@ -244,8 +244,7 @@ pub(super) fn check_partition(
 pub(crate) fn give_up_a_batch(partition: &Partition, file: &Path) -> String {
     format!(
         "What came before it is committed. Mend the broker's copy (another replica as leader) and start weir again. If no copy \
-         is whole, `weir skip {} {partition} --to N --readable` gives the batch up and records it as lost; N is the first \
-         offset after it, which Kafka's DumpLogSegments shows",
+         is whole, `weir skip {} {partition} --to readable` gives the batch up and records it as lost",
         words::shell(file)
     )
 }

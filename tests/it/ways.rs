@@ -218,7 +218,7 @@ fn a_batch_that_cannot_be_read() {
     let (first, after) = damage_a_batch(&mut broker, &pipeline.topic, 1);
     let case = Case { broker: &broker, pipeline, workspace };
     let stopped = case.to_end_with(&[("WEIR__RESTART__BACKOFF_MAX", "1s")]).wait(PATIENCE).expect_code(3);
-    let words = format!("`weir skip {} {}:1 --to N --readable`", case.file(), case.pipeline.topic);
+    let words = format!("`weir skip {} {}:1 --to readable`", case.file(), case.pipeline.topic);
     assert!(stopped.stdout.contains(&words), "no {words:?} in:\n{}", stopped.stdout);
     let ends: BTreeMap<_, _> = chains(&case.dataset())
         .into_iter()
@@ -226,7 +226,9 @@ fn a_batch_that_cannot_be_read() {
         .collect();
     // A marker may stand between the two.
     assert!((first - 3..=first).contains(&ends[&1]), "what comes before the batch is committed: {} {first}", ends[&1]);
-    skip(&case, 1, &["--to", &after.to_string(), "--readable"]).expect_code(0);
+    let skipped = json(&skip(&case, 1, &["--to", "readable", "--format", "json"]).expect_code(0));
+    assert_eq!((skipped["from"].as_i64(), skipped["to"].as_i64()), (Some(ends[&1]), Some(after)), "that batch alone");
+    skip(&case, 1, &["--to", "readable"]).expect_code(1);
     case.finish();
     case.judge_records(&without(all, 1, first..after));
     assert_eq!(case.verify()["counts"]["lost"], after - ends[&1]);
