@@ -83,7 +83,7 @@ impl Options {
         format!(
             "`{}` on {cores} cores, Linux {}, Apache Kafka {}:",
             self.command(),
-            kernel.trim(),
+            kernel.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join("."),
             kafka.expect("the pom names Kafka's version")
         )
     }
