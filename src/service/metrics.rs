@@ -281,14 +281,14 @@ impl Page<'_> {
         let trips = seen.iter().flat_map(|seen| {
             seen.now.brokers.iter().filter_map(move |((source, broker), connection)| {
                 let (median, p99) = connection.round_trip_seconds?;
-                let labels = |quantile: &str| {
+                let labels = |percentile: &str| {
                     seen.labels([
                         ("source", source.to_string()),
                         ("broker", broker.clone()),
-                        ("quantile", quantile.to_owned()),
+                        ("percentile", percentile.to_owned()),
                     ])
                 };
-                Some([(labels("0.5"), median), (labels("0.99"), p99)])
+                Some([(labels("50"), median), (labels("99"), p99)])
             })
         });
         self.gauge(

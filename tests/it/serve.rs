@@ -368,6 +368,10 @@ fn a_real_prometheus_scrapes_it() {
     let service = Service::start(&case.workspace, &[]);
     service.until("all is committed", name, all_committed(&case, 2));
 
+    // What the client tells of itself comes every few seconds.
+    let told = || service.text("/metrics").1.contains("weir_broker_round_trip_seconds{");
+    until("the client has told of its brokers", PATIENCE, told);
+
     setup::provision("prometheus");
     let tool = |tool: &str| Command::new(setup::target().join("prometheus/usr/bin").join(tool));
     let page = case.workspace.path().join("metrics");
