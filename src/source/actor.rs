@@ -17,7 +17,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::client::{Bounds, Broker, Rebalance};
 use super::control::Requests;
-use super::poll_thread::{Command, Event, PollThread, StartAt};
+use super::place::StartAt;
+use super::poll_thread::{Command, Event, PollThread};
 use super::quiet::{self, Handed, quiet};
 use super::start::{SameTopics, StartError, read_ledger, transient};
 use super::statistics;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::ffi::Record;
-use super::poll_thread::StartAt;
+use super::place::StartAt;
 use crate::failpoint;
 use crate::ledger::LastRecord;
 use crate::pipeline::messages::{Range, RawRecords};

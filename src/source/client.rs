@@ -109,7 +109,12 @@ pub(crate) enum Rebalance {
 
 /// The partitions in a list.
 pub(super) fn names(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|e| Partition { topic: e.topic().into(), partition: e.partition() }).collect()
+    list.elements().iter().map(partition_of).collect()
+}
+
+/// The partition that an element is about.
+pub(super) fn partition_of(element: &TopicPartitionListElem<'_>) -> Partition {
+    Partition { topic: element.topic().into(), partition: element.partition() }
 }
 
 /// A list that gives each partition a position.
@@ -331,9 +336,7 @@ impl Broker {
         let list = positions(partitions.iter().map(|partition| (partition, Offset::End)));
         let Ok(list) = self.owner.offsets_for_times(list, ANSWER_WITHIN) else { return BTreeMap::new() };
         let end = |element: &TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(end)) => {
-                Some((Partition { topic: element.topic().into(), partition: element.partition() }, end))
-            }
+            (Ok(()), Offset::Offset(end)) => Some((partition_of(element), end)),
             _ => None,
         };
         list.elements().iter().filter_map(end).collect()
@@ -415,7 +418,7 @@ impl Broker {
             let mut found = BTreeMap::new();
             let mut refused = None;
             for element in list.elements() {
-                let partition = Partition { topic: element.topic().into(), partition: element.partition() };
+                let partition = partition_of(&element);
                 match (element.error(), element.offset()) {
                     (Err(cause), _) => refused = Some(BrokerError::Refused { doing, partition, cause }),
                     (Ok(()), Offset::Offset(position)) => drop(found.insert(partition, position)),

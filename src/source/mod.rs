@@ -18,6 +18,7 @@ mod control;
 mod damage;
 mod ffi;
 mod gzip;
+mod place;
 mod poll_thread;
 mod quiet;
 mod refusal;

@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::{Collecting, Refused};
-use super::client::{Rebalance, names, positions};
+use super::client::{Rebalance, names, partition_of, positions};
 use super::context::Consumer;
 use super::damage::is_damage;
-use super::ffi::{Polled, Queue, Record, set_leader_epoch, words};
-use crate::ledger::LastRecord;
+use super::ffi::{Polled, Queue, Record, words};
+use super::place::StartAt;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
 use crate::pipeline::meters::{Meters, Stage};
@@ -34,8 +33,6 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked at until then.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
-/// How long a seek may take; longer means that the client is stuck.
-const SEEK_WITHIN: Duration = Duration::from_secs(10);
 /// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
 const RECORDS_PER_ROUND: u32 = 256;
 /// How long a small batch may wait for more while records come fast.
@@ -45,33 +42,6 @@ const FAST_BYTES: usize = 1 << 20;
 /// A batch of one partition is handed on at this size, or at the lesser one when all of them have their bytes.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 const BATCH_BYTES_MIN: usize = 16 << 10;
-
-/// Where a partition is to be read from.
-#[derive(Debug, Clone)]
-pub(crate) struct StartAt {
-    pub(crate) partition: Partition,
-    /// Tells it apart from an earlier lane of the same partition.
-    pub(crate) generation: u64,
-    pub(crate) position: i64,
-    /// The newest record before it, which the brokers must still have.
-    pub(crate) last: Option<LastRecord>,
-    /// Where the partition ends for this run, when it is to end.
-    pub(crate) end: Option<i64>,
-}
-
-/// From where the client reads: right after the last record, whose epoch it can ask the brokers about, because what is between
-/// it and the position may be of newer epochs. No record is there: one that comes has taken the place of another.
-fn places(starts: &[StartAt]) -> TopicPartitionList {
-    let known = |start: &StartAt| start.last.and_then(|last| Some((last.offset + 1, last.leader_epoch?)));
-    let position = |start: &StartAt| known(start).map_or(start.position, |(position, _)| position);
-    let mut list = positions(starts.iter().map(|start| (&start.partition, Offset::Offset(position(start)))));
-    for (at, start) in starts.iter().enumerate() {
-        if let Some((_, epoch)) = known(start) {
-            set_leader_epoch(&mut list, at, epoch);
-        }
-    }
-    list
-}
 
 /// What the poll thread is told.
 #[derive(Debug)]
@@ -142,7 +112,7 @@ pub(crate) enum Event {
 pub(crate) struct PollThread {
     /// The consumer's; so it goes before the consumer does.
     queue: Queue,
-    consumer: Arc<Consumer>,
+    pub(super) consumer: Arc<Consumer>,
     commands: Receiver<Command>,
     events: UnboundedSender<Event>,
     credits: Credits,
@@ -150,10 +120,10 @@ pub(crate) struct PollThread {
     mark: String,
     /// Bytes that all half-full batches together may have.
     collecting_bytes: usize,
-    open: Vec<(Partition, Collecting)>,
+    pub(super) open: Vec<(Partition, Collecting)>,
     /// Partitions to which the client hasn't gone yet: until then nothing of them is taken.
-    unsought: Vec<StartAt>,
-    index: HashMap<Partition, usize>,
+    pub(super) unsought: Vec<StartAt>,
+    pub(super) index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to: records come in runs.
     last: usize,
     /// Since when memory is used up.
@@ -386,7 +356,7 @@ impl PollThread {
     fn pass_gaps(&mut self) {
         let Ok(list) = self.consumer.position() else { return };
         for element in list.elements() {
-            let partition = Partition { topic: element.topic().into(), partition: element.partition() };
+            let partition = partition_of(&element);
             if let Offset::Offset(position) = element.offset()
                 && let Some(at) = self.index.get(&partition)
             {
@@ -516,82 +486,8 @@ impl PollThread {
         }
     }
 
-    fn start(&mut self, starts: &[StartAt]) {
-        // Also when the list is empty: the group waits for this answer to its assignment.
-        self.report(self.consumer.incremental_assign(&places(starts)));
-        for start in starts {
-            match start.last {
-                None => self.open(start),
-                Some(_) => {
-                    self.forget(&start.partition);
-                    self.unsought.push(start.clone());
-                }
-            }
-        }
-        self.set_flow();
-        self.seek_unsought();
-    }
-
-    /// Seeks what was assigned: the client asks the brokers for a last record where it seeks, and not where it is assigned. It
-    /// can't until it has begun to read the partition, which may wait for answers to commits.
-    ///
-    /// **Invariant:** what has a last record is read only after the brokers were asked for it.
-    fn seek_unsought(&mut self) {
-        let starts = std::mem::take(&mut self.unsought);
-        if starts.is_empty() {
-            return;
-        }
-        let failed = self.seek(&starts);
-        for start in &starts {
-            match failed.iter().find(|(partition, _)| *partition == start.partition) {
-                None => self.open(start),
-                Some((partition, reason)) => {
-                    tracing::debug!(%partition, reason, "the client doesn't read it yet");
-                    self.unsought.push(start.clone());
-                }
-            }
-        }
-        self.set_flow();
-    }
-
-    /// Sends the client to where partitions are read from; gives those where it can't go, with its reasons. It asks the brokers
-    /// first whether they still have the last record, where there is one.
-    fn seek(&self, starts: &[StartAt]) -> Vec<(Partition, String)> {
-        match self.consumer.seek_partitions(places(starts), SEEK_WITHIN) {
-            Err(error) => starts.iter().map(|start| (start.partition.clone(), error.to_string())).collect(),
-            Ok(list) => {
-                let failed = |element: &TopicPartitionListElem<'_>| {
-                    let partition = Partition { topic: element.topic().into(), partition: element.partition() };
-                    Some((partition, element.error().err()?.to_string()))
-                };
-                list.elements().iter().filter_map(failed).collect()
-            }
-        }
-    }
-
-    /// An assigned partition seeks: to unassign and assign it again would also answer a group event that is under way.
-    fn restart(&mut self, start: &StartAt) {
-        if !self.assigned().contains(&start.partition) {
-            return self.start(std::slice::from_ref(start));
-        }
-        if let Some((_, error)) = self.seek(std::slice::from_ref(start)).first() {
-            // The client has given the partition up, after an error of its own: it is taken anew.
-            tracing::debug!(partition = %start.partition, %error, "seek failed, assigning again");
-            self.report(self.consumer.incremental_unassign(&positions([(&start.partition, Offset::Invalid)])));
-            return self.start(std::slice::from_ref(start));
-        }
-        self.open(start);
-        self.set_flow();
-    }
-
-    fn open(&mut self, start: &StartAt) {
-        self.forget(&start.partition);
-        self.index.insert(start.partition.clone(), self.open.len());
-        self.open.push((start.partition.clone(), Collecting::new(start.clone())));
-    }
-
     /// The client remembers a pause of a partition that went and came back, so that both ways are said.
-    fn set_flow(&mut self) {
+    pub(super) fn set_flow(&mut self) {
         if self.paused || self.paused_by_hand {
             let Ok(list) = self.consumer.assignment() else { return };
             self.report(self.consumer.pause(&list));
@@ -603,7 +499,7 @@ impl PollThread {
     }
 
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.
-    fn forget(&mut self, partition: &Partition) {
+    pub(super) fn forget(&mut self, partition: &Partition) {
         self.unsought.retain(|start| start.partition != *partition);
         if let Some(at) = self.index.remove(partition) {
             self.collected -= self.open.swap_remove(at).1.bytes();
@@ -613,7 +509,7 @@ impl PollThread {
         }
     }
 
-    fn assigned(&self) -> Vec<Partition> {
+    pub(super) fn assigned(&self) -> Vec<Partition> {
         self.consumer.assignment().map(|list| names(&list)).unwrap_or_default()
     }
 
@@ -654,36 +550,9 @@ impl PollThread {
         }
     }
 
-    fn report(&self, result: Result<(), KafkaError>) {
+    pub(super) fn report(&self, result: Result<(), KafkaError>) {
         if let Err(error) = result {
             let _ = self.events.send(Event::Fatal(error));
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::ffi::leader_epoch;
-    use super::*;
-
-    #[test]
-    fn a_partition_is_read_from_right_after_its_last_record() {
-        let start = |last: Option<(i64, Option<i32>)>| StartAt {
-            partition: Partition { topic: "t".into(), partition: 0 },
-            generation: 1,
-            position: 70,
-            last: last.map(|(offset, leader_epoch)| LastRecord { offset, leader_epoch }),
-            end: None,
-        };
-        let place = |last| {
-            let list = places(&[start(last)]);
-            let element = list.elements()[0].offset();
-            (element.to_raw().unwrap(), leader_epoch(&list, 0))
-        };
-        assert_eq!(place(Some((66, Some(2)))), (67, Some(2)));
-        // Without an epoch there is nothing to ask for.
-        assert_eq!(place(Some((66, None))), (70, None));
-        assert_eq!(place(None), (70, None));
     }
 }
