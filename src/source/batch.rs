@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::ffi::Record;
+use super::ffi::Message;
 use super::place::StartAt;
 use crate::failpoint;
 use crate::ledger::LastRecord;
@@ -19,8 +19,8 @@ pub(super) struct Collecting {
     handed: i64,
     /// The position after the last record collected.
     next: i64,
-    /// Whether the brokers still have the newest record that the ledger knows.
-    confirmed: bool,
+    /// Whether anything came of the partition since the start.
+    heard: bool,
     last: Option<LastRecord>,
     records: RawRecords,
     /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
@@ -48,7 +48,7 @@ impl Collecting {
             ended: false,
             handed: start.position,
             next: start.position,
-            confirmed: start.last.is_none(),
+            heard: false,
             start,
             last: None,
             records: RawRecords::default(),
@@ -60,9 +60,9 @@ impl Collecting {
     /// Adds a record, unless it is at or past this run's end. Returns the bytes collected so far.
     ///
     /// **Invariant:** every record is at or after the position that is next; else the lane must start again from its ledger.
-    pub(super) fn push(&mut self, record: &Record) -> Result<usize, Refused> {
+    pub(super) fn push(&mut self, record: &Message) -> Result<usize, Refused> {
         let offset = record.offset();
-        self.confirmed = true;
+        self.heard = true;
         if offset < self.next {
             return Err(if offset < self.start.position { Refused::Cut } else { Refused::Back });
         }
@@ -100,18 +100,23 @@ impl Collecting {
 
     /// The client has come to the log's end, as it knows it, at that position.
     pub(super) fn reached(&mut self, position: i64) {
-        self.confirmed = true;
+        self.heard = true;
         self.pass(position);
     }
 
-    /// Whether the client was heard of since the start: it reads only once the brokers were found to have the last record.
+    /// Whether anything came of the partition since the start.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether the brokers have the newest record that the ledger knows: the client reads only once they were found to.
     pub(super) fn is_confirmed(&self) -> bool {
-        self.confirmed
+        self.heard || self.start.last.is_none()
     }
 
     /// Whether this run's end is reached.
     pub(super) fn at_end(&self) -> bool {
-        self.confirmed && self.start.end.is_some_and(|end| self.next >= end)
+        self.is_confirmed() && self.start.end.is_some_and(|end| self.next >= end)
     }
 
     /// Bytes collected and not yet handed on.

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Consumer, Context};
-use super::ffi::{self, Polled, Queue};
+use super::ffi::{self, Polled, Queue, Trouble};
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
 use crate::pipeline::messages::Partition;
@@ -194,6 +194,11 @@ impl Broker {
         Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })
     }
 
+    /// Another consumer like it.
+    pub(super) fn another(&self) -> Result<Self, BrokerError> {
+        Broker::new(&self.config)
+    }
+
     /// Closes it, with its last owner; blocks while it leaves its group.
     pub(super) fn close(self) {
         self.owner.context().ends();
@@ -242,11 +247,11 @@ impl Broker {
     }
 
     /// Takes in what the client says before anybody polls it; what comes of it is said by whoever asked.
-    fn listen(&self) {
+    pub(super) fn listen(&self) {
         let (context, words) = (self.owner.context(), Queue::of(&self.owner));
         while let Some(polled) = words.poll(Duration::ZERO) {
             match polled {
-                Polled::Error { code, reason, .. } => context.note(Some(code), &reason),
+                Polled::Error(Trouble { code, reason, .. }) => context.note(Some(code), &reason),
                 Polled::Log(level, facility, line) => {
                     // While it runs, a broker that closes connections is more likely to go down than to be of another kind.
                     context.note(None, &line);

@@ -10,7 +10,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{ANSWER_WITHIN, Broker, BrokerError, positions};
-use super::ffi::{Polled, Queue};
+use super::ffi::{Messages, Trouble};
 use crate::pipeline::messages::Partition;
 
 /// How long one look at what the client has may take.
@@ -71,16 +71,30 @@ pub(super) fn end_of_batch<E>(
 }
 
 impl Broker {
-    /// What is at a position. Blocks; nobody else may poll the consumer.
+    /// What is at a position. Blocks.
+    ///
+    /// With a client of its own: after a damaged batch librdkafka reads on from wherever it is by then, takes what it finds there
+    /// for an offset, and asks the brokers for that.
     pub(super) fn look_at(&self, partition: &Partition, position: i64) -> Result<Found, BrokerError> {
+        let one = self.another()?;
+        let found = one.first_at(partition, position);
+        one.close();
+        found
+    }
+
+    fn first_at(&self, partition: &Partition, position: i64) -> Result<Found, BrokerError> {
         let refused = |cause| BrokerError::Refused { doing: READING, partition: partition.clone(), cause };
         let (consumer, asked) = (self.consumer(), Instant::now());
+        let (messages, mut taken) = (Messages::new(&consumer), Vec::new());
+        messages.follow(&consumer, partition);
         consumer.assign(&positions([(partition, Offset::Offset(position))])).map_err(refused)?;
-        let queue = Queue::of(&consumer);
         while asked.elapsed() < ANSWER_WITHIN {
-            match queue.poll(POLL) {
-                Some(Polled::Record(record)) => return Ok(Found::Readable(record.offset())),
-                Some(Polled::Error { code, reason, place, .. }) => match (code, place.and_then(|(_, offset)| offset)) {
+            self.listen();
+            messages.take(&mut taken, 1, POLL);
+            let Some(message) = taken.first() else { continue };
+            match message.trouble() {
+                None => return Ok(Found::Readable(message.offset())),
+                Some(Trouble { code, reason, place, .. }) => match (code, place.and_then(|(_, offset)| offset)) {
                     (RDKafkaErrorCode::PartitionEOF, Some(offset)) => return Ok(Found::Readable(offset)),
                     (code, Some(offset)) if is_damage(code) => return Ok(Found::Damaged(offset)),
                     (code, _) if is_damage(code) || code == RDKafkaErrorCode::AutoOffsetReset => {
@@ -88,8 +102,6 @@ impl Broker {
                     }
                     (code, _) => consumer.context().note(Some(code), &reason),
                 },
-                Some(Polled::Log(level, facility, line)) => consumer.context().logged(level, &facility, &line),
-                _ => {}
             }
         }
         let silent = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);

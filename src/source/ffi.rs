@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -16,27 +16,25 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::context::Consumer;
 use crate::pipeline::messages::{Headers, Partition};
 
-/// A consumer's queue: everything that it has for us comes out of it. Keep the consumer longer than this.
+/// A consumer's queue: everything that it has for us comes out of it, but for what [`Messages`] has. Keep the consumer longer
+/// than this.
 #[derive(Debug)]
 pub(super) struct Queue(Owned<rd::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues may be used by any thread.
 unsafe impl Send for Queue {}
 
-/// What came out of a queue.
+/// A queue of our own for what partitions have, which is taken from it in bulk. Keep the consumer longer than this.
+#[derive(Debug)]
+pub(super) struct Messages(Owned<rd::rd_kafka_queue_t>);
+
+// SAFETY: as above.
+unsafe impl Send for Messages {}
+
+/// What came out of a consumer's queue.
 pub(super) enum Polled {
-    /// A record.
-    Record(Record),
-    /// Something went wrong, or a partition's end was reached.
-    Error {
-        code: RDKafkaErrorCode,
-        /// Whether the consumer can't go on.
-        fatal: bool,
-        /// The client's words.
-        reason: String,
-        /// The partition that it is about, when it is about one, and where in it, as far as that is known.
-        place: Option<(Partition, Option<i64>)>,
-    },
+    /// Something went wrong.
+    Error(Trouble),
     /// The group gives these partitions or wants them back.
     Rebalance(rd::rd_kafka_resp_err_t, Vec<Partition>),
     /// The group's offsets were not committed.
@@ -45,8 +43,26 @@ pub(super) enum Polled {
     Log(i32, String, String),
     /// The client's statistics, as JSON.
     Statistics(String),
+    /// A record of a partition that is not followed.
+    Stray(Partition),
     /// What nobody needs to know of.
     Nothing,
+}
+
+/// Something went wrong, or a partition's end was reached.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) code: RDKafkaErrorCode,
+    /// Whether the consumer can't go on.
+    pub(super) fatal: bool,
+    /// The client's words.
+    pub(super) reason: String,
+    /// The partition that it is about, when it is about one, and where in it, as far as that is known.
+    pub(super) place: Option<(Partition, Option<i64>)>,
+}
+
+fn milliseconds(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }
 
 impl Queue {
@@ -60,32 +76,27 @@ impl Queue {
 
     /// The next thing in it, if one comes in this time.
     pub(super) fn poll(&self, timeout: Duration) -> Option<Polled> {
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: the queue is ours. Everything that is read from the event is copied, or goes with it into a record,
-        // before its guard destroys it.
+        // SAFETY: the queue is ours. Everything that is read from the event is copied before its guard destroys it.
         unsafe {
-            let event = rd::rd_kafka_queue_poll(self.0.0, timeout_ms);
+            let event = rd::rd_kafka_queue_poll(self.0.0, milliseconds(timeout));
             if event.is_null() {
                 return None;
             }
             let event = Owned(event, rd::rd_kafka_event_destroy);
             let code = rd::rd_kafka_event_error(event.0);
             Some(match rd::rd_kafka_event_type(event.0) {
-                rd::RD_KAFKA_EVENT_FETCH => match rd::rd_kafka_event_message_next(event.0) {
-                    message if message.is_null() => Polled::Nothing,
-                    message => Polled::Record(Record { message, _event: event }),
-                },
-                rd::RD_KAFKA_EVENT_ERROR => Polled::Error {
+                rd::RD_KAFKA_EVENT_ERROR => Polled::Error(Trouble {
                     code: code.into(),
                     fatal: rd::rd_kafka_event_error_is_fatal(event.0) != 0,
                     reason: text(rd::rd_kafka_event_error_string(event.0)),
                     place: place_of(event.0),
-                },
+                }),
                 rd::RD_KAFKA_EVENT_REBALANCE => Polled::Rebalance(code, partitions_of(event.0)),
                 rd::RD_KAFKA_EVENT_OFFSET_COMMIT if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
                     Polled::NotCommitted(code.into())
                 }
                 rd::RD_KAFKA_EVENT_LOG => log_of(event.0),
+                rd::RD_KAFKA_EVENT_FETCH => stray(event.0),
                 rd::RD_KAFKA_EVENT_STATS => Polled::Statistics(text(rd::rd_kafka_event_stats(event.0))),
                 _ => Polled::Nothing,
             })
@@ -101,6 +112,42 @@ impl Queue {
         // SAFETY: client, list and queue outlive the call, which copies the list. Without a callback the answer is an event.
         let code = unsafe { rd::rd_kafka_commit_queue(client, offsets.ptr(), self.0.0, None, ptr::null_mut()) };
         if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
+    }
+}
+
+impl Messages {
+    /// A queue that has nothing yet.
+    pub(super) fn new(consumer: &Consumer) -> Self {
+        // SAFETY: the client lives, and outlives the queue.
+        let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        Messages(Owned(queue, rd::rd_kafka_queue_destroy))
+    }
+
+    /// From here on what the client has of a partition comes out of this queue. Say so before it is assigned.
+    pub(super) fn follow(&self, consumer: &Consumer, partition: &Partition) {
+        let topic = CString::new(&*partition.topic).expect("a topic's name has no NUL");
+        // SAFETY: the client lives, the name outlives the call, and the partition's queue is given back by its guard.
+        unsafe {
+            let client = consumer.client().native_ptr();
+            let queue = rd::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition.partition);
+            assert!(!queue.is_null(), "a consumer has a queue for any partition");
+            let queue = Owned(queue, rd::rd_kafka_queue_destroy);
+            rd::rd_kafka_queue_forward(queue.0, self.0.0);
+        }
+    }
+
+    /// Takes up to `most` messages, in place of those that `taken` has: what there is, as soon as there is that much or the time
+    /// is over.
+    pub(super) fn take(&self, taken: &mut Vec<Message>, most: usize, timeout: Duration) {
+        taken.clear();
+        taken.reserve(most);
+        // SAFETY: there is room for `most` of what the call writes, which are messages that are ours to destroy from then on; a
+        // `Message` is nothing but the pointer to one.
+        unsafe {
+            let room = taken.as_mut_ptr().cast::<*mut rd::rd_kafka_message_t>();
+            let count = rd::rd_kafka_consume_batch_queue(self.0.0, milliseconds(timeout), room, most);
+            taken.set_len(usize::try_from(count).unwrap_or(0));
+        }
     }
 }
 
@@ -145,6 +192,22 @@ unsafe fn place_of(event: *mut rd::rd_kafka_event_t) -> Option<(Partition, Optio
     }
 }
 
+/// The partition of an event's record.
+///
+/// # Safety
+/// `event` is one of records.
+unsafe fn stray(event: *mut rd::rd_kafka_event_t) -> Polled {
+    // SAFETY: the message is the event's, and has its topic.
+    unsafe {
+        let message = rd::rd_kafka_event_message_next(event);
+        if message.is_null() {
+            return Polled::Nothing;
+        }
+        let topic = text(rd::rd_kafka_topic_name((*message).rkt));
+        Polled::Stray(Partition { topic: topic.into(), partition: (*message).partition })
+    }
+}
+
 /// The partitions that an event is about.
 ///
 /// # Safety
@@ -180,29 +243,52 @@ unsafe fn log_of(event: *mut rd::rd_kafka_event_t) -> Polled {
     }
 }
 
-/// A record as the client holds it.
-pub(super) struct Record {
-    message: *const rd::rd_kafka_message_t,
-    /// The message is the event's.
-    _event: Owned<rd::rd_kafka_event_t>,
+/// A record as the client holds it, or, when it has a trouble, what is wrong with its partition.
+#[repr(transparent)]
+pub(super) struct Message(NonNull<rd::rd_kafka_message_t>);
+
+// SAFETY: a message has one owner, on whatever thread.
+unsafe impl Send for Message {}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and destroyed only here.
+        unsafe { rd::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
 }
 
-impl Record {
+impl Message {
     fn message(&self) -> &rd::rd_kafka_message_t {
-        // SAFETY: it is not null, and lives as long as the event, which this owns.
-        unsafe { &*self.message }
+        // SAFETY: it lives as long as this does.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// What is wrong; nothing where this is a record.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let message = self.message();
+        if message.err == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let reason = self.value().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let place = (!message.rkt.is_null()).then(|| (self.partition(), (self.offset() >= 0).then_some(self.offset())));
+        Some(Trouble { code: message.err.into(), fatal: false, reason, place })
+    }
+
+    /// Whether both are of one partition. A topic's handle is one topic's for as long as a message has it.
+    pub(super) fn is_beside(&self, other: &Message) -> bool {
+        self.message().partition == other.message().partition && self.message().rkt == other.message().rkt
     }
 
     /// Whether it is of this partition.
     pub(super) fn is_of(&self, partition: &Partition) -> bool {
-        // SAFETY: a record that came from a broker has its topic, whose name lives as long as the message.
+        // SAFETY: a message of a partition has its topic, whose name lives as long as the message.
         let topic = unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.message().rkt)) };
         self.message().partition == partition.partition && topic.to_bytes() == partition.topic.as_bytes()
     }
 
     /// Its partition.
     pub(super) fn partition(&self) -> Partition {
-        // SAFETY: a record that came from a broker has its topic.
+        // SAFETY: a message of a partition has its topic.
         let topic = unsafe { text(rd::rd_kafka_topic_name(self.message().rkt)) };
         Partition { topic: topic.into(), partition: self.message().partition }
     }
@@ -228,7 +314,7 @@ impl Record {
     pub(super) fn timestamp_ms(&self) -> Option<i64> {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message lives, and the call only reads it.
-        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.message, &raw mut kind) };
+        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
         let none = timestamp == -1 || kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         (!none).then_some(timestamp)
     }
@@ -236,7 +322,7 @@ impl Record {
     /// The leader epoch under which the broker stored it; none from brokers that don't tell it.
     pub(super) fn leader_epoch(&self) -> Option<i32> {
         // SAFETY: the message lives, and the call only reads it.
-        let epoch = unsafe { rd::rd_kafka_message_leader_epoch(self.message) };
+        let epoch = unsafe { rd::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
         (epoch >= 0).then_some(epoch)
     }
 
@@ -244,7 +330,7 @@ impl Record {
     pub(super) fn headers(&self) -> Option<Headers> {
         let mut list = ptr::null_mut();
         // SAFETY: the message owns its headers.
-        let found = unsafe { rd::rd_kafka_message_headers(self.message, &raw mut list) };
+        let found = unsafe { rd::rd_kafka_message_headers(self.0.as_ptr(), &raw mut list) };
         if found != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
         }

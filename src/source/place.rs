@@ -47,6 +47,7 @@ fn places(starts: &[StartAt]) -> TopicPartitionList {
 impl PollThread {
     /// Assigns partitions, and reads them from there.
     pub(super) fn start(&mut self, starts: &[StartAt]) {
+        starts.iter().for_each(|start| self.messages.follow(&self.consumer, &start.partition));
         // Also when the list is empty: the group waits for this answer to its assignment.
         self.report(self.consumer.incremental_assign(&places(starts)));
         for start in starts {
@@ -60,6 +61,14 @@ impl PollThread {
         }
         self.set_flow();
         self.seek_unsought();
+    }
+
+    /// The client ends an assignment in the background, and forgets then where messages were to go; if the partition is ours
+    /// again by then, they wait in its own queue.
+    pub(super) fn follow_unheard(&self) {
+        for (partition, _) in self.open.iter().filter(|(_, collecting)| !collecting.is_heard()) {
+            self.messages.follow(&self.consumer, partition);
+        }
     }
 
     /// Seeks what was assigned: the client asks the brokers for a last record where it seeks, and not where it is assigned. It

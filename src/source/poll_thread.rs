@@ -16,10 +16,10 @@ use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::{Collecting, Refused};
-use super::client::{Rebalance, names, partition_of, positions};
+use super::client::{Rebalance, names, positions};
 use super::context::Consumer;
 use super::damage::is_damage;
-use super::ffi::{Polled, Queue, Record, words};
+use super::ffi::{Message, Messages, Polled, Queue, Trouble, words};
 use super::place::StartAt;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
@@ -27,14 +27,16 @@ use crate::pipeline::meters::{Meters, Stage};
 
 /// How long a poll waits for a record: the longest that a command waits, too.
 const POLL: Duration = Duration::from_millis(20);
-/// How often half-full batches are handed on, and gaps are looked for.
+/// How often half-full batches are handed on.
 const TICK: Duration = Duration::from_millis(100);
 /// How long memory may be used up before partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked at until then.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
-/// How many records are taken, while they keep coming, before commands, group events and the clock are looked at.
-const RECORDS_PER_ROUND: u32 = 256;
+/// How many records are taken at once, before commands, group events and the clock are looked at: as many as have about so
+/// many bytes, since whoever has taken them has to have room for them.
+const TAKEN_MAX: usize = 1_024;
+const TAKEN_BYTES: usize = 256 << 10;
 /// How long a small batch may wait for more while records come fast.
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// They do when there are that many bytes between two ticks.
@@ -112,6 +114,11 @@ pub(crate) enum Event {
 pub(crate) struct PollThread {
     /// The consumer's; so it goes before the consumer does.
     queue: Queue,
+    /// As above.
+    pub(super) messages: Messages,
+    taken: Vec<Message>,
+    /// How many are taken at once.
+    at_once: usize,
     pub(super) consumer: Arc<Consumer>,
     commands: Receiver<Command>,
     events: UnboundedSender<Event>,
@@ -124,8 +131,8 @@ pub(crate) struct PollThread {
     /// Partitions to which the client hasn't gone yet: until then nothing of them is taken.
     pub(super) unsought: Vec<StartAt>,
     pub(super) index: HashMap<Partition, usize>,
-    /// The entry of `open` that the last record went to: records come in runs.
-    last: usize,
+    /// The entry of `open` that the last record went to, if any: records come in runs.
+    last: Option<usize>,
     /// Since when memory is used up.
     full_since: Option<Instant>,
     paused: bool,
@@ -154,6 +161,9 @@ impl PollThread {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let mut thread = PollThread {
             queue: Queue::of(&consumer),
+            messages: Messages::new(&consumer),
+            taken: Vec::new(),
+            at_once: 1,
             consumer,
             commands,
             events,
@@ -163,7 +173,7 @@ impl PollThread {
             open: Vec::new(),
             unsought: Vec::new(),
             index: HashMap::new(),
-            last: 0,
+            last: None,
             full_since: None,
             paused: false,
             paused_by_hand: false,
@@ -201,27 +211,34 @@ impl PollThread {
         }
     }
 
-    /// Takes what Kafka has, up to a number of records.
+    /// Takes what Kafka has.
     fn round(&mut self) {
-        // Only the first of a round may wait: a wait that isn't needed still reads the clock for each record.
-        let (mut wait, mut began) = (POLL, None);
-        for _ in 0..RECORDS_PER_ROUND {
-            let polled = self.queue.poll(std::mem::take(&mut wait));
-            began.get_or_insert_with(Instant::now);
-            match polled {
-                Some(Polled::Record(record)) => {
-                    if self.collect(&record) && self.credits.exhausted() {
-                        break;
-                    }
-                }
-                Some(other) => {
-                    self.other(other);
-                    break;
-                }
-                None => break,
-            }
+        while let Some(polled) = self.queue.poll(Duration::ZERO) {
+            self.told(polled);
         }
-        self.meters.busy(Stage::Source, began.map_or(Duration::ZERO, |began| began.elapsed()));
+        let mut taken = std::mem::take(&mut self.taken);
+        self.messages.take(&mut taken, self.at_once, Duration::ZERO);
+        if taken.is_empty() {
+            // To wait for more than one is to wait for all of them.
+            self.messages.take(&mut taken, 1, POLL);
+        }
+        let (began, received) = (Instant::now(), self.received);
+        for (at, message) in taken.iter().enumerate() {
+            if let Some(trouble) = message.trouble() {
+                self.error(trouble);
+                continue;
+            }
+            if self.last.is_none() || at == 0 || !message.is_beside(&taken[at - 1]) {
+                self.last = self.find(message);
+            }
+            self.collect(message);
+        }
+        if let Some(messages) = (TAKEN_BYTES * taken.len()).checked_div(self.received - received) {
+            self.at_once = messages.clamp(1, TAKEN_MAX);
+        }
+        taken.clear();
+        self.taken = taken;
+        self.meters.busy(Stage::Source, began.elapsed());
     }
 
     /// Whether to poll: there is memory, or there was none for so long that partitions are paused.
@@ -236,10 +253,10 @@ impl PollThread {
         true
     }
 
-    /// Adds a record to its partition's batch; answers whether that was handed on.
-    fn collect(&mut self, record: &Record) -> bool {
-        let Some(at) = self.find_of(record) else {
-            return false; // Of a partition that was just given back: its next owner reads it.
+    /// Adds a record to its partition's batch.
+    fn collect(&mut self, record: &Message) {
+        let Some(at) = self.last else {
+            return; // Of a partition that was just given back: its next owner reads it.
         };
         let before = self.open[at].1.bytes();
         match self.open[at].1.push(record) {
@@ -247,21 +264,19 @@ impl PollThread {
                 self.received += bytes - before;
                 self.collected += bytes - before;
                 let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
-                if bytes < enough {
-                    return false;
+                if bytes >= enough {
+                    self.hand_on(at);
                 }
-                self.hand_on(at);
             }
             Err(Refused::Back) => self.broken(at, &format!("the client went back to offset {}", record.offset())),
             Err(Refused::Cut) => self.cut(at, Cut::Between(record.offset())),
         }
-        true
     }
 
-    /// What came that is no record.
-    fn other(&mut self, other: Polled) {
-        match other {
-            Polled::Error { code, fatal, reason, place } => self.error(code, fatal, &reason, place),
+    /// What the client says of itself and its group.
+    fn told(&mut self, told: Polled) {
+        match told {
+            Polled::Error(trouble) => self.error(trouble),
             Polled::Rebalance(RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions) => {
                 let _ = self.events.send(Event::Rebalance(Rebalance::Assigned(partitions)));
             }
@@ -275,7 +290,12 @@ impl PollThread {
                 Ok(statistics) => drop(self.events.send(Event::Statistics(Box::new(statistics)))),
                 Err(error) => tracing::debug!(%error, "the client's statistics can't be read"),
             },
-            Polled::Record(_) | Polled::Nothing => {}
+            Polled::Stray(partition) => {
+                if let Some(at) = self.index.get(&partition) {
+                    self.broken(*at, "a record came out of the wrong queue; this is a bug in weir");
+                }
+            }
+            Polled::Nothing => {}
         }
     }
 
@@ -292,13 +312,9 @@ impl PollThread {
         let _ = self.events.send(Event::Cut { start, how });
     }
 
-    fn find_of(&mut self, record: &Record) -> Option<usize> {
-        if self.open.get(self.last).is_some_and(|(known, _)| record.is_of(known)) {
-            return Some(self.last);
-        }
-        let at = *self.index.get(&record.partition())?;
-        self.last = at;
-        Some(at)
+    fn find(&self, record: &Message) -> Option<usize> {
+        let again = |at: &usize| record.is_of(&self.open[*at].0);
+        self.last.filter(again).or_else(|| self.index.get(&record.partition()).copied())
     }
 
     fn hand_on(&mut self, at: usize) {
@@ -318,14 +334,14 @@ impl PollThread {
         }
     }
 
-    /// Hands on what waits, passes gaps, and goes on reading when memory is free again.
+    /// Hands on what waits, and goes on reading when memory is free again.
     fn tick(&mut self) {
         let received = std::mem::take(&mut self.received);
         if received > 0 {
             self.consumer.context().alive();
         }
         self.seek_unsought();
-        self.pass_gaps();
+        self.follow_unheard();
         for at in 0..self.open.len() {
             // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, each gets
             // a moment to have some.
@@ -346,26 +362,12 @@ impl PollThread {
     }
 
     fn hand_on_all(&mut self) {
-        self.pass_gaps();
         for at in 0..self.open.len() {
             self.hand_on(at);
         }
     }
 
-    /// A consumer's position moves past markers and aborted records, for which no record comes.
-    fn pass_gaps(&mut self) {
-        let Ok(list) = self.consumer.position() else { return };
-        for element in list.elements() {
-            let partition = partition_of(&element);
-            if let Offset::Offset(position) = element.offset()
-                && let Some(at) = self.index.get(&partition)
-            {
-                self.open[*at].1.pass(position);
-            }
-        }
-    }
-
-    fn error(&mut self, code: RDKafkaErrorCode, fatal: bool, reason: &str, place: Option<(Partition, Option<i64>)>) {
+    fn error(&mut self, Trouble { code, fatal, reason, place }: Trouble) {
         use RDKafkaErrorCode::*;
         let (partition, offset) = place.map_or((None, None), |(partition, offset)| (Some(partition), offset));
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
@@ -407,7 +409,7 @@ impl PollThread {
                 }
             }
             // Lost connections and leader changes: librdkafka retries, and the context says it once.
-            _ => self.consumer.context().error(KafkaError::Global(code), reason),
+            _ => self.consumer.context().error(KafkaError::Global(code), &reason),
         }
     }
 
@@ -500,6 +502,7 @@ impl PollThread {
 
     /// Stops collecting for a partition; what was collected and not handed on is read again by whoever comes next.
     pub(super) fn forget(&mut self, partition: &Partition) {
+        self.last = None;
         self.unsought.retain(|start| start.partition != *partition);
         if let Some(at) = self.index.remove(partition) {
             self.collected -= self.open.swap_remove(at).1.bytes();

@@ -212,10 +212,9 @@ fn skip_with(
 /// The first position at or after the ledger's end that can be read.
 fn first_readable(broker: &Broker, partition: &Partition, position: i64, bounds: Bounds) -> Result<i64, SkipError> {
     let from = position.max(bounds.start);
-    match broker.look_at(partition, from)? {
-        Found::Damaged(first) => {
-            Ok(end_of_batch(first, from.max(first), bounds.end, |at| broker.look_at(partition, at))?)
-        }
+    let look = |position| broker.look_at(partition, position);
+    match look(from)? {
+        Found::Damaged(first) => Ok(end_of_batch(first, from.max(first), bounds.end, look)?),
         Found::Readable(_) if from > position => Ok(from),
         Found::Readable(found) => Err(SkipError::CanBeRead { partition: partition.clone(), position, found }),
     }
