@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{Counts, LastRecord, Reason, Side};
 use crate::pipeline::credits::Credit;
 use crate::pipeline::lane::LaneError;
+use crate::pipeline::rows::Rows;
 use crate::window::{Tally, WindowId, WindowState};
 
 /// A partition of a topic.
@@ -212,7 +213,7 @@ pub struct WindowedPart {
     /// The rows that go to files; none of these is empty.
     pub rows: Vec<WindowRows>,
     /// Rejected records.
-    pub rejects: RecordBatch,
+    pub rejects: Rows,
     /// Records by class.
     pub counts: Counts,
     /// For windows of time, what came for each.
@@ -225,7 +226,7 @@ pub struct WindowedPart {
     pub state: WindowState,
 }
 
-/// Rows of one window for one of the dataset's trees: a zero-copy slice.
+/// Rows of one window for one of the dataset's trees.
 #[derive(Debug)]
 pub struct WindowRows {
     /// Their window.
@@ -233,7 +234,7 @@ pub struct WindowRows {
     /// `data/` or `late/`.
     pub side: Side,
     /// The rows, in offset order; those of `late/` have one column more.
-    pub rows: RecordBatch,
+    pub rows: Rows,
 }
 
 /// Down the lane: the partition has nothing more to read for now, so its windows of time close; if any does, the lane commits.

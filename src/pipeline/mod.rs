@@ -5,5 +5,6 @@ pub mod lane;
 pub mod messages;
 pub mod meters;
 pub mod progress;
+pub mod rows;
 pub mod supervisor;
 pub mod topology;

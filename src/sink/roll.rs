@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::ledger::{Counts, FileEntry, LastRecord, Reason};
 use crate::pipeline::messages::{Range, WindowedPart};
+use crate::pipeline::rows::Rows;
 use crate::settings::pipeline::{EventTime, Roll};
 use crate::window::{Tally, WindowId, WindowState};
 
@@ -154,8 +155,8 @@ impl Pending {
         let within = |last: LastRecord| LastRecord { offset: last.offset.min(part.range.to - 1), ..last };
         self.last = last.map(within).or(self.last);
         count_rules(&part.rejects, &mut self.rejected_by);
-        let batches = part.rows.iter().map(|rows| &rows.rows).chain([&part.rejects]);
-        self.newest_us = batches.filter_map(last_timestamp).max().max(self.newest_us);
+        let all = part.rows.iter().map(|rows| &rows.rows).chain([&part.rejects]);
+        self.newest_us = all.filter_map(last_timestamp).max().max(self.newest_us);
         if !self.is_empty() {
             self.since.get_or_insert(now);
         }
@@ -187,11 +188,14 @@ impl Pending {
 }
 
 /// Counts rejects by column and rule.
-fn count_rules(rejects: &RecordBatch, counts: &mut BTreeMap<(String, String), u64>) {
-    let text = |name| rejects.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+fn count_rules(rejects: &Rows, counts: &mut BTreeMap<(String, String), u64>) {
+    if rejects.is_empty() {
+        return;
+    }
+    let text = |name| rejects.column(name).and_then(|column| column.as_string_opt::<i32>());
     let (Some(columns), Some(rules)) = (text("column"), text("rule")) else { return };
     let mut found: HashMap<(&str, &str), u64> = HashMap::new();
-    for row in 0..rejects.num_rows() {
+    for row in rejects.range() {
         let column = if columns.is_null(row) { "" } else { columns.value(row) };
         *found.entry((column, rules.value(row))).or_default() += 1;
     }
@@ -200,10 +204,10 @@ fn count_rules(rejects: &RecordBatch, counts: &mut BTreeMap<(String, String), u6
     }
 }
 
-/// The Kafka timestamp of a batch's last row: rows are in offset order, so that it is the newest but for producers' clocks.
-fn last_timestamp(rows: &RecordBatch) -> Option<i64> {
-    let column = rows.column_by_name(EventTime::KAFKA)?.as_primitive_opt::<TimestampMicrosecondType>()?;
-    let last = column.len().checked_sub(1)?;
+/// The Kafka timestamp of the last row: they are in offset order, so that it is the newest but for producers' clocks.
+fn last_timestamp(rows: &Rows) -> Option<i64> {
+    let column = rows.column(EventTime::KAFKA)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let last = rows.range().last()?;
     column.is_valid(last).then(|| column.value(last))
 }
 
@@ -332,7 +336,7 @@ mod tests {
                             next = range.end;
                             for WindowRows { window, rows, .. } in parts[range.clone()].iter().flat_map(|part| &part.rows) {
                                 let WindowId::Count(window) = window else { unreachable!() };
-                                open.extend(vec![*window; rows.num_rows()]);
+                                open.extend(vec![*window; rows.len()]);
                             }
                         }
                         Step::EndFiles | Step::Commit(_) => files.push(std::mem::take(&mut open)),

@@ -19,6 +19,7 @@ use super::waiting::{Run, Waiting};
 use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
+use crate::pipeline::rows::joined;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::sink::{Folder, Layout, SinkError, Split, properties};
@@ -124,12 +125,10 @@ impl LaneWriter {
         for run in self.runs(parts) {
             self.deal(&run, &mut touched)?;
         }
-        for part in parts {
-            if part.rejects.num_rows() > 0 {
-                let all = 0..part.rejects.num_rows();
-                let key = (Side::Rejects, None, String::new());
-                self.add(&part.rejects, vec![Share { key, rows: all, windows: None }], &mut touched)?;
-            }
+        for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
+            let key = (Side::Rejects, None, String::new());
+            let all = Share { key, rows: 0..rejects.num_rows(), windows: None };
+            self.add(&rejects, vec![all], &mut touched)?;
         }
         touched.into_iter().try_for_each(|key| self.settle(key))
     }
@@ -154,12 +153,14 @@ impl LaneWriter {
             (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
             _ => String::new(),
         };
-        let (mut batches, mut ends, mut end) = (Vec::new(), Vec::new(), 0);
-        for part in run {
-            end += part.rows.num_rows();
-            ends.push(end);
-            batches.push(part.rows.clone());
-        }
+        let ends: Vec<usize> = run
+            .iter()
+            .scan(0, |end, part| {
+                *end += part.rows.len();
+                Some(*end)
+            })
+            .collect();
+        let batches = joined(run.iter().map(|part| &part.rows));
         let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
         let Split { rows, folders } = layout.split(&concat(batches).map_err(split_failed)?, &name)?;
         let share = |Folder { path, rows, first, last }| {

@@ -3,10 +3,9 @@
 //! Rejects and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
 //! row, so that rejects behind it belong to the next window's range.
 
-use arrow::array::RecordBatch;
-
 use crate::ledger::{Counts, Side};
 use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
+use crate::window::cut::Piece;
 use crate::window::{WindowId, WindowState};
 
 /// Counts rows into windows.
@@ -34,11 +33,10 @@ impl CountWindower {
     pub fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
         records.assert_within(range);
         let mut parts = Vec::new();
-        let (mut rest, mut from) = (records, range.from);
+        let (mut rest, mut from) = (records.whole(), range.from);
         while let Some(to) = self.end(&rest) {
-            let (full, after) = rest.cut(to);
-            parts.push(self.part(Range { from, to }, full));
-            (rest, from) = (after, to);
+            parts.push(self.part(Range { from, to }, rest.cut(to)));
+            from = to;
         }
         if parts.is_empty() || from < range.to {
             parts.push(self.part(Range { from, to: range.to }, rest));
@@ -46,19 +44,17 @@ impl CountWindower {
         parts
     }
 
-    /// Where the open window ends, when its last row is among `records`.
-    fn end(&self, records: &CheckedRecords) -> Option<i64> {
+    /// Where the open window ends, when its last row is among what is left.
+    fn end(&self, rest: &Piece) -> Option<i64> {
         let last = usize::try_from(self.rows - self.filled - 1).ok()?;
-        Some(records.row_offsets().get(last)? + 1)
+        Some(rest.row_offsets().get(last)? + 1)
     }
 
-    fn part(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
-        let CheckedRecords { rows, rejects, tombstones } = records;
+    fn part(&mut self, range: Range, Piece { rows, rejects, tombstones }: Piece) -> WindowedPart {
         let window = WindowId::Count(self.window);
-        let count = |batch: &RecordBatch| batch.num_rows() as u64;
         let counts = Counts {
-            row: count(&rows),
-            rejected: count(&rejects),
+            row: rows.len() as u64,
+            rejected: rejects.len() as u64,
             tombstone: tombstones.len() as u64,
             ..Counts::default()
         };
@@ -87,7 +83,7 @@ impl CountWindower {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 
@@ -126,7 +122,7 @@ mod tests {
             Some(WindowRows { window: WindowId::Count(window), .. }) => *window,
             _ => next,
         };
-        let sizes = (offsets(part).len(), part.rejects.num_rows(), part.counts.tombstone as usize);
+        let sizes = (offsets(part).len(), part.rejects.len(), part.counts.tombstone as usize);
         assert_eq!((sizes.0 as u64, sizes.1 as u64), (part.counts.row, part.counts.rejected));
         (part.range.from, part.range.to, window, sizes.0, sizes.1, sizes.2, part.closes == 1, (next, rows))
     }
@@ -134,7 +130,7 @@ mod tests {
     /// The offsets of a part's rows.
     fn offsets(part: &WindowedPart) -> Vec<i64> {
         let of = |rows: &RecordBatch| rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec();
-        part.rows.iter().flat_map(|rows| of(&rows.rows)).collect()
+        part.rows.iter().flat_map(|rows| of(&rows.rows.to_batch())).collect()
     }
 
     fn check(rows: u64, state: (u64, u64), classes: &[Class], expected: &[Seen]) {
@@ -227,7 +223,7 @@ mod tests {
                 .map(|(index, offset)| (*offset, WindowId::Count(index as u64 / rows))).collect();
             prop_assert_eq!(windows(&parts), expected);
 
-            let rejects: usize = parts.iter().map(|part| part.rejects.num_rows()).sum();
+            let rejects: usize = parts.iter().map(|part| part.rejects.len()).sum();
             prop_assert_eq!(rejects, all.rejects.num_rows());
             let tombstones: u64 = parts.iter().map(|part| part.counts.tombstone).sum();
             prop_assert_eq!(tombstones, all.tombstones.len() as u64);

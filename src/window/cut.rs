@@ -1,23 +1,44 @@
-//! Cutting checked records at a position, without copying a row.
+//! Cutting checked records at positions, without copying a row.
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
 use crate::pipeline::messages::{CheckedRecords, Range};
+use crate::pipeline::rows::Rows;
 
 /// The column that holds each row's and each reject's offset.
 const OFFSET: &str = "_kafka_offset";
 
+/// What is left of checked records while they are cut, and a piece that was cut off.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) rows: Rows,
+    pub(super) rejects: Rows,
+    pub(super) tombstones: Vec<i64>,
+}
+
+impl Piece {
+    /// Cuts off what is before `position`.
+    pub(super) fn cut(&mut self, position: i64) -> Piece {
+        let before = |offsets: &[i64]| offsets.partition_point(|&offset| offset < position);
+        let tombstones_after = self.tombstones.split_off(before(&self.tombstones));
+        Piece {
+            rows: self.rows.split_front(before(offsets_of(&self.rows))),
+            rejects: self.rejects.split_front(before(offsets_of(&self.rejects))),
+            tombstones: std::mem::replace(&mut self.tombstones, tombstones_after),
+        }
+    }
+
+    /// The offsets of the rows, ascending.
+    pub(super) fn row_offsets(&self) -> &[i64] {
+        offsets_of(&self.rows)
+    }
+}
+
 impl CheckedRecords {
-    /// The records before `position`, and those at or after it.
-    pub fn cut(mut self, position: i64) -> (CheckedRecords, CheckedRecords) {
-        let (rows, rows_after) = cut_batch(&self.rows, position);
-        let (rejects, rejects_after) = cut_batch(&self.rejects, position);
-        let tombstones_after = self.tombstones.split_off(self.tombstones.partition_point(|&offset| offset < position));
-        (
-            CheckedRecords { rows, rejects, tombstones: self.tombstones },
-            CheckedRecords { rows: rows_after, rejects: rejects_after, tombstones: tombstones_after },
-        )
+    /// As something to be cut.
+    pub(super) fn whole(self) -> Piece {
+        Piece { rows: self.rows.into(), rejects: self.rejects.into(), tombstones: self.tombstones }
     }
 
     /// The offsets of the rows, ascending.
@@ -40,9 +61,9 @@ impl CheckedRecords {
     }
 }
 
-fn cut_batch(batch: &RecordBatch, position: i64) -> (RecordBatch, RecordBatch) {
-    let at = offsets(batch).values().partition_point(|&offset| offset < position);
-    (batch.slice(0, at), batch.slice(at, batch.num_rows() - at))
+fn offsets_of(rows: &Rows) -> &[i64] {
+    let column = rows.column(OFFSET).expect("the validator gives every row and every reject its offset");
+    &column.as_primitive::<Int64Type>().values()[rows.range()]
 }
 
 fn offsets(batch: &RecordBatch) -> &Int64Array {

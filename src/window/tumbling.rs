@@ -18,6 +18,7 @@ use super::{WindowId, WindowState};
 use crate::decode::schema::{late_schema, rejects_schema};
 use crate::ledger::{Counts, Side};
 use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
+use crate::pipeline::rows::Rows;
 use crate::settings::pipeline::{Late, Tumbling};
 
 /// Gives rows their windows of time.
@@ -88,7 +89,7 @@ impl TimeWindower {
         WindowedPart {
             range,
             rows: self.group(rows, &places),
-            rejects: rejects.clone(),
+            rejects: rejects.clone().into(),
             counts,
             tallies: tallies.0.into_values().collect(),
             closes: self.closed(),
@@ -113,7 +114,7 @@ impl TimeWindower {
         Some(WindowedPart {
             range: Range { from: position, to: position },
             rows: Vec::new(),
-            rejects: RecordBatch::new_empty(rejects_schema()),
+            rejects: RecordBatch::new_empty(rejects_schema()).into(),
             counts: Counts::default(),
             tallies: Vec::new(),
             closes: self.closed(),
@@ -186,19 +187,18 @@ impl TimeWindower {
             && indices.len() == rows.num_rows()
         {
             let rows = if *side == Side::Late { with_lateness(rows, late_by(indices)) } else { rows.clone() };
-            return vec![WindowRows { window: *window, side: *side, rows }];
+            return vec![WindowRows { window: *window, side: *side, rows: rows.into() }];
         }
-        // One copy that puts each group's rows together, and slices of it.
+        // One copy that puts each group's rows together, and is shared.
         let order = UInt32Array::from_iter_values(groups.iter().flat_map(|(_, indices)| indices).copied());
-        let sorted = take_record_batch(rows, &order).expect("the indices are those of the batch");
-        let mut from = 0;
-        let slice = |((side, window), indices): ((Side, WindowId), Vec<u32>)| {
-            let slice = sorted.slice(from, indices.len());
-            from += indices.len();
-            let rows = if side == Side::Late { with_lateness(&slice, late_by(&indices)) } else { slice };
+        let mut sorted = Rows::from(take_record_batch(rows, &order).expect("the indices are those of the batch"));
+        let share = |((side, window), indices): ((Side, WindowId), Vec<u32>)| {
+            let rows = sorted.split_front(indices.len());
+            let late = side == Side::Late;
+            let rows = if late { with_lateness(&rows.to_batch(), late_by(&indices)).into() } else { rows };
             WindowRows { window, side, rows }
         };
-        groups.into_iter().map(slice).collect()
+        groups.into_iter().map(share).collect()
     }
 }
 
@@ -292,6 +292,7 @@ mod tests {
     impl Outcome {
         fn add(&mut self, part: &WindowedPart) {
             for WindowRows { window, side, rows } in &part.rows {
+                let rows = rows.to_batch();
                 assert!(rows.num_rows() > 0);
                 let offsets = rows["_kafka_offset"].as_primitive::<Int64Type>().values();
                 assert!(offsets.is_sorted());
@@ -557,7 +558,7 @@ mod tests {
         let before = records.rows.column(0).to_data().buffers()[0].as_ptr();
         let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).assign(range, records);
         assert_eq!(part.rows.len(), 1);
-        assert_eq!(part.rows[0].rows.column(0).to_data().buffers()[0].as_ptr(), before);
+        assert_eq!(part.rows[0].rows.to_batch().column(0).to_data().buffers()[0].as_ptr(), before);
     }
 
     #[test]
