@@ -21,7 +21,10 @@ pub(super) struct Collecting {
     next: i64,
     /// Whether anything came of the partition since the start.
     heard: bool,
-    last: Option<LastRecord>,
+    /// Whether the client takes its place for one further than it is.
+    misplaced: bool,
+    /// The newest record, of this start or of the ledger.
+    newest: Option<LastRecord>,
     records: RawRecords,
     /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
     /// and not before, because of a thousand partitions few have records at a time.
@@ -49,8 +52,9 @@ impl Collecting {
             handed: start.position,
             next: start.position,
             heard: false,
+            misplaced: false,
+            newest: start.last,
             start,
-            last: None,
             records: RawRecords::default(),
             room: (0, 0, 0),
             since: None,
@@ -62,7 +66,7 @@ impl Collecting {
     /// **Invariant:** every record is at or after the position that is next; else the lane must start again from its ledger.
     pub(super) fn push(&mut self, record: &Message) -> Result<usize, Refused> {
         let offset = record.offset();
-        self.heard = true;
+        (self.heard, self.misplaced) = (true, false);
         if offset < self.next {
             return Err(if offset < self.start.position { Refused::Cut } else { Refused::Back });
         }
@@ -84,7 +88,7 @@ impl Collecting {
             self.records.headers.push((self.records.len(), headers));
         }
         self.records.push(offset, record.timestamp_ms(), record.key(), record.value());
-        self.last = Some(LastRecord { offset, leader_epoch: record.leader_epoch() });
+        self.newest = Some(LastRecord { offset, leader_epoch: record.leader_epoch() });
         self.next = offset + 1;
         Ok(self.records.bytes())
     }
@@ -102,6 +106,16 @@ impl Collecting {
     pub(super) fn reached(&mut self, position: i64) {
         self.heard = true;
         self.pass(position);
+    }
+
+    /// The client has told of an error or an end, which it counts as one more record where it hands over in bulk.
+    pub(super) fn misplace(&mut self) {
+        self.misplaced = true;
+    }
+
+    /// Where to read on, if the client doesn't know.
+    pub(super) fn place(&self) -> Option<StartAt> {
+        self.misplaced.then(|| StartAt { position: self.next, last: self.newest, ..self.start.clone() })
     }
 
     /// Whether anything came of the partition since the start.
@@ -140,7 +154,8 @@ impl Collecting {
         self.handed = self.next;
         self.since = None;
         self.room = (self.records.len(), self.records.values.len(), self.records.keys.len());
-        (range, self.last.take(), std::mem::take(&mut self.records))
+        let last = self.newest.filter(|_| !self.records.is_empty());
+        (range, last, std::mem::take(&mut self.records))
     }
 }
 

@@ -71,6 +71,22 @@ impl PollThread {
         }
     }
 
+    /// After a pause, by us or by the client while its group is rebalanced: the client goes on from its own place then, which is one
+    /// too far where it has told of an end or an error since the last record. So it is sent back.
+    ///
+    /// **Invariant:** a pause passes over no record.
+    pub(super) fn keep_places(&mut self) {
+        let places: Vec<StartAt> = self.open.iter().filter_map(|(_, collecting)| collecting.place()).collect();
+        if places.is_empty() {
+            return;
+        }
+        for (partition, reason) in self.seek(&places) {
+            if let Some(at) = self.index.get(&partition) {
+                self.broken(*at, &format!("the client lost its place: {reason}"));
+            }
+        }
+    }
+
     /// Seeks what was assigned: the client asks the brokers for a last record where it seeks, and not where it is assigned. It
     /// can't until it has begun to read the partition, which may wait for answers to commits.
     ///

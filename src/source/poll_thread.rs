@@ -277,11 +277,16 @@ impl PollThread {
     fn told(&mut self, told: Polled) {
         match told {
             Polled::Error(trouble) => self.error(trouble),
-            Polled::Rebalance(RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, partitions) => {
-                let _ = self.events.send(Event::Rebalance(Rebalance::Assigned(partitions)));
+            Polled::Rebalance(code, partitions) => {
+                match code {
+                    RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                        let _ = self.events.send(Event::Rebalance(Rebalance::Assigned(partitions)));
+                    }
+                    // Answered by an incremental_unassign when the lanes have drained.
+                    _ => self.revoked(partitions),
+                }
+                self.keep_places();
             }
-            // Answered by an incremental_unassign when the lanes have drained.
-            Polled::Rebalance(_, partitions) => self.revoked(partitions),
             Polled::NotCommitted(RDKafkaErrorCode::GroupAuthorizationFailed) => self.consumer.context().denied_group(),
             // Advisory only (lag tools read it): the next commit brings it up to date.
             Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
@@ -300,7 +305,7 @@ impl PollThread {
     }
 
     /// A partition can't be read on as it is: its lane starts again from its ledger.
-    fn broken(&mut self, at: usize, reason: &str) {
+    pub(super) fn broken(&mut self, at: usize, reason: &str) {
         let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.start.generation);
         self.forget(&partition);
         let _ = self.events.send(Event::Broken { partition, generation, reason: reason.to_owned() });
@@ -371,6 +376,9 @@ impl PollThread {
         use RDKafkaErrorCode::*;
         let (partition, offset) = place.map_or((None, None), |(partition, offset)| (Some(partition), offset));
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
+        if let Some(at) = open {
+            self.open[at].1.misplace();
+        }
         if let (TopicAuthorizationFailed, Some(at)) = (code, open) {
             // The brokers may still answer questions about it, so that to ask them would find nothing wrong.
             let reason = self.consumer.context().unreadable(&self.open[at].0);
@@ -493,6 +501,7 @@ impl PollThread {
         if self.paused || self.paused_by_hand {
             let Ok(list) = self.consumer.assignment() else { return };
             self.report(self.consumer.pause(&list));
+            self.keep_places();
         } else {
             // Not those that were given up: what is fetched of them would be thrown away.
             let read = positions(self.open.iter().map(|(partition, _)| (partition, Offset::Invalid)));

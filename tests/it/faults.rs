@@ -103,6 +103,36 @@ fn a_stop_of_one_that_was_replaced() {
     assert!(met, "no lane was fenced while its process stopped");
 }
 
+/// The client pauses what a member keeps while its group is rebalanced, and goes on from where it takes itself to be.
+#[test]
+fn what_a_member_keeps_is_read_on_from_its_end() {
+    let case = restless_case(Broker::shared(), "kept");
+    let mut seed = 0;
+    let mut send = || {
+        seed += 1;
+        produce(case.broker, &case.pipeline.topic, 3, &Load { records: 60, seed, ..Load::default() });
+        // A marker may come after its transaction is known to be committed.
+        let ends = || (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).sum::<i64>();
+        until("everything is committed", PATIENCE, || case.positions().values().sum::<i64>() == ends());
+    };
+    let one = case.endless();
+    send();
+    // Whoever comes and goes does so while there is nothing to read.
+    for _ in 0..3 {
+        let other = case.endless();
+        let before = case.positions();
+        while case.written_by(other.pid(), &before).is_empty() {
+            send();
+        }
+        other.signal("TERM");
+        other.wait(PATIENCE).expect_code(0);
+        send();
+    }
+    one.signal("TERM");
+    one.wait(PATIENCE).expect_code(0);
+    close(&case);
+}
+
 /// What must be in a dataset that starts where its ledger says: the committed records from there on.
 fn from_the_start_on(case: &Case) -> Vec<Record> {
     let starts: BTreeMap<i32, i64> =

@@ -146,10 +146,16 @@ fn stop_start_pause_resume_and_flush() {
     service.order(name, "resume");
     let more = before["read"].as_u64().unwrap() + 500;
     service.until("it reads on", name, read(more));
-    service.until("everything is committed after flushes", name, |_| {
+    let flushed = |_: &Value| {
         service.order(name, "flush");
         all_committed(&case, 3)(&Value::Null)
-    });
+    };
+    service.until("everything is committed after flushes", name, flushed);
+    // Paused where there is nothing more to read, it goes on with what comes first.
+    service.order(name, "pause");
+    produce(broker, &case.pipeline.topic, 3, &load);
+    service.order(name, "resume");
+    service.until("what came meanwhile is committed", name, flushed);
     let reasons: Vec<_> = case.chains().values().flatten().map(|entry| entry["reason"].to_string()).collect();
     assert!(reasons.iter().all(|reason| ["\"start\"", "\"flush\""].contains(&&**reason)), "{reasons:?}");
 
