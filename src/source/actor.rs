@@ -158,7 +158,7 @@ impl Source {
         let name = format!("{}-{number}", run.pipeline.name);
         let collecting = run.collecting_bytes();
         let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
-        PollThread::spawn(&name, broker.consumer(), told, tell, memory, mark, collecting)?;
+        PollThread::spawn(&name, broker.consumer(), (told, tell), memory, mark, collecting)?;
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),

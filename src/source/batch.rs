@@ -21,8 +21,8 @@ pub(super) struct Collecting {
     next: i64,
     /// Whether anything came of the partition since the start.
     heard: bool,
-    /// Whether the client takes its place for one further than it is.
-    misplaced: bool,
+    /// Where the client may take itself to be, if that is further than it is: it counts an error or an end as a record.
+    counted: i64,
     /// The newest record, of this start or of the ledger.
     newest: Option<LastRecord>,
     records: RawRecords,
@@ -31,6 +31,9 @@ pub(super) struct Collecting {
     room: (usize, usize, usize),
     since: Option<Instant>,
 }
+
+/// The client knows its place.
+pub(super) const NOTHING_COUNTED: i64 = i64::MIN;
 
 /// A batch without its credit.
 pub(super) type Collected = (Range, Option<LastRecord>, RawRecords);
@@ -45,14 +48,14 @@ pub(super) enum Refused {
 }
 
 impl Collecting {
-    /// Starts with nothing.
-    pub(super) fn new(start: StartAt) -> Self {
+    /// Starts with nothing; the client may have `counted` something before.
+    pub(super) fn new(start: StartAt, counted: i64) -> Self {
         Collecting {
             ended: false,
             handed: start.position,
             next: start.position,
             heard: false,
-            misplaced: false,
+            counted,
             newest: start.last,
             start,
             records: RawRecords::default(),
@@ -66,7 +69,7 @@ impl Collecting {
     /// **Invariant:** every record is at or after the position that is next; else the lane must start again from its ledger.
     pub(super) fn push(&mut self, record: &Message) -> Result<usize, Refused> {
         let offset = record.offset();
-        (self.heard, self.misplaced) = (true, false);
+        self.heard = true;
         if offset < self.next {
             return Err(if offset < self.start.position { Refused::Cut } else { Refused::Back });
         }
@@ -108,14 +111,27 @@ impl Collecting {
         self.pass(position);
     }
 
-    /// The client has told of an error or an end, which it counts as one more record where it hands over in bulk.
-    pub(super) fn misplace(&mut self) {
-        self.misplaced = true;
+    /// The client has told of an error or an end, at that offset where it is known.
+    pub(super) fn counts(&mut self, offset: Option<i64>) {
+        self.counted = self.counted.max(offset.map_or(i64::MAX, |offset| offset + 1));
     }
 
-    /// Where to read on, if the client doesn't know.
+    /// The client was sent to where it is to read on.
+    pub(super) fn placed(&mut self) {
+        self.counted = NOTHING_COUNTED;
+    }
+
+    /// Where to read on, if the client may not know. (After just one more record it has the wrong epoch.)
     pub(super) fn place(&self) -> Option<StartAt> {
-        self.misplaced.then(|| StartAt { position: self.next, last: self.newest, ..self.start.clone() })
+        let misplaced = self.counted >= self.next;
+        misplaced.then(|| StartAt { position: self.next, last: self.newest, ..self.start.clone() })
+    }
+
+    /// Where the client is, as it says: past markers and aborted records, for which no record comes, or past what it has counted.
+    pub(super) fn is_at(&mut self, position: i64) {
+        if position > self.counted {
+            self.pass(position);
+        }
     }
 
     /// Whether anything came of the partition since the start.

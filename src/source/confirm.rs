@@ -38,7 +38,7 @@ struct Asked {
     words: Option<Queue>,
     /// When each topic was last asked about, of the questions that were answered well.
     confirmed: HashMap<String, Instant>,
-    /// When nobody answered.
+    /// When nobody answered a question that was asked after the run was to end.
     silent: Option<Instant>,
 }
 
@@ -84,7 +84,7 @@ impl Confirm {
             match answer {
                 Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
                 Err(StartError::Broker(BrokerError::Unreachable { .. } | BrokerError::NotAdmitted(_))) => {
-                    asked.silent = Some(Instant::now());
+                    asked.silent = stopping.then(Instant::now);
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
                             pipeline = %run.pipeline.name,

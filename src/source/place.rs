@@ -1,13 +1,14 @@
 //! Where partitions are read from, and how the client gets there: right after the newest record that the ledger knows, once the
 //! brokers were found to have it still.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::batch::Collecting;
+use super::batch::{Collecting, NOTHING_COUNTED};
 use super::client::{partition_of, positions};
 use super::ffi::set_leader_epoch;
 use super::poll_thread::PollThread;
@@ -50,9 +51,12 @@ impl PollThread {
         starts.iter().for_each(|start| self.messages.follow(&self.consumer, &start.partition));
         // Also when the list is empty: the group waits for this answer to its assignment.
         self.report(self.consumer.incremental_assign(&places(starts)));
+        let moved = self.client_positions();
         for start in starts {
             match start.last {
-                None => self.open(start),
+                // What came of an assignment before may still come, until it is sent somewhere.
+                None if moved.contains_key(&start.partition) => self.open(start, i64::MAX),
+                None => self.open(start, NOTHING_COUNTED),
                 Some(_) => {
                     self.forget(&start.partition);
                     self.unsought.push(start.clone());
@@ -80,9 +84,12 @@ impl PollThread {
         if places.is_empty() {
             return;
         }
-        for (partition, reason) in self.seek(&places) {
-            if let Some(at) = self.index.get(&partition) {
-                self.broken(*at, &format!("the client lost its place: {reason}"));
+        let failed = self.seek(&places);
+        for StartAt { partition, .. } in &places {
+            let at = self.index[partition];
+            match failed.iter().find(|(failed, _)| failed == partition) {
+                None => self.open[at].1.placed(),
+                Some((_, reason)) => self.broken(at, &format!("the client lost its place: {reason}")),
             }
         }
     }
@@ -99,7 +106,7 @@ impl PollThread {
         let failed = self.seek(&starts);
         for start in &starts {
             match failed.iter().find(|(partition, _)| *partition == start.partition) {
-                None => self.open(start),
+                None => self.open(start, NOTHING_COUNTED),
                 Some((partition, reason)) => {
                     tracing::debug!(%partition, reason, "the client doesn't read it yet");
                     self.unsought.push(start.clone());
@@ -134,14 +141,27 @@ impl PollThread {
             self.report(self.consumer.incremental_unassign(&positions([(&start.partition, Offset::Invalid)])));
             return self.start(std::slice::from_ref(start));
         }
-        self.open(start);
+        self.messages.follow(&self.consumer, &start.partition);
+        self.open(start, NOTHING_COUNTED);
         self.set_flow();
     }
 
-    fn open(&mut self, start: &StartAt) {
+    /// Where the client is, of the partitions of which it has handed something over.
+    pub(super) fn client_positions(&self) -> HashMap<Partition, i64> {
+        let Ok(list) = self.consumer.position() else { return HashMap::new() };
+        let position = |element: &TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(position) => Some((partition_of(element), position)),
+            Offset::Invalid => None,
+            // That of an error without one.
+            _ => Some((partition_of(element), i64::MIN)),
+        };
+        list.elements().iter().filter_map(position).collect()
+    }
+
+    fn open(&mut self, start: &StartAt, counted: i64) {
         self.forget(&start.partition);
         self.index.insert(start.partition.clone(), self.open.len());
-        self.open.push((start.partition.clone(), Collecting::new(start.clone())));
+        self.open.push((start.partition.clone(), Collecting::new(start.clone(), counted)));
     }
 }
 

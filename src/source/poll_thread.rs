@@ -37,6 +37,8 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
 /// many bytes, since whoever has taken them has to have room for them.
 const TAKEN_MAX: usize = 1_024;
 const TAKEN_BYTES: usize = 256 << 10;
+/// How many of the client's other words are listened to before.
+const TOLD_PER_ROUND: usize = 64;
 /// How long a small batch may wait for more while records come fast.
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// They do when there are that many bytes between two ticks.
@@ -153,13 +155,25 @@ impl PollThread {
     pub(crate) fn spawn(
         name: &str,
         consumer: Arc<Consumer>,
-        commands: Receiver<Command>,
-        events: UnboundedSender<Event>,
-        (credits, meters): (Credits, Arc<Meters>),
+        told: (Receiver<Command>, UnboundedSender<Event>),
+        memory: (Credits, Arc<Meters>),
         mark: String,
         collecting_bytes: usize,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
-        let mut thread = PollThread {
+        let mut thread = PollThread::new(consumer, told, memory, mark, collecting_bytes);
+        // What the client says is said by this thread: of which pipeline it is, stands on each line.
+        let span = tracing::error_span!("source", pipeline = name);
+        std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || span.in_scope(|| thread.run()))
+    }
+
+    fn new(
+        consumer: Arc<Consumer>,
+        (commands, events): (Receiver<Command>, UnboundedSender<Event>),
+        (credits, meters): (Credits, Arc<Meters>),
+        mark: String,
+        collecting_bytes: usize,
+    ) -> Self {
+        PollThread {
             queue: Queue::of(&consumer),
             messages: Messages::new(&consumer),
             taken: Vec::new(),
@@ -180,10 +194,7 @@ impl PollThread {
             meters,
             collected: 0,
             received: 0,
-        };
-        // What the client says is said by this thread: of which pipeline it is, stands on each line.
-        let span = tracing::error_span!("source", pipeline = name);
-        std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || span.in_scope(|| thread.run()))
+        }
     }
 
     fn run(&mut self) {
@@ -213,7 +224,8 @@ impl PollThread {
 
     /// Takes what Kafka has.
     fn round(&mut self) {
-        while let Some(polled) = self.queue.poll(Duration::ZERO) {
+        for _ in 0..TOLD_PER_ROUND {
+            let Some(polled) = self.queue.poll(Duration::ZERO) else { break };
             self.told(polled);
         }
         let mut taken = std::mem::take(&mut self.taken);
@@ -223,18 +235,22 @@ impl PollThread {
             self.messages.take(&mut taken, 1, POLL);
         }
         let (began, received) = (Instant::now(), self.received);
-        for (at, message) in taken.iter().enumerate() {
+        let mut before: Option<&Message> = None;
+        for message in &taken {
             if let Some(trouble) = message.trouble() {
+                (before, self.last) = (None, None);
                 self.error(trouble);
                 continue;
             }
-            if self.last.is_none() || at == 0 || !message.is_beside(&taken[at - 1]) {
+            if self.last.is_none() || before.is_none_or(|before| !message.is_beside(before)) {
                 self.last = self.find(message);
             }
             self.collect(message);
+            before = Some(message);
         }
+        // Records may get larger: not more than twice as many as now.
         if let Some(messages) = (TAKEN_BYTES * taken.len()).checked_div(self.received - received) {
-            self.at_once = messages.clamp(1, TAKEN_MAX);
+            self.at_once = messages.clamp(1, TAKEN_MAX).min(2 * self.at_once);
         }
         taken.clear();
         self.taken = taken;
@@ -290,12 +306,19 @@ impl PollThread {
             Polled::NotCommitted(RDKafkaErrorCode::GroupAuthorizationFailed) => self.consumer.context().denied_group(),
             // Advisory only (lag tools read it): the next commit brings it up to date.
             Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
-            Polled::Log(level, facility, line) => self.consumer.context().logged(level, &facility, &line),
+            Polled::Log(level, facility, line) => {
+                self.consumer.context().logged(level, &facility, &line);
+                // A partition or a topic that is gone: where records are taken in bulk, that is but a line.
+                if facility == "ERROR" {
+                    let _ = self.events.send(Event::Suspect(KafkaError::Global(RDKafkaErrorCode::Fail), None));
+                }
+            }
             Polled::Statistics(text) => match serde_json::from_str(&text) {
                 Ok(statistics) => drop(self.events.send(Event::Statistics(Box::new(statistics)))),
                 Err(error) => tracing::debug!(%error, "the client's statistics can't be read"),
             },
             Polled::Stray(partition) => {
+                self.messages.follow(&self.consumer, &partition);
                 if let Some(at) = self.index.get(&partition) {
                     self.broken(*at, "a record came out of the wrong queue; this is a bug in weir");
                 }
@@ -339,7 +362,7 @@ impl PollThread {
         }
     }
 
-    /// Hands on what waits, and goes on reading when memory is free again.
+    /// Hands on what waits, passes gaps, and goes on reading when memory is free again.
     fn tick(&mut self) {
         let received = std::mem::take(&mut self.received);
         if received > 0 {
@@ -347,6 +370,7 @@ impl PollThread {
         }
         self.seek_unsought();
         self.follow_unheard();
+        self.pass_gaps();
         for at in 0..self.open.len() {
             // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, each gets
             // a moment to have some.
@@ -367,8 +391,18 @@ impl PollThread {
     }
 
     fn hand_on_all(&mut self) {
+        self.pass_gaps();
         for at in 0..self.open.len() {
             self.hand_on(at);
+        }
+    }
+
+    /// The ends that the client tells pass gaps, too, but it tells of none while aborted transactions keep coming.
+    fn pass_gaps(&mut self) {
+        for (partition, position) in self.client_positions() {
+            if let Some(at) = self.index.get(&partition) {
+                self.open[*at].1.is_at(position);
+            }
         }
     }
 
@@ -377,7 +411,7 @@ impl PollThread {
         let (partition, offset) = place.map_or((None, None), |(partition, offset)| (Some(partition), offset));
         let open = partition.as_ref().and_then(|partition| self.index.get(partition).copied());
         if let Some(at) = open {
-            self.open[at].1.misplace();
+            self.open[at].1.counts(offset);
         }
         if let (TopicAuthorizationFailed, Some(at)) = (code, open) {
             // The brokers may still answer questions about it, so that to ask them would find nothing wrong.
@@ -566,5 +600,71 @@ impl PollThread {
         if let Err(error) = result {
             let _ = self.events.send(Event::Fatal(error));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::super::context::Context;
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(30);
+    /// What the client needs to fetch what there is, by far.
+    const FETCHED: Duration = Duration::from_secs(1);
+
+    /// What came of one partition, between what came of another.
+    #[test]
+    fn a_record_after_an_end_stays_in_its_partition() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "g")
+            .set("enable.partition.eof", "true");
+        let producer: BaseProducer = config.create().unwrap();
+        let send = |partition, value: &str| {
+            let record = BaseRecord::<(), str>::to("t").partition(partition).payload(value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+            producer.flush(WAIT).unwrap();
+        };
+        let consumer = Arc::new(config.create_with_context(Context::new(&config)).unwrap());
+        let ((_, commands), (tell, mut events)) = (channel(), unbounded_channel());
+        let memory = (Credits::new(1 << 20), Arc::default());
+        let mut thread = PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20);
+        let start = |partition| StartAt {
+            partition: Partition { topic: "t".into(), partition },
+            generation: 1,
+            position: 0,
+            last: None,
+            end: None,
+        };
+        send(1, "of 1");
+        thread.start(&[start(1)]);
+        std::thread::sleep(FETCHED);
+        thread.start(&[start(0)]);
+        std::thread::sleep(FETCHED);
+        send(0, "of 0");
+        std::thread::sleep(FETCHED);
+        // All of it at once: the other's record, both ends, and then the record.
+        thread.at_once = 100;
+        thread.round();
+        assert!(thread.at_once > 1, "one round has taken several");
+        thread.hand_on_all();
+        let mut values = Vec::new();
+        while let Ok(event) = events.try_recv() {
+            let Event::Batch { partition, batch, .. } = event else { panic!("{event:?}") };
+            values.extend((0..batch.records.len()).map(|at| (partition.partition, batch.records.value(at).to_vec())));
+        }
+        values.sort();
+        assert_eq!(values, [(0, b"of 0".to_vec()), (1, b"of 1".to_vec())]);
     }
 }

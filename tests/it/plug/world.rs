@@ -234,7 +234,9 @@ impl<'a> World<'a> {
     pub(super) fn plant_staged(&self, random: u64) {
         let dataset = self.case.dataset();
         let chains = self.case.chains();
-        let files = |entry: &Value| entry["files"].as_array().unwrap().first().cloned();
+        // A file is put in its place after its entry.
+        let there = |file: &&Value| dataset.join(file["path"].as_str().unwrap()).exists();
+        let files = |entry: &Value| entry["files"].as_array().unwrap().iter().find(there).cloned();
         let (entry, file) = chains.values().flatten().rev().find_map(|entry| Some((entry, files(entry)?))).unwrap();
         let staged: Vec<&str> = file["staged"].as_str().unwrap().split('.').collect();
         let last = chains.values().last().unwrap().last().unwrap()["sequence"].as_u64().unwrap();
