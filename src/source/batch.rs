@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::ffi::Message;
+use super::bulk::Message;
 use super::place::StartAt;
 use crate::failpoint;
 use crate::ledger::LastRecord;

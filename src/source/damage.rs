@@ -9,8 +9,9 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::bulk::Messages;
 use super::client::{ANSWER_WITHIN, Broker, BrokerError, positions};
-use super::ffi::{Messages, Trouble};
+use super::ffi::Trouble;
 use crate::pipeline::messages::Partition;
 
 /// How long one look at what the client has may take.

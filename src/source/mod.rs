@@ -11,6 +11,7 @@
 
 mod actor;
 mod batch;
+mod bulk;
 mod client;
 mod confirm;
 mod context;

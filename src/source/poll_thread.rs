@@ -16,10 +16,11 @@ use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::{Collecting, Refused};
+use super::bulk::{Message, Messages};
 use super::client::{Rebalance, names, positions};
 use super::context::Consumer;
 use super::damage::is_damage;
-use super::ffi::{Message, Messages, Polled, Queue, Trouble, words};
+use super::ffi::{Polled, Queue, Trouble, words};
 use super::place::StartAt;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
