@@ -291,8 +291,9 @@ fn a_backup_that_is_taken_while_weir_writes_is_restored() {
         let run = case.endless();
         until("every lane commits", PATIENCE, || case.written_by(run.pid(), &BTreeMap::new()).len() == 3);
         for number in 0..5 {
-            let before = case.positions();
             backups.push(back_up(&case, &format!("backup-{number}")));
+            // What the backup saw, or more.
+            let before = case.positions();
             until("it has gone on", PATIENCE, || case.positions().iter().all(|(of, to)| *to > before[of]));
         }
         run.signal("TERM");
