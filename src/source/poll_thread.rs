@@ -28,7 +28,7 @@ use crate::pipeline::meters::{Meters, Stage};
 
 /// How long a poll waits for a record: the longest that a command waits, too.
 const POLL: Duration = Duration::from_millis(20);
-/// How often half-full batches are handed on.
+/// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
 /// How long memory may be used up before partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
