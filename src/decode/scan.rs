@@ -66,7 +66,7 @@ impl<'a> Scanner<'a> {
     /// Whether `bytes` follow the byte here.
     #[inline]
     pub(crate) fn follows(&self, bytes: &[u8]) -> bool {
-        self.text.as_bytes()[self.at + 1..].starts_with(bytes)
+        begins(&self.text.as_bytes()[self.at + 1..], bytes)
     }
 
     /// The text from a byte up to here.
@@ -306,6 +306,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Whether `bytes` begin with these few. To call memcmp, which must find out how many they are, takes longer.
+#[inline]
+fn begins(bytes: &[u8], with: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..with.len()) else { return false };
+    match with.len() {
+        2..=3 => ends_are_same::<2>(bytes, with),
+        4..=7 => ends_are_same::<4>(bytes, with),
+        8..=16 => ends_are_same::<8>(bytes, with),
+        _ => bytes == with,
+    }
+}
+
+/// Whether the first and the last bytes are the same, so many each: all of them, where there are up to twice as many.
+#[inline]
+fn ends_are_same<const BYTES: usize>(one: &[u8], other: &[u8]) -> bool {
+    one.first_chunk::<BYTES>() == other.first_chunk() && one.last_chunk::<BYTES>() == other.last_chunk()
+}
+
 /// The first byte from `at` on that ends a run of plain text: a quote, a backslash, a control character, or the end.
 #[inline]
 fn special(bytes: &[u8], mut at: usize) -> usize {
@@ -405,6 +423,21 @@ mod tests {
             "{a:1}",
         ] {
             assert_eq!(scan(bad), Err(Rule::Json), "{bad}");
+        }
+    }
+
+    #[test]
+    fn few_bytes_are_compared_to_the_last() {
+        let text = b"the keys of records are short, as a rule";
+        for length in 0..text.len() {
+            let with = &text[..length];
+            assert!(begins(text, with) && begins(with, with), "{length}");
+            assert!(!begins(&text[..length.saturating_sub(1)], with) || length == 0, "{length}");
+            for at in 0..length {
+                let mut other = with.to_vec();
+                other[at] ^= 1;
+                assert!(!begins(text, &other), "{length}, byte {at}");
+            }
         }
     }
 

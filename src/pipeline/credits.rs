@@ -4,6 +4,9 @@
 //! back. When none are left the source waits for a moment, and then pauses all its partitions and keeps polling. Nothing
 //! waits here: taking always succeeds, since the bytes are already in memory when their size is known;
 //! [`Credits::exhausted`] says when to stop.
+//!
+//! Batches on their way have a part of the budget only ([`Credits::crowded`]). Where the lanes are slower than Kafka's client they
+//! would take all of it, and nothing would be faster for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Debug, Clone)]
 pub struct Credits {
     used: Arc<AtomicUsize>,
+    /// Those of them that batches on their way have.
+    on_the_way: Arc<AtomicUsize>,
     limit: Arc<AtomicUsize>,
     /// Whether someone has paused: then nobody goes on before half of it is free.
     held_back: Arc<AtomicBool>,
@@ -21,19 +26,33 @@ pub struct Credits {
 #[derive(Debug)]
 pub struct Credit {
     used: Arc<AtomicUsize>,
+    on_the_way: Option<Arc<AtomicUsize>>,
     bytes: usize,
 }
+
+/// How many times less than all of a budget batches on their way may have.
+const WAYS: usize = 6;
 
 impl Credits {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Credits { used: Arc::default(), limit: Arc::new(limit.into()), held_back: Arc::default() }
+        let limit = Arc::new(limit.into());
+        Credits { used: Arc::default(), on_the_way: Arc::default(), limit, held_back: Arc::default() }
     }
 
     /// Takes `bytes`, also beyond the limit.
     pub fn take(&self, bytes: usize) -> Credit {
-        self.used.fetch_add(bytes, Ordering::AcqRel);
-        Credit { used: self.used.clone(), bytes }
+        Credit { used: self.used.clone(), on_the_way: None, bytes: 0 }.of(bytes)
+    }
+
+    /// Takes `bytes` for a batch, also beyond the limit.
+    pub fn take_on_the_way(&self, bytes: usize) -> Credit {
+        Credit { used: self.used.clone(), on_the_way: Some(self.on_the_way.clone()), bytes: 0 }.of(bytes)
+    }
+
+    /// Whether enough batches are on their way: no source sends another one.
+    pub fn crowded(&self) -> bool {
+        self.on_the_way.load(Ordering::Acquire) >= self.limit() / WAYS
     }
 
     /// How many bytes may be taken.
@@ -73,7 +92,17 @@ impl Credits {
 impl Credit {
     /// For what holds no records.
     pub fn none() -> Self {
-        Credit { used: Arc::default(), bytes: 0 }
+        Credit { used: Arc::default(), on_the_way: None, bytes: 0 }
+    }
+
+    /// The same for so many bytes.
+    fn of(mut self, bytes: usize) -> Self {
+        self.resize(bytes);
+        self
+    }
+
+    fn gauges(&self) -> impl Iterator<Item = &AtomicUsize> {
+        [Some(&self.used), self.on_the_way.as_ref()].into_iter().flatten().map(Arc::as_ref)
     }
 
     /// How many bytes this stands for.
@@ -83,10 +112,12 @@ impl Credit {
 
     /// Changes how many bytes this stands for, when data changes its form.
     pub fn resize(&mut self, bytes: usize) {
-        if bytes > self.bytes {
-            self.used.fetch_add(bytes - self.bytes, Ordering::AcqRel);
-        } else {
-            self.used.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+        for gauge in self.gauges() {
+            if bytes > self.bytes {
+                gauge.fetch_add(bytes - self.bytes, Ordering::AcqRel);
+            } else {
+                gauge.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+            }
         }
         self.bytes = bytes;
     }
@@ -94,7 +125,7 @@ impl Credit {
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.resize(0);
     }
 }
 
@@ -112,6 +143,19 @@ mod tests {
         credit.resize(99);
         assert!(!credits.exhausted());
         drop(credit);
+        assert_eq!(credits.used(), 0);
+    }
+
+    #[test]
+    fn batches_on_their_way_have_a_part() {
+        let credits = Credits::new(600);
+        let files = credits.take(500);
+        assert!(!credits.crowded());
+        let (one, other) = (credits.take_on_the_way(60), credits.take_on_the_way(40));
+        assert!(credits.crowded() && credits.exhausted());
+        drop(other);
+        assert!(!credits.crowded() && !credits.exhausted());
+        drop((one, files));
         assert_eq!(credits.used(), 0);
     }
 

@@ -96,8 +96,13 @@ impl RawRecords {
 
     /// The value of the record at `index`; empty for a tombstone.
     pub fn value(&self, index: usize) -> &[u8] {
+        &self.values[self.value_at(index)]
+    }
+
+    /// Where in `values` the value of the record at `index` is.
+    pub fn value_at(&self, index: usize) -> std::ops::Range<usize> {
         let start = if index == 0 { 0 } else { self.value_ends[index - 1] };
-        &self.values[start..self.value_ends[index]]
+        start..self.value_ends[index]
     }
 
     /// The key of the record at `index`.

@@ -28,7 +28,7 @@ pub(super) struct Collecting {
     records: RawRecords,
     /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
     /// and not before, because of a thousand partitions few have records at a time.
-    room: (usize, usize, usize),
+    room: [usize; 3],
     since: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl Collecting {
             newest: start.last,
             start,
             records: RawRecords::default(),
-            room: (0, 0, 0),
+            room: [0; 3],
             since: None,
         }
     }
@@ -83,7 +83,8 @@ impl Collecting {
         }
         self.since.get_or_insert_with(Instant::now);
         if self.records.is_empty() {
-            let (records, values, keys) = self.room;
+            // A little more, since one that is full takes a copy of all to grow.
+            let [records, values, keys] = self.room.map(|room| room + room / 16);
             self.records = RawRecords::with_room(records, values, keys);
         }
         if let Some(headers) = record.headers() {
@@ -169,7 +170,7 @@ impl Collecting {
         let range = Range { from: self.handed, to: self.next };
         self.handed = self.next;
         self.since = None;
-        self.room = (self.records.len(), self.records.values.len(), self.records.keys.len());
+        self.room = [self.records.len(), self.records.values.len(), self.records.keys.len()];
         let last = self.newest.filter(|_| !self.records.is_empty());
         (range, last, std::mem::take(&mut self.records))
     }

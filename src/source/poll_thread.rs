@@ -30,7 +30,7 @@ use crate::pipeline::meters::{Meters, Stage};
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
-/// How long memory may be used up before partitions are paused.
+/// How long there may be no room before partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked at until then.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
@@ -136,7 +136,7 @@ pub(crate) struct PollThread {
     pub(super) index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to, if any: records come in runs.
     last: Option<usize>,
-    /// Since when memory is used up.
+    /// Since when there is no room.
     full_since: Option<Instant>,
     paused: bool,
     /// Whether a person wants nothing to be read.
@@ -258,9 +258,9 @@ impl PollThread {
         self.meters.busy(Stage::Source, began.elapsed());
     }
 
-    /// Whether to poll: there is memory, or there was none for so long that partitions are paused.
+    /// Whether to poll: there is room, or there was none for so long that partitions are paused.
     fn has_room(&mut self) -> bool {
-        if self.paused || !self.credits.exhausted() {
+        if self.paused || !(self.credits.exhausted() || self.credits.crowded()) {
             self.full_since = None;
         } else if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
             self.pause();
@@ -351,7 +351,7 @@ impl PollThread {
         if collecting.waiting() {
             let (range, last, records) = collecting.take();
             self.collected -= records.bytes();
-            let credit = self.credits.take(records.bytes());
+            let credit = self.credits.take_on_the_way(records.bytes());
             let batch = RawBatch { range, last, read_at: Instant::now(), records, credit };
             let generation = collecting.start.generation;
             let _ = self.events.send(Event::Batch { partition: partition.clone(), generation, batch });
@@ -384,9 +384,10 @@ impl PollThread {
                 self.hand_on(at);
             }
         }
-        if self.paused && !self.credits.exhausted() {
+        let exhausted = self.credits.exhausted();
+        if self.paused && !exhausted && !self.credits.crowded() {
             self.resume();
-        } else if self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK) {
+        } else if exhausted && (self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK)) {
             let _ = self.events.send(Event::Full);
         }
     }
@@ -562,9 +563,11 @@ impl PollThread {
 
     fn pause(&mut self) {
         self.paused = true;
-        self.credits.hold_back();
         self.set_flow();
-        let _ = self.events.send(Event::Full);
+        if self.credits.exhausted() {
+            self.credits.hold_back();
+            let _ = self.events.send(Event::Full);
+        }
     }
 
     fn resume(&mut self) {

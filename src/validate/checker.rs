@@ -64,11 +64,14 @@ impl Checker {
         let mut good = Vec::with_capacity(records.len());
         let mut rejects = Vec::new();
         let mut tombstones = records.tombstones.iter().copied().peekable();
+        // Known of all at once, at a fraction of what it takes to ask it of each.
+        let text = simdutf8::basic::from_utf8(&records.values).ok();
         for index in 0..records.len() {
             if tombstones.next_if_eq(&index).is_some() {
                 continue;
             }
-            match self.record(records.value(index), records.timestamps[index], good.len()) {
+            let text = text.and_then(|text| text.get(records.value_at(index)));
+            match self.record(records.value(index), text, records.timestamps[index], good.len()) {
                 Ok(()) => good.push(index),
                 Err(fault) => {
                     self.cut_back(good.len());
@@ -87,8 +90,10 @@ impl Checker {
     }
 
     /// Reads one record into the columns, which are `row` long. After an `Err` they may be longer, and must be cut back.
-    fn record(&mut self, payload: &[u8], kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
-        let text = simdutf8::compat::from_utf8(payload);
+    ///
+    /// `text` is its payload where that is known to be UTF-8.
+    fn record(&mut self, payload: &[u8], text: Option<&str>, kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
+        let text = text.map_or_else(|| simdutf8::compat::from_utf8(payload), Ok);
         let text = text.map_err(|error| whole(Problem::utf8(payload, error.valid_up_to())))?;
         let mut fields = Row::new(&mut self.cells, row, self.unknown_fields, &mut self.kept);
         self.reader.read(text, &mut fields).map_err(|broken| whole(broken.problem(text)))?;

@@ -57,6 +57,33 @@ fn hostile_payloads_leave_their_neighbours_alone() {
 }
 
 #[test]
+fn a_character_does_not_reach_into_the_next_record() {
+    let whole = GOOD[0].as_bytes();
+    let middle = GOOD[0].find('é').unwrap() + 1;
+    let batch =
+        records([Some(GOOD[1].as_bytes()), Some(&whole[..middle]), Some(&whole[middle..]), Some(GOOD[1].as_bytes())]);
+    let checked = Checker::new(&pipeline(mixed(), UnknownFields::Keep)).check(&partition(), &batch);
+    assert_eq!(cells(&checked.rows, "_kafka_offset"), ["10", "13"]);
+    assert_eq!(cells(&checked.rejects, "rule"), ["utf8", "utf8"]);
+}
+
+#[test]
+fn a_text_that_passed_lets_no_other_pass() {
+    let columns = [
+        Column { pattern: Some(regex::Regex::new("^[a-z]+$").unwrap()), ..column("s", ColumnType::String) },
+        column("i", ColumnType::Int(32)),
+    ];
+    let payload = |text: &str, number: &str| format!(r#"{{"s":"{text}","i":{number}}}"#);
+    // Where `ok` stood until its row was given up, others come to stand.
+    let payloads =
+        [payload("ok", "1"), payload("ok", "x"), payload("OK", "1"), payload("ok", "2"), payload("okay", "x")];
+    let payloads = [&payloads[..], &[payload("OK", "3"), payload("ok", "4"), payload("oK", "5")]].concat();
+    let checked = run(&columns, &payloads.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(cells(&checked.rows, "i"), ["1", "2", "4"]);
+    assert_eq!(cells(&checked.rejects, "rule"), ["type", "pattern", "type", "pattern", "pattern"]);
+}
+
+#[test]
 fn large_and_odd_values_that_are_fine() {
     let text = "y".repeat(10 << 20);
     let unread = r#"{"s":"a","unread":[1e400,-1e400,{"x":1,"x":2}],"f":1}"#;
