@@ -1,4 +1,8 @@
-//! What each stage of a lane takes by itself, on batches of the shipped readings: `cargo bench --bench stages`.
+//! What each stage of a lane takes by itself: `cargo bench --bench stages`.
+//!
+//! On batches that follow each other as in a topic of all shipped readings, not on one that the caches and the processor's guesses
+//! know by heart. A machine whose cores share caches and memory has the same numbers as in a run only when as many of these
+//! run at a time as it has cores.
 
 use std::path::Path;
 
@@ -6,7 +10,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use weir::decode::schema::{data_schema, rejects_schema};
 use weir::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, NextEntry, Reason, Side, StagedName};
-use weir::pipeline::messages::{CheckedRecords, Partition, Range, RawRecords, WindowedPart};
+use weir::pipeline::messages::{Partition, Range, RawRecords, WindowedPart};
 use weir::readings;
 use weir::settings::Pipeline;
 use weir::sink::LaneWriter;
@@ -16,6 +20,9 @@ use weir::window::{Windows, initial_state};
 /// Records of a batch: a mebibyte of readings, as the source hands on.
 const RECORDS: usize = 3_500;
 
+/// Batches that follow each other: eleven times all readings.
+const BATCHES: usize = 30;
+
 fn main() {
     divan::main();
 }
@@ -23,29 +30,35 @@ fn main() {
 /// Bytes to columns, and the rules.
 #[divan::bench]
 fn check(bencher: Bencher) {
-    let (pipeline, records) = (pipeline(), records());
+    let (pipeline, batches) = (pipeline(), batches());
     let mut checker = Checker::new(&pipeline);
-    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| checker.check(&partition(), &records));
+    let mut next = batches.iter().cycle();
+    let batch = || next.next().expect("they go round");
+    bencher
+        .counter(ItemsCount::new(RECORDS))
+        .with_inputs(batch)
+        .bench_local_values(|records| checker.check(&partition(), records));
 }
 
 /// Rows to windows of 100.
 #[divan::bench]
 fn window(bencher: Bencher) {
     let pipeline = pipeline();
-    let checked = checked(&pipeline);
+    let checked = Checker::new(&pipeline).check(&partition(), &batches()[0]);
     let mut windows = Windows::new(&pipeline.window, None);
-    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| windows.assign(range(), checked.clone()));
+    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| windows.assign(range(0), checked.clone()));
 }
 
 /// Rows in windows of 100 to Parquet files of so many batches.
-#[divan::bench(args = [1, 3, 30])]
+#[divan::bench(args = [1, 3, BATCHES])]
 fn encode(bencher: Bencher, batches: usize) {
     let pipeline = pipeline();
-    let parts = parts(&pipeline);
+    let parts = windowed(&pipeline);
+    let mut next = parts.iter().cycle();
     let folder = tempfile::tempdir().expect("a folder");
     let (mut writer, files) = (writer(&pipeline, folder.path()), ItemsCount::new(RECORDS * batches));
     bencher.counter(files).bench_local(|| {
-        (0..batches).for_each(|_| writer.write(&parts).expect("rows are written"));
+        next.by_ref().take(batches).for_each(|parts| writer.write(parts).expect("rows are written"));
         for file in writer.finish().expect("files end") {
             std::fs::remove_file(folder.path().join(file.staged)).expect("the file is there");
         }
@@ -104,24 +117,31 @@ fn partition() -> Partition {
     Partition { topic: "bench".into(), partition: 0 }
 }
 
-fn range() -> Range {
-    Range { from: 0, to: RECORDS as i64 }
+fn range(batch: usize) -> Range {
+    let [from, to] = [batch, batch + 1].map(|batch| (batch * RECORDS) as i64);
+    Range { from, to }
 }
 
-fn records() -> RawRecords {
-    let mut records = RawRecords::default();
-    for (at, reading) in readings::readings().iter().take(RECORDS).enumerate() {
-        records.push(at as i64, Some(1_700_000_000_000), None, Some(&reading.to_json(readings::STATION)));
-    }
-    records
+/// The readings in their order, as often as it takes.
+fn batches() -> Vec<RawRecords> {
+    let readings: Vec<_> = readings::readings().iter().map(|reading| reading.to_json(readings::STATION)).collect();
+    let mut readings = readings.iter().cycle().zip(0..);
+    let mut batch = || {
+        let mut records = RawRecords::default();
+        for (reading, offset) in readings.by_ref().take(RECORDS) {
+            records.push(offset, Some(1_700_000_000_000 + offset), None, Some(reading));
+        }
+        records
+    };
+    (0..BATCHES).map(|_| batch()).collect()
 }
 
-fn checked(pipeline: &Pipeline) -> CheckedRecords {
-    Checker::new(pipeline).check(&partition(), &records())
-}
-
-fn parts(pipeline: &Pipeline) -> Vec<WindowedPart> {
-    Windows::new(&pipeline.window, None).assign(range(), checked(pipeline))
+/// All batches as the sink gets them.
+fn windowed(pipeline: &Pipeline) -> Vec<Vec<WindowedPart>> {
+    let (mut checker, mut windows) = (Checker::new(pipeline), Windows::new(&pipeline.window, None));
+    let batches = batches();
+    let checked = batches.iter().map(|records| checker.check(&partition(), records));
+    checked.enumerate().map(|(batch, checked)| windows.assign(range(batch), checked)).collect()
 }
 
 fn writer(pipeline: &Pipeline, root: &Path) -> LaneWriter {

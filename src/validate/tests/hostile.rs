@@ -76,7 +76,7 @@ fn a_text_that_passed_lets_no_other_pass() {
     let payload = |text: &str, number: &str| format!(r#"{{"s":"{text}","i":{number}}}"#);
     // Where `ok` stood until its row was given up, others come to stand.
     let payloads =
-        [payload("ok", "1"), payload("ok", "x"), payload("OK", "1"), payload("ok", "2"), payload("okay", "x")];
+        [payload("ok", "1"), payload("ok", "1.5"), payload("OK", "1"), payload("ok", "2"), payload("okay", "1.5")];
     let payloads = [&payloads[..], &[payload("OK", "3"), payload("ok", "4"), payload("oK", "5")]].concat();
     let checked = run(&columns, &payloads.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(cells(&checked.rows, "i"), ["1", "2", "4"]);
