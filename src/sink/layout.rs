@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{partition, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{Row, RowConverter, SortField};
@@ -140,21 +140,23 @@ impl Layout {
 
     /// The indices of each key's rows.
     fn group(&self, columns: &[ArrayRef]) -> Result<Vec<Vec<u32>>, ArrowError> {
-        let keys = self.converter.convert_columns(columns)?;
+        // Runs of one key are common: only the first of a run is looked up.
+        let index = |row: usize| u32::try_from(row).expect("a batch is far smaller");
+        let runs: Vec<Range<u32>> =
+            partition(columns)?.ranges().into_iter().map(|run| index(run.start)..index(run.end)).collect();
+        if let [run] = &runs[..] {
+            return Ok(vec![run.clone().collect()]);
+        }
+        let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| run.start));
+        let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
         let mut groups: Vec<Vec<u32>> = Vec::new();
         let mut group_of: HashMap<Row<'_>, usize> = HashMap::new();
-        let mut last = None;
-        for (index, key) in (0u32..).zip(keys.iter()) {
-            // Runs of one key are common: they need no look-up.
-            let group = match last {
-                Some((last_key, group)) if last_key == key => group,
-                _ => *group_of.entry(key).or_insert_with(|| {
-                    groups.push(Vec::new());
-                    groups.len() - 1
-                }),
-            };
-            groups[group].push(index);
-            last = Some((key, group));
+        for (run, key) in runs.into_iter().zip(keys.iter()) {
+            let group = *group_of.entry(key).or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            });
+            groups[group].extend(run);
         }
         Ok(groups)
     }
