@@ -7,12 +7,10 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy
 
-from measure import BROKEN, BROKEN_EVERY, BROKERS, ROOT, check, coordinates, fill, good, median, ratio, readings, run, save, shipped_pipeline, shuffled, weir
+from measure import BROKEN, BROKEN_EVERY, BROKERS, ROOT, check, coordinates, fill, good, median, new_folder, ratio, readings, run, save, shipped_pipeline, shuffled, weir
 
 CONSUMERS = (1, 2, 3)
 # What the guide's script writes.
@@ -109,21 +107,20 @@ def limit(binary, topic, consumers):
 
 def engine(topic, pipeline):
     def measure():
-        with tempfile.TemporaryDirectory() as folder:
-            measured = weir(pipeline, Path(folder))
-            check(topic, Path(folder))
-            return measured
+        folder = new_folder()
+        measured = weir(pipeline, folder)
+        check(topic, folder)
+        return measured
 
     return measure
 
 
 def other(peer, topic):
     def measure():
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            measured = run([ROOT / "benches/peers/run", peer, BROKERS, topic.name, folder], ROOT)
-            files = (path for path in folder.glob("**/*.parquet") if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts))
-            found = coordinates(files, "kafka_partition", "kafka_offset")
+        folder = new_folder()
+        measured = run([ROOT / "benches/peers/run", peer, BROKERS, topic.name, folder], ROOT)
+        files = (path for path in folder.glob("**/*.parquet") if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts))
+        found = coordinates(files, "kafka_partition", "kafka_offset")
         # What a peer makes of a broken record is its own affair; a good one must be there, and nothing may be there twice.
         for partition, offsets in good(topic).items():
             written = found[partition]

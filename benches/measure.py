@@ -7,6 +7,7 @@ import os
 import random
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from array import array
@@ -23,6 +24,10 @@ TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 WEIR = TARGET / "release" / "weir"
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 RESULTS = ROOT / "docs" / "performance"
+
+# Deleted when the program ends, and nothing of it before: ext4 without a journal passes over inodes that were deleted in the seconds before, one
+# by one for each file that is made.
+SCRATCH = tempfile.TemporaryDirectory()
 
 TRANSACTION_RECORDS = 2_000
 # The twentieth part of the transactions is aborted, and the 200th part of the records is broken.
@@ -221,6 +226,11 @@ def environment_of_weir():
     """weir as it is when nothing is set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
     return {**kept, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn"}
+
+
+def new_folder():
+    """An empty folder for a run."""
+    return Path(tempfile.mkdtemp(dir=SCRATCH.name))
 
 
 def weir(pipeline, folder):

@@ -9,10 +9,8 @@ counts is the processor time a byte beside the plain case's, in the same run.
 import argparse
 import random
 import sys
-import tempfile
-from pathlib import Path
 
-from measure import BROKERS, check, fill, median, readings, save, shuffled, weir
+from measure import BROKERS, check, fill, median, new_folder, readings, save, shuffled, weir
 
 PLAIN = "plain"
 # What records have that are to be rejected.
@@ -46,9 +44,9 @@ def main():
         for shape in shuffled(runs, number):
             if shape[0] == "backlog" and number > 0:
                 continue
-            with tempfile.TemporaryDirectory() as folder:
-                measured = weir(pipelines[shape], Path(folder))
-                check(topics[shape], Path(folder))
+            folder = new_folder()
+            measured = weir(pipelines[shape], folder)
+            check(topics[shape], folder)
             print(f"round {number + 1}: {shape[0]} {shape[1]}: {measured.seconds:.2f} s, {measured.cpu_seconds:.2f} s of CPU", flush=True)
             runs[shape].append(measured)
     table = [

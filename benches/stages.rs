@@ -1,8 +1,7 @@
 //! What each stage of a lane takes by itself: `cargo bench --bench stages`.
 //!
-//! On batches that follow each other as in a topic of all shipped readings, not on one that the caches and the processor's guesses
-//! know by heart. A machine whose cores share caches and memory has the same numbers as in a run only when as many of these
-//! run at a time as it has cores.
+//! Checked and encoded are batches that follow each other as in a topic of all shipped readings, not one that the caches and the
+//! processor's guesses know by heart.
 
 use std::path::Path;
 

@@ -321,6 +321,7 @@ fn begins(bytes: &[u8], with: &[u8]) -> bool {
 /// Whether the first and the last bytes are the same, so many each: all of them, where there are up to twice as many.
 #[inline]
 fn ends_are_same<const BYTES: usize>(one: &[u8], other: &[u8]) -> bool {
+    debug_assert!(one.len() == other.len() && (BYTES..=2 * BYTES).contains(&one.len()), "else more or less would do");
     one.first_chunk::<BYTES>() == other.first_chunk() && one.last_chunk::<BYTES>() == other.last_chunk()
 }
 

@@ -5,8 +5,9 @@
 //! waits here: taking always succeeds, since the bytes are already in memory when their size is known;
 //! [`Credits::exhausted`] says when to stop.
 //!
-//! Batches on their way have a part of the budget only ([`Credits::crowded`]). Where the lanes are slower than Kafka's client they
-//! would take all of it, and nothing would be faster for it.
+//! Batches on their way have a part of the budget only: where the lanes are slower than Kafka's client they would take all of
+//! it, and nothing would be faster for it. When they have that, the source waits until one is written
+//! ([`Credits::crowded`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,8 +31,11 @@ pub struct Credit {
     bytes: usize,
 }
 
-/// How many times less than all of a budget batches on their way may have.
-const WAYS: usize = 6;
+/// Batches on their way may have one part in so many of a budget.
+const ON_THE_WAY: usize = 6;
+
+/// And at least so many bytes: a few batches, so that stages work beside each other.
+const ON_THE_WAY_LEAST: usize = 4 << 20;
 
 impl Credits {
     /// A budget of `limit` bytes.
@@ -50,9 +54,9 @@ impl Credits {
         Credit { used: self.used.clone(), on_the_way: Some(self.on_the_way.clone()), bytes: 0 }.of(bytes)
     }
 
-    /// Whether enough batches are on their way: no source sends another one.
+    /// Whether enough batches are on their way: sources take no more records.
     pub fn crowded(&self) -> bool {
-        self.on_the_way.load(Ordering::Acquire) >= self.limit() / WAYS
+        self.on_the_way.load(Ordering::Acquire) >= (self.limit() / ON_THE_WAY).max(ON_THE_WAY_LEAST)
     }
 
     /// How many bytes may be taken.
@@ -148,14 +152,20 @@ mod tests {
 
     #[test]
     fn batches_on_their_way_have_a_part() {
-        let credits = Credits::new(600);
-        let files = credits.take(500);
+        let credits = Credits::new(60 << 20);
+        let files = credits.take(40 << 20);
         assert!(!credits.crowded());
-        let (one, other) = (credits.take_on_the_way(60), credits.take_on_the_way(40));
+        let (one, other) = (credits.take_on_the_way(6 << 20), credits.take_on_the_way(4 << 20));
+        assert!(credits.crowded() && !credits.exhausted());
+        credits.set_limit(66 << 20);
+        assert!(!credits.crowded());
+        credits.set_limit(0);
         assert!(credits.crowded() && credits.exhausted());
+        drop(one);
+        assert!(credits.crowded());
         drop(other);
-        assert!(!credits.crowded() && !credits.exhausted());
-        drop((one, files));
+        assert!(!credits.crowded());
+        drop(files);
         assert_eq!(credits.used(), 0);
     }
 

@@ -122,10 +122,11 @@ impl Layout {
         if columns.is_empty() {
             return one_folder(file_rows);
         }
-        let groups = self.group(&columns)?;
-        if let [_] = groups[..] {
+        let runs = partition(&columns)?.ranges();
+        if let [_] = runs[..] {
             return one_folder(file_rows);
         }
+        let groups = self.group(&columns, runs)?;
         // One copy that puts each folder's rows together.
         let order = UInt32Array::from_iter_values(groups.iter().flatten().copied());
         let mut from = 0;
@@ -138,15 +139,10 @@ impl Layout {
         Ok(Split { folders: folders.collect::<Result<_, ArrowError>>()?, rows: take_record_batch(&file_rows, &order)? })
     }
 
-    /// The indices of each key's rows.
-    fn group(&self, columns: &[ArrayRef]) -> Result<Vec<Vec<u32>>, ArrowError> {
-        // Runs of one key are common: only the first of a run is looked up.
+    /// The indices of each key's rows, which come in runs of one key: only the first of a run is looked up.
+    fn group(&self, columns: &[ArrayRef], runs: Vec<Range<usize>>) -> Result<Vec<Vec<u32>>, ArrowError> {
         let index = |row: usize| u32::try_from(row).expect("a batch is far smaller");
-        let runs: Vec<Range<u32>> =
-            partition(columns)?.ranges().into_iter().map(|run| index(run.start)..index(run.end)).collect();
-        if let [run] = &runs[..] {
-            return Ok(vec![run.clone().collect()]);
-        }
+        let runs: Vec<Range<u32>> = runs.into_iter().map(|run| index(run.start)..index(run.end)).collect();
         let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| run.start));
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
         let mut groups: Vec<Vec<u32>> = Vec::new();

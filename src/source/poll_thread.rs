@@ -1,8 +1,8 @@
 //! The thread that polls a consumer, for as long as the consumer lives.
 //!
-//! What it reads goes out as events, what it is to do comes in as commands. When memory is used up it waits for a moment, and
-//! then pauses its partitions and polls on: a consumer that doesn't poll is thrown out of its group, and pausing drops
-//! what was fetched, which a reader that is only faster than the lanes would pay for again and again.
+//! What it reads goes out as events, what it is to do comes in as commands. Where it is faster than the lanes it waits for them,
+//! and takes nothing but what the client says of itself and its group: a consumer that doesn't poll is thrown out of it. When
+//! memory is used up and stays so, it pauses its partitions; that drops what was fetched, so that it isn't done at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ use crate::pipeline::meters::{Meters, Stage};
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
-/// How long there may be no room before partitions are paused.
+/// How long memory may be used up before partitions are paused.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// How often it is looked at until then.
+/// How often it is looked whether there is room.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(1);
 /// How many records are taken at once, before commands, group events and the clock are looked at: as many as have about so
 /// many bytes, since whoever has taken them has to have room for them.
@@ -136,7 +136,7 @@ pub(crate) struct PollThread {
     pub(super) index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to, if any: records come in runs.
     last: Option<usize>,
-    /// Since when there is no room.
+    /// Since when memory is used up.
     full_since: Option<Instant>,
     paused: bool,
     /// Whether a person wants nothing to be read.
@@ -207,13 +207,14 @@ impl PollThread {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break self.close(&[]),
             }
-            let began = Instant::now();
-            if self.has_room() {
+            let (began, room) = (Instant::now(), self.has_room());
+            self.listen();
+            if room {
                 self.round();
             } else {
                 std::thread::sleep(LOOK_FOR_ROOM);
             }
-            if self.full_since.is_some() || self.paused {
+            if !room || self.paused {
                 self.meters.back_pressured(Stage::Source, began.elapsed());
             }
             if ticked.elapsed() >= TICK {
@@ -223,12 +224,16 @@ impl PollThread {
         }
     }
 
-    /// Takes what Kafka has.
-    fn round(&mut self) {
+    /// Takes what the client says of itself and its group.
+    fn listen(&mut self) {
         for _ in 0..TOLD_PER_ROUND {
             let Some(polled) = self.queue.poll(Duration::ZERO) else { break };
             self.told(polled);
         }
+    }
+
+    /// Takes what Kafka has.
+    fn round(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         self.messages.take(&mut taken, self.at_once, Duration::ZERO);
         if taken.is_empty() {
@@ -258,16 +263,16 @@ impl PollThread {
         self.meters.busy(Stage::Source, began.elapsed());
     }
 
-    /// Whether to poll: there is room, or there was none for so long that partitions are paused.
+    /// Whether to take records: there is room, or there was no memory for so long that partitions are paused.
     fn has_room(&mut self) -> bool {
-        if self.paused || !(self.credits.exhausted() || self.credits.crowded()) {
+        if self.paused || !self.credits.exhausted() {
             self.full_since = None;
         } else if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
             self.pause();
         } else {
             return false;
         }
-        true
+        !self.credits.crowded()
     }
 
     /// Adds a record to its partition's batch.
@@ -384,10 +389,9 @@ impl PollThread {
                 self.hand_on(at);
             }
         }
-        let exhausted = self.credits.exhausted();
-        if self.paused && !exhausted && !self.credits.crowded() {
+        if self.paused && !self.credits.exhausted() {
             self.resume();
-        } else if exhausted && (self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK)) {
+        } else if self.paused || self.full_since.is_some_and(|since| since.elapsed() >= TICK) {
             let _ = self.events.send(Event::Full);
         }
     }
@@ -563,11 +567,9 @@ impl PollThread {
 
     fn pause(&mut self) {
         self.paused = true;
+        self.credits.hold_back();
         self.set_flow();
-        if self.credits.exhausted() {
-            self.credits.hold_back();
-            let _ = self.events.send(Event::Full);
-        }
+        let _ = self.events.send(Event::Full);
     }
 
     fn resume(&mut self) {
@@ -621,6 +623,34 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_waits_for_lanes_and_pauses_for_memory() {
+        let mut config = ClientConfig::new();
+        let cluster = MockCluster::new(1).unwrap();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
+        let consumer = Arc::new(config.create_with_context(Context::new(&config)).unwrap());
+        let ((_, commands), (tell, mut events)) = (channel(), unbounded_channel());
+        let credits = Credits::new(60 << 20);
+        let memory = (credits.clone(), Arc::default());
+        let mut thread = PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20);
+        assert!(thread.has_room());
+        let batch = credits.take_on_the_way(10 << 20);
+        assert!(!thread.has_room() && thread.full_since.is_none(), "however long");
+        drop(batch);
+        assert!(thread.has_room());
+        let files = credits.take(60 << 20);
+        assert!(!thread.has_room() && !thread.paused);
+        thread.full_since = Instant::now().checked_sub(PAUSE_AFTER);
+        assert!(thread.has_room() && thread.paused);
+        assert!(matches!(events.try_recv(), Ok(Event::Full)));
+        thread.tick();
+        assert!(thread.paused && matches!(events.try_recv(), Ok(Event::Full)));
+        drop(files);
+        thread.tick();
+        assert!(!thread.paused && events.try_recv().is_err());
+    }
+
     /// What the client needs to fetch what there is, by far.
     const FETCHED: Duration = Duration::from_secs(1);
 

@@ -313,7 +313,7 @@ fn kills_change_no_window_and_no_class() {
                 killed.entries() > entries || !run.is_running() || waited
             });
         }
-        thread::sleep(Duration::from_millis(random(SEED, "wait", moment) % 200));
+        thread::sleep(Duration::from_millis(random(SEED, "wait", moment) % 50));
         if !run.is_running() {
             break;
         }
