@@ -2,7 +2,7 @@
 //!
 //! glibc gives up to eight arenas a core to a process's threads, and what one of them has freed the others can't use: threads
 //! that write files come and go here by the hundred, so that each arena comes to hold what the busiest one needs. With one a core
-//! half of all that threads wait for is an arena that another one uses, which costs 8 % more processor time. docs/performance.md has what
+//! half of all that threads wait for is an arena that another one uses, which costs 6 % more processor time. docs/performance.md has what
 //! each number of them takes in memory. See `source/ffi.rs` for where else there is `unsafe` code.
 
 #![allow(unsafe_code)]
