@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from datetime import datetime
@@ -21,7 +20,7 @@ import pyarrow.parquet
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from measure import BROKERS, WEIR, environment_of_weir, save
+from measure import BROKERS, WEIR, environment_of_weir, new_folder, save
 
 PIPELINE = """
 name = "latency"
@@ -54,10 +53,8 @@ def main():
     admin = AdminClient({"bootstrap.servers": BROKERS})
     for future in admin.create_topics([NewTopic(topic, 3, 1)]).values():
         future.result()
-    with tempfile.TemporaryDirectory() as folder:
-        latencies, busy, idle = steady(topic, Path(folder), options)
-    with tempfile.TemporaryDirectory() as folder:
-        first = start(topic, Path(folder))
+    latencies, busy, idle = steady(topic, new_folder(), options)
+    first = start(topic, new_folder())
     result = {
         "rate": options.rate,
         "records": len(latencies),

@@ -25,7 +25,7 @@ WEIR = TARGET / "release" / "weir"
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 RESULTS = ROOT / "docs" / "performance"
 
-# Deleted when the program ends, and nothing of it before: ext4 without a journal passes over inodes that were deleted in the seconds before, one
+# Where runs have their folders. Deleted when the program ends, and nothing of it before: ext4 without a journal passes over inodes that were deleted in the seconds before, one
 # by one for each file that is made.
 SCRATCH = tempfile.TemporaryDirectory()
 

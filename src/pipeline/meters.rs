@@ -1,7 +1,7 @@
 //! What each stage does with its time, and how long batches and commits take: numbers for the service's metrics.
 //!
 //! A stage is *busy* while it works on a batch, *back-pressured* while it could go on but for the stage after it (the
-//! source: for memory), and idle otherwise. The numbers are sums over all lanes of a run.
+//! source: for the lanes or for memory), and idle otherwise. The numbers are sums over all lanes of a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

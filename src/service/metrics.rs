@@ -214,7 +214,7 @@ impl Page<'_> {
             each(|seen| seen.run().credits.used() as f64),
         )?;
         let limit = each(|seen| seen.run().credits.limit() as f64);
-        self.gauge("weir_buffered_bytes_limit", "Where the pipeline stops reading until something is written", limit)
+        self.gauge("weir_buffered_bytes_limit", "Where the pipeline pauses until something is written", limit)
     }
 
     fn lanes(&mut self, seen: &[Seen]) -> Result<(), Error> {

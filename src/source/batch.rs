@@ -26,7 +26,7 @@ pub(super) struct Collecting {
     /// The newest record, of this start or of the ledger.
     newest: Option<LastRecord>,
     records: RawRecords,
-    /// Records, bytes of values and of keys that the batch before had: the next one gets as much room with its first record,
+    /// Records, bytes of values and of keys that the batch before had: the next one gets a little more room with its first record,
     /// and not before, because of a thousand partitions few have records at a time.
     room: [usize; 3],
     since: Option<Instant>,

@@ -212,7 +212,7 @@ impl PollThread {
             if room {
                 self.round();
             } else {
-                std::thread::sleep(LOOK_FOR_ROOM);
+                std::thread::sleep(if self.paused { POLL } else { LOOK_FOR_ROOM });
             }
             if !room || self.paused {
                 self.meters.back_pressured(Stage::Source, began.elapsed());
@@ -263,7 +263,8 @@ impl PollThread {
         self.meters.busy(Stage::Source, began.elapsed());
     }
 
-    /// Whether to take records: there is room, or there was no memory for so long that partitions are paused.
+    /// Whether to take what partitions have: not too many batches are on their way, and there is memory, or there was none for so
+    /// long that partitions are paused.
     fn has_room(&mut self) -> bool {
         if self.paused || !self.credits.exhausted() {
             self.full_since = None;
@@ -378,10 +379,10 @@ impl PollThread {
         self.follow_unheard();
         self.pass_gaps();
         for at in 0..self.open.len() {
-            // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, each gets
-            // a moment to have some.
+            // A batch costs a lane as much as some hundred records do: while records come fast, of many partitions, or lanes are
+            // behind, each gets a moment to have some.
             let collecting = &self.open[at].1;
-            let may_wait = received >= FAST_BYTES
+            let may_wait = (received >= FAST_BYTES || self.credits.crowded())
                 && collecting.bytes() < BATCH_BYTES_MIN
                 && !collecting.at_end()
                 && collecting.since().is_some_and(|since| since.elapsed() < COLLECT_FOR);
