@@ -618,23 +618,30 @@ mod tests {
     use rdkafka::ClientConfig;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::super::context::Context;
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(30);
+    /// What the client needs to fetch what there is, by far.
+    const FETCHED: Duration = Duration::from_secs(1);
+
+    /// One that doesn't run by itself, and what it tells.
+    fn thread(config: &ClientConfig, credits: Credits) -> (PollThread, UnboundedReceiver<Event>) {
+        let consumer = Arc::new(config.create_with_context(Context::new(config)).unwrap());
+        let ((_, commands), (tell, events)) = (channel(), unbounded_channel());
+        let memory = (credits, Arc::default());
+        (PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20), events)
+    }
 
     #[test]
     fn it_waits_for_lanes_and_pauses_for_memory() {
         let mut config = ClientConfig::new();
         let cluster = MockCluster::new(1).unwrap();
         config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
-        let consumer = Arc::new(config.create_with_context(Context::new(&config)).unwrap());
-        let ((_, commands), (tell, mut events)) = (channel(), unbounded_channel());
         let credits = Credits::new(60 << 20);
-        let memory = (credits.clone(), Arc::default());
-        let mut thread = PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20);
+        let (mut thread, mut events) = thread(&config, credits.clone());
         assert!(thread.has_room());
         let batch = credits.take_on_the_way(10 << 20);
         assert!(!thread.has_room() && thread.full_since.is_none(), "however long");
@@ -652,9 +659,6 @@ mod tests {
         assert!(!thread.paused && events.try_recv().is_err());
     }
 
-    /// What the client needs to fetch what there is, by far.
-    const FETCHED: Duration = Duration::from_secs(1);
-
     /// What came of one partition, between what came of another.
     #[test]
     fn a_record_after_an_end_stays_in_its_partition() {
@@ -671,10 +675,7 @@ mod tests {
             producer.send(record).map_err(|(error, _)| error).unwrap();
             producer.flush(WAIT).unwrap();
         };
-        let consumer = Arc::new(config.create_with_context(Context::new(&config)).unwrap());
-        let ((_, commands), (tell, mut events)) = (channel(), unbounded_channel());
-        let memory = (Credits::new(1 << 20), Arc::default());
-        let mut thread = PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20);
+        let (mut thread, mut events) = thread(&config, Credits::new(1 << 20));
         let start = |partition| StartAt {
             partition: Partition { topic: "t".into(), partition },
             generation: 1,
