@@ -42,11 +42,7 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
     batch.step(|one| synced.all([one.chain.folder()]));
     failpoint::hit("commit.after_sync_ledger");
-    // Covered means fenced: the number was free because entries of it were folded.
-    batch.step(|one| match one.chain.is_covered(one.entry.sequence)? && !failpoint::planted("fold.names_freed") {
-        true => Err(one.fenced()?),
-        false => Ok(()),
-    });
+    batch.step(|one| one.unless_covered());
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
     let mut published = publish::publish(dataset, &committed).into_iter();
     batch.step(|one| published.next().expect("one result an entry").and_then(|()| disk.unlink(&one.temporary)));
@@ -126,6 +122,19 @@ impl One<'_> {
         match result {
             Err(error) if error.is_not_found() && self.chain.has(self.entry.sequence)? => Err(self.fenced()?),
             result => result,
+        }
+    }
+
+    /// Covered means fenced, because the number was free once entries of it were folded; but not where it is this entry that was
+    /// folded: another instance had gone on from it before this one came to look.
+    fn unless_covered(&self) -> Result<(), LedgerError> {
+        let sequence = self.entry.sequence;
+        if !self.chain.is_covered(sequence)? || failpoint::planted("fold.names_freed") {
+            return Ok(());
+        }
+        match self.chain.read(sequence)? {
+            Some(entry) if entry == *self.entry => Ok(()),
+            _ => Err(self.fenced()?),
         }
     }
 

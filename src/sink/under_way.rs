@@ -13,8 +13,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::background;
 use crate::ledger::{Committer, Entry, Tip};
 use crate::pipeline::lane::LaneError;
-use crate::pipeline::messages::Committed;
+use crate::pipeline::messages::{Committed, Partition};
 use crate::pipeline::meters::Meter;
+use crate::words::chain;
 
 /// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
 pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sync>;
@@ -41,6 +42,7 @@ impl UnderWay {
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
         let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
+        let (pipeline, Partition { topic, partition }) = (entry.pipeline.clone(), committed.partition.clone());
         let begun = background::spawn("commit", move || {
             let commit = || {
                 confirm(received)?;
@@ -52,8 +54,11 @@ impl UnderWay {
             if end.is_ok() {
                 tell(committed);
             }
-            // A lane that is gone finds its entry when it recovers.
-            let _ = done.send(end);
+            // A lane that is gone finds its entry when it recovers. Nobody else tells why it came to none.
+            if let Err(Err(error)) = done.send(end) {
+                let reason = chain(&error);
+                tracing::warn!(pipeline, %topic, partition, reason, "a commit of a lane that is gone has failed");
+            }
         });
         begun.map_err(LaneError::Thread)?;
         Ok(UnderWay { end, files })

@@ -88,6 +88,23 @@ fn a_freed_number_is_nobodys() {
 }
 
 #[test]
+fn an_entry_that_was_folded_before_its_writer_looks_is_committed() {
+    let dir = TempDir::new().unwrap();
+    let chain = open_folding(&dir.path().join("test"), 3).chain("t", "id", 0);
+    // What a writer finds that stops after it has linked its entry, while another one goes on from there and folds.
+    let own = chain.first_entry(0, WINDOW);
+    let first = commit_one(&chain, own.clone()).unwrap();
+    let mut tip = first.clone();
+    while tip.sequence < 3 {
+        tip = commit_to(&chain, &tip, tip.to + 2);
+    }
+    assert!(chain.is_covered(0).unwrap());
+    assert_eq!(commit_one(&chain, own).unwrap(), first);
+    assert_eq!(chain.recover().unwrap(), Some(tip));
+    assert_whole(&dir.path().join("test"), 6);
+}
+
+#[test]
 fn a_start_on_a_chain_that_was_folded_meanwhile_adopts_it() {
     let (_dir, chain, tip) = folded(4);
     assert_eq!(chain.start(7, WINDOW).unwrap(), tip);
