@@ -222,10 +222,10 @@ def highest(pid):
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def environment_of_weir():
-    """weir as it is when nothing is set."""
+def environment_of_weir(**settings):
+    """weir as it is when nothing else is set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
-    return {**kept, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn"}
+    return {**kept, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn", **settings}
 
 
 def new_folder():
@@ -233,10 +233,10 @@ def new_folder():
     return Path(tempfile.mkdtemp(dir=SCRATCH.name))
 
 
-def weir(pipeline, folder):
+def weir(pipeline, folder, **settings):
     """`weir run --until-end` into an empty folder."""
     (folder / "pipeline.toml").write_text(pipeline)
-    return run([WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"], folder)
+    return run([WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"], folder, environment_of_weir(**settings))
 
 
 def check(topic, folder):

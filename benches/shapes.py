@@ -28,7 +28,7 @@ def main():
     only = [group for group in options.only.split(",") if group]
     shapes = [shape for shape in SHAPES if not only or shape[0] in only + [PLAIN]]
     size = options.megabytes * 1_000_000
-    topics, pipelines = {}, {}
+    topics, pipelines, memory = {}, {}, {}
     for group, value, shape in shapes + ([("backlog", f"{options.backlog:g} GB", plain())] if options.backlog else []):
         payloads = shape["payloads"]()
         mean = sum(map(len, payloads)) / len(payloads)
@@ -38,6 +38,7 @@ def main():
         )
         topics[group, value] = topic
         pipelines[group, value] = pipeline(topic.name, shape["columns"], shape["partition_by"], shape["windows"])
+        memory[group, value] = shape["memory"]
 
     runs = {shape: [] for shape in topics}
     for number in range(options.rounds):
@@ -45,7 +46,7 @@ def main():
             if shape[0] == "backlog" and number > 0:
                 continue
             folder = new_folder()
-            measured = weir(pipelines[shape], folder)
+            measured = weir(pipelines[shape], folder, WEIR__LIMITS__MEMORY=memory[shape])
             check(topics[shape], folder)
             print(f"round {number + 1}: {shape[0]} {shape[1]}: {measured.seconds:.2f} s, {measured.cpu_seconds:.2f} s of CPU", flush=True)
             runs[shape].append(measured)
@@ -102,7 +103,7 @@ READING_COLUMNS = "\n".join(
 
 
 def plain(**changes):
-    usual = dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"], times=1, windows=1000)
+    usual = dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"], times=1, windows=1000, memory="256MiB")
     return usual | changes
 
 
@@ -153,6 +154,9 @@ SHAPES = (
     + [("bad", f"{percent:g} %", bad(percent)) for percent in (0, 0.5, 5, 50)]
     + [("hive keys", f"{count:,}", keys(count)) for count in (10, 100, 1_000, 10_000)]
     + [("hive keys", f"{count:,}, 3 × the data", keys(count, times=3, windows=10_000)) for count in (1_000, 10_000)]
+    # As many as are divided by the number of partitions, so that each key's records are all in one of them.
+    + [("hive keys", "9,999 by partition, 10 × the data", keys(9_999, times=10, windows=20_000))]
+    + [("hive keys", "the same with 2 GiB of memory", keys(9_999, times=10, windows=20_000, memory="2GiB"))]
     + [("codec", codec, plain(codec=codec)) for codec in ("none", "snappy", "lz4", "zstd")]
 )
 

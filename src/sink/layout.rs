@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{partition, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::row::{Row, RowConverter, SortField};
+use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::sink::{SinkError, hive};
@@ -28,6 +28,21 @@ pub struct Layout {
     schema: SchemaRef,
     /// Gives rows of keys one comparable form.
     converter: RowConverter,
+    /// The folders that rows went to since the last [`forget`](Self::forget), and which is which, by that form and their window's
+    /// name.
+    known: Vec<Known>,
+    numbers: HashMap<Box<[u8]>, usize>,
+    /// How many batches were split.
+    batches: u64,
+}
+
+/// A folder that rows went to: its path is put together once.
+#[derive(Debug)]
+struct Known {
+    path: Arc<str>,
+    /// The last batch that had rows for it, and which of that batch's folders it was.
+    batch: u64,
+    at: usize,
 }
 
 /// Rows that are put in the order of their folders.
@@ -43,7 +58,7 @@ pub struct Split {
 #[derive(Debug)]
 pub struct Folder {
     /// `key=value/key2=value2`; empty without keys.
-    pub path: String,
+    pub path: Arc<str>,
     /// Which rows of the [`Split`] these are.
     pub rows: Range<usize>,
     /// Which of all rows the first and the last of these were.
@@ -87,7 +102,7 @@ impl Layout {
             (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index() != Some(*index))).collect();
         let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, rows.metadata().clone()));
-        Ok(Layout { keys, kept, schema, converter })
+        Ok(Layout { keys, kept, schema, converter, known: Vec::new(), numbers: HashMap::new(), batches: 0 })
     }
 
     /// The schema of the files.
@@ -104,11 +119,16 @@ impl Layout {
     /// folders.
     ///
     /// Nothing is copied when all rows belong to one folder.
-    pub fn split(&self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
+    pub fn split(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
         self.split_by_key(rows, window).map_err(|source| SinkError::Split { source })
     }
 
-    fn split_by_key(&self, rows: &RecordBatch, window: &str) -> Result<Split, ArrowError> {
+    /// Frees what is known of folders. To be called at times: there is no end to them.
+    pub fn forget(&mut self) {
+        (self.known, self.numbers) = Default::default();
+    }
+
+    fn split_by_key(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, ArrowError> {
         let file_rows = rows.project(&self.kept)?;
         if rows.num_rows() == 0 {
             return Ok(Split { rows: file_rows, folders: Vec::new() });
@@ -116,7 +136,8 @@ impl Layout {
         let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
         let one_folder = |rows: RecordBatch| {
             let last = rows.num_rows() - 1;
-            let folder = Folder { path: self.path(&columns, 0, window)?, rows: 0..last + 1, first: 0, last };
+            let path = self.path(&columns, 0, window)?.into();
+            let folder = Folder { path, rows: 0..last + 1, first: 0, last };
             Ok(Split { rows, folders: vec![folder] })
         };
         if columns.is_empty() {
@@ -126,35 +147,61 @@ impl Layout {
         if let [_] = runs[..] {
             return one_folder(file_rows);
         }
-        let groups = self.group(&columns, runs)?;
+        let (folders, order) = self.group(&columns, &runs, window)?;
         // One copy that puts each folder's rows together.
-        let order = UInt32Array::from_iter_values(groups.iter().flatten().copied());
-        let mut from = 0;
-        let folders = groups.iter().map(|indices| {
-            let [first, last] = [indices[0], indices[indices.len() - 1]].map(|index| index as usize);
-            let rows = from..from + indices.len();
-            from = rows.end;
-            Ok(Folder { path: self.path(&columns, first, window)?, rows, first, last })
-        });
-        Ok(Split { folders: folders.collect::<Result<_, ArrowError>>()?, rows: take_record_batch(&file_rows, &order)? })
+        Ok(Split { rows: take_record_batch(&file_rows, &UInt32Array::from(order))?, folders })
     }
 
-    /// The indices of each key's rows, which come in runs of one key: only the first of a run is looked up.
-    fn group(&self, columns: &[ArrayRef], runs: Vec<Range<usize>>) -> Result<Vec<Vec<u32>>, ArrowError> {
+    /// The folders of rows that come in runs of one key, and the order in which each one's rows are together.
+    fn group(
+        &mut self,
+        columns: &[ArrayRef],
+        runs: &[Range<usize>],
+        window: &str,
+    ) -> Result<(Vec<Folder>, Vec<u32>), ArrowError> {
         let index = |row: usize| u32::try_from(row).expect("a batch is far smaller");
-        let runs: Vec<Range<u32>> = runs.into_iter().map(|run| index(run.start)..index(run.end)).collect();
-        let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| run.start));
+        let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| index(run.start)));
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut group_of: HashMap<Row<'_>, usize> = HashMap::new();
-        for (run, key) in runs.into_iter().zip(keys.iter()) {
-            let group = *group_of.entry(key).or_insert_with(|| {
-                groups.push(Vec::new());
-                groups.len() - 1
-            });
-            groups[group].extend(run);
+        let window_key = if self.by_window() { window.as_bytes() } else { &[] };
+        self.batches += 1;
+        let (mut folders, mut folder_of_run, mut name) =
+            (Vec::<Folder>::new(), Vec::with_capacity(runs.len()), Vec::new());
+        for (run, key) in runs.iter().zip(keys.iter()) {
+            name.clear();
+            name.extend_from_slice(key.as_ref());
+            name.extend_from_slice(window_key);
+            let number = match self.numbers.get(&*name) {
+                Some(number) => *number,
+                None => {
+                    let path = self.path(columns, run.start, window)?.into();
+                    self.known.push(Known { path, batch: 0, at: 0 });
+                    self.numbers.insert(name.as_slice().into(), self.known.len() - 1);
+                    self.known.len() - 1
+                }
+            };
+            let known = &mut self.known[number];
+            if known.batch != self.batches {
+                (known.batch, known.at) = (self.batches, folders.len());
+                folders.push(Folder { path: known.path.clone(), rows: 0..0, first: run.start, last: 0 });
+            }
+            let folder = &mut folders[known.at];
+            (folder.rows.end, folder.last) = (folder.rows.end + run.len(), run.end - 1);
+            folder_of_run.push(known.at);
         }
-        Ok(groups)
+        let mut start = 0;
+        for Folder { rows, .. } in &mut folders {
+            let next = start + rows.end;
+            *rows = start..start;
+            start = next;
+        }
+        let mut order = vec![0; start];
+        for (run, at) in runs.iter().zip(folder_of_run) {
+            let Folder { rows, .. } = &mut folders[at];
+            let end = rows.end + run.len();
+            order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(place, row)| *place = index(row));
+            rows.end = end;
+        }
+        Ok((folders, order))
     }
 
     /// The folder of one row.
@@ -210,12 +257,12 @@ mod tests {
 
     /// Each folder and the offsets of its rows.
     fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
-        let layout = layout(batch, keys).unwrap();
+        let mut layout = layout(batch, keys).unwrap();
         let Split { rows: all, folders } = layout.split(batch, "").unwrap();
         assert_eq!(all.schema_ref(), layout.schema());
         let folders = folders.into_iter().map(|Folder { path, rows, .. }| {
             let rows = all.slice(rows.start, rows.len());
-            (path, rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
+            (path.to_string(), rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
         });
         folders.collect()
     }
@@ -240,6 +287,23 @@ mod tests {
                 ("k=__HIVE_DEFAULT_PARTITION__~8ec3cd044a1b2ac4a73503dcafed3827", &[2]),
             ],
         );
+    }
+
+    #[test]
+    fn a_folder_is_known_again_and_each_window_has_its_own() {
+        let keys = ["k".to_owned(), WINDOW.to_owned()];
+        let batch = rows(0, &[Some("a"), Some("b"), Some("a")]);
+        let mut layout = Layout::new(&batch.schema(), &keys).unwrap();
+        let mut paths = |batch: &RecordBatch, window: &str| {
+            let folders = layout.split(batch, window).unwrap().folders.into_iter();
+            folders.map(|folder| format!("{} {:?}", folder.path, folder.rows)).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&batch, "1"), ["k=a/window=1 0..2", "k=b/window=1 2..3"]);
+        assert_eq!(paths(&batch, "2"), ["k=a/window=2 0..2", "k=b/window=2 2..3"]);
+        let other = rows(3, &[Some("b"), Some("c"), Some("c"), Some("a")]);
+        assert_eq!(paths(&other, "1"), ["k=b/window=1 0..1", "k=c/window=1 1..3", "k=a/window=1 3..4"]);
+        layout.forget();
+        assert!(layout.known.is_empty() && layout.numbers.is_empty());
     }
 
     #[test]

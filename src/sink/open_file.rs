@@ -106,14 +106,9 @@ impl OpenFile {
         std::mem::take(&mut self.waiting)
     }
 
-    /// How many of its rows wait.
+    /// How many of its rows wait: all, until it is made.
     pub(super) fn waiting_rows(&self) -> u64 {
-        self.waiting.iter().map(|run| run.end - run.start).sum()
-    }
-
-    /// Bytes of the notes about them.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting.capacity() * size_of::<Run>()
+        if self.is_made() { 0 } else { self.rows }
     }
 
     /// All its rows.

@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     batches: Vec<Shared>,
     /// The number of the row that comes next.
     next: u64,
+    /// Rows and bytes of the batches.
+    rows: usize,
     bytes: usize,
 }
 
@@ -50,14 +52,19 @@ impl Waiting {
 
     /// Bytes that so many of the rows take, about.
     pub(super) fn bytes_of(&self, rows: u64) -> usize {
-        let all: usize = self.batches.iter().map(|shared| shared.rows.num_rows()).sum();
-        self.bytes / all.max(1) * usize::try_from(rows).unwrap_or(usize::MAX)
+        self.bytes / self.rows.max(1) * usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+
+    /// The number of the row that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Adds rows, at least one.
     pub(super) fn push(&mut self, rows: RecordBatch) -> Result<Run, ArrowError> {
         let run = self.next..self.next + rows.num_rows() as u64;
         self.next = run.end;
+        self.rows += rows.num_rows();
         let mut new = Shared::new(run.start, own(rows)?);
         self.bytes += new.bytes;
         // Each is at least twice as large as the next one, so that a row is copied a few times at the most.
@@ -89,11 +96,11 @@ impl Waiting {
         for (run, (batch, _)) in runs.iter().zip(&places) {
             self.batches[*batch].left -= rows_of(run);
         }
-        let bytes = &mut self.bytes;
-        self.batches.retain(|shared| {
-            *bytes -= if shared.left == 0 { shared.bytes } else { 0 };
-            shared.left > 0
-        });
+        let gone = self.batches.extract_if(.., |shared| shared.left == 0);
+        for shared in gone {
+            self.bytes -= shared.bytes;
+            self.rows -= shared.rows.num_rows();
+        }
         Ok(taken)
     }
 

@@ -5,9 +5,11 @@
 //! closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay in
 //! `staging/`, where recovery sweeps them; it must not be used any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -26,7 +28,7 @@ use crate::sink::{Folder, Layout, SinkError, Split, properties};
 use crate::window::{Calendar, WindowId};
 
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
-type Key = (Side, Option<WindowId>, String);
+type Key = (Side, Option<WindowId>, Arc<str>);
 
 /// Writes one lane's rows and rejects.
 pub struct LaneWriter {
@@ -35,11 +37,13 @@ pub struct LaneWriter {
     /// Names windows of time.
     calendar: Option<Calendar>,
     files: Files,
-    open: BTreeMap<Key, OpenFile>,
+    open: HashMap<Key, OpenFile>,
     /// Those of `open` that have a file already.
     made: BTreeSet<Key>,
     /// The rows of the others.
     waiting: BTreeMap<Side, Waiting>,
+    /// In how many runs.
+    runs: usize,
     /// Files that may be made at the same time.
     max_keys: usize,
     /// A file ends when it has that many bytes.
@@ -53,6 +57,9 @@ pub struct LaneWriter {
 
 /// Bytes of an [`OpenFile`] without its rows, about.
 const OPEN_ENTRY_BYTES: usize = 512;
+
+/// Bytes of the note of where a run of waiting rows is, about: in a list that has room for more.
+const RUN_BYTES: usize = 2 * size_of::<Run>();
 
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
@@ -96,9 +103,10 @@ impl LaneWriter {
             late_layout,
             calendar,
             files,
-            open: BTreeMap::new(),
+            open: HashMap::new(),
             made: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            runs: 0,
             max_keys: pipeline.sink.max_keys.max(1),
             bytes_max: pipeline.sink.roll.bytes,
             memory_max: usize::MAX,
@@ -121,20 +129,20 @@ impl LaneWriter {
 
     /// Writes consecutive parts. Files that have all their bytes after it end; see [`is_full`](Self::is_full).
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
-        let mut touched = BTreeSet::new();
-        for run in self.runs(parts) {
+        let mut touched = Vec::new();
+        for run in self.runs_of(parts) {
             self.deal(&run, &mut touched)?;
         }
         for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
-            let key = (Side::Rejects, None, String::new());
+            let key = (Side::Rejects, None, "".into());
             let all = Share { key, rows: 0..rejects.num_rows(), windows: None };
             self.add(&rejects, vec![all], &mut touched)?;
         }
-        touched.into_iter().try_for_each(|key| self.settle(key))
+        touched.iter().try_for_each(|key| self.settle(key))
     }
 
     /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
-    fn runs<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
+    fn runs_of<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
         let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
         for rows in parts.iter().flat_map(|part| &part.rows) {
             match runs.last_mut() {
@@ -146,9 +154,9 @@ impl LaneWriter {
     }
 
     /// Adds a run's rows to the files of their folders.
-    fn deal(&mut self, run: &[&WindowRows], touched: &mut BTreeSet<Key>) -> Result<(), SinkError> {
+    fn deal(&mut self, run: &[&WindowRows], touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let (side, of_time) = self.file_of(run[0]);
-        let layout = if side == Side::Late { &self.late_layout } else { &self.layout };
+        let layout = if side == Side::Late { &mut self.late_layout } else { &mut self.layout };
         let name = match (&self.calendar, of_time) {
             (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
             _ => String::new(),
@@ -177,14 +185,15 @@ impl LaneWriter {
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
-        let keys = self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect();
-        self.end(keys)
+        self.end(self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect())
     }
 
     /// Ends all files and gives every file since the last finish.
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
         self.end(self.open.keys().cloned().collect())?;
+        self.layout.forget();
+        self.late_layout.forget();
         self.full = false;
         Ok(std::mem::take(&mut self.finished))
     }
@@ -198,54 +207,54 @@ impl LaneWriter {
     pub fn memory(&self) -> usize {
         let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
         let waiting: usize = self.waiting.values().map(Waiting::bytes).sum();
-        let notes: usize = self.open.values().map(|open| OPEN_ENTRY_BYTES + open.waiting_bytes()).sum();
+        let notes = self.open.len() * OPEN_ENTRY_BYTES + self.runs * RUN_BYTES;
         made + waiting + notes + self.finished.len() * FILE_ENTRY_BYTES
     }
 
     /// Gives rows of one side to their files: encoded where a file is made, and to wait where it isn't.
-    fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut BTreeSet<Key>) -> Result<(), SinkError> {
-        let mut waiting = Vec::new();
+    fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
+        let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
+        let waiting = self.waiting.entry(side).or_default();
+        let (mut next, mut parts) = (waiting.next(), Vec::new());
         for Share { key, rows: part, windows } in shares {
             let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0));
             open.count(part.len() as u64, windows);
             if open.is_made() {
                 open.encode(&rows.slice(part.start, part.len()), &mut self.files, &key.2, false)?;
             } else {
-                waiting.push((key.clone(), part));
+                let run = next..next + part.len() as u64;
+                next = run.end;
+                open.wait(run);
+                self.runs += 1;
+                parts.push(part);
             }
-            touched.insert(key);
+            touched.push(key);
         }
-        let Some(((side, _, _), _)) = waiting.first() else { return Ok(()) };
-        let side = *side;
-        let all: usize = waiting.iter().map(|(_, part)| part.len()).sum();
-        let rows = if all == rows.num_rows() {
-            rows.clone()
-        } else {
-            concat(waiting.iter().map(|(_, part)| rows.slice(part.start, part.len())).collect())
-                .map_err(split_failed)?
-        };
-        let mut next = self.waiting.entry(side).or_default().push(rows).map_err(split_failed)?.start;
-        for (key, part) in waiting {
-            let run = next..next + part.len() as u64;
-            next = run.end;
-            self.open.get_mut(&key).expect("it was put there above").wait(run);
+        let all: usize = parts.iter().map(Range::len).sum();
+        if all == rows.num_rows() {
+            waiting.push(rows.clone()).map_err(split_failed)?;
+        } else if all > 0 {
+            let parts = parts.iter().map(|part| rows.slice(part.start, part.len())).collect();
+            waiting.push(concat(parts).map_err(split_failed)?).map_err(split_failed)?;
         }
         Ok(())
     }
 
     /// After a write: makes a file that has enough rows, and ends one that has all its bytes.
-    fn settle(&mut self, key: Key) -> Result<(), SinkError> {
+    fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making an earlier one of this write's files may have ended this one.
-        let Some(open) = self.open.get(&key) else { return Ok(()) };
+        let Some(open) = self.open.get(key) else { return Ok(()) };
         if !open.is_made() {
             let bytes = self.waiting.get(&key.0).map_or(0, |waiting| waiting.bytes_of(open.waiting_rows()));
             if bytes >= self.files.open_bytes(key.0) || bytes as u64 >= self.bytes_max {
-                self.make(&key)?;
+                self.make(key)?;
+            } else {
+                return Ok(());
             }
         }
-        if self.open.get(&key).is_some_and(|open| open.bytes() >= self.bytes_max) {
+        if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
             self.full = true;
-            self.end(vec![key])?;
+            self.end(vec![key.clone()])?;
         }
         Ok(())
     }
@@ -265,8 +274,9 @@ impl LaneWriter {
         self.made.iter().map(|key| self.files.open_bytes(key.0)).sum()
     }
 
-    /// Ends files.
-    fn end(&mut self, keys: Vec<Key>) -> Result<(), SinkError> {
+    /// Ends files, in the order of their keys.
+    fn end(&mut self, mut keys: Vec<Key>) -> Result<(), SinkError> {
+        keys.sort_unstable();
         // What waits for several is taken together, but for no more of them than needed: an open file has its price.
         self.encode_waiting(&keys, true)?;
         keys.iter().try_for_each(|key| self.close(key))
@@ -287,6 +297,7 @@ impl LaneWriter {
         for key in keys {
             let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
             let runs = open.take_waiting();
+            self.runs -= runs.len();
             let last = runs.len() - 1;
             for (at, run) in runs.into_iter().enumerate() {
                 let bytes = self.waiting[&key.0].bytes_of(run.end - run.start);
@@ -320,7 +331,7 @@ impl LaneWriter {
 /// Rows for one file.
 struct Share {
     key: Key,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     windows: Option<(WindowId, WindowId)>,
 }
 
@@ -408,7 +419,9 @@ mod tests {
 
     /// The hive paths that have rows and are not ended.
     fn paths(writer: &LaneWriter) -> Vec<&str> {
-        writer.open.keys().map(|key| key.2.as_str()).collect()
+        let mut paths: Vec<&str> = writer.open.keys().map(|key| &*key.2).collect();
+        paths.sort_unstable();
+        paths
     }
 
     fn read(root: &Path, file: &FileEntry) -> (ArrowReaderMetadata, RecordBatch) {

@@ -128,17 +128,22 @@ impl Message {
 
     /// Its timestamp in milliseconds since 1970, whoever set it.
     pub(super) fn timestamp_ms(&self) -> Option<i64> {
-        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        // SAFETY: the message lives, and the call only reads it.
-        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
-        let none = timestamp == -1 || kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        (!none).then_some(timestamp)
+        let (timestamp, kind) = match self.inside() {
+            Some(inside) => (inside.timestamp, inside.timestamp_kind),
+            None => {
+                let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+                // SAFETY: the message lives, and the call only reads it.
+                (unsafe { rd::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) }, kind as c_int)
+            }
+        };
+        (timestamp != -1 && kind != NO_TIMESTAMP).then_some(timestamp)
     }
 
     /// The leader epoch under which the broker stored it; none from brokers that don't tell it.
     pub(super) fn leader_epoch(&self) -> Option<i32> {
         // SAFETY: the message lives, and the call only reads it.
-        let epoch = unsafe { rd::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        let asked = || unsafe { rd::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        let epoch = self.inside().map_or_else(asked, |inside| inside.leader_epoch);
         (epoch >= 0).then_some(epoch)
     }
 
@@ -174,21 +179,25 @@ impl Message {
     /// Whether it is known without asking that there are no headers. To be asked, librdkafka makes a reader for what is a single
     /// byte of most records, the number 0: a third of what taking a record out of its queue costs.
     fn surely_has_no_headers(&self) -> bool {
-        // SAFETY: of the version that this was read in, a message is the first field of what `Inside` is the beginning of.
-        // Its headers are as many bytes as it says, and live as long as the message.
-        unsafe {
-            if rd::rd_kafka_version() != INSIDE_OF_VERSION {
-                return false;
-            }
-            let Inside { parsed, unparsed, .. } = self.0.cast::<Inside>().as_ref();
-            let none = unparsed.length == 0 || (unparsed.length > 0 && *unparsed.data == 0);
+        self.inside().is_some_and(|Inside { parsed, unparsed, .. }| {
+            // SAFETY: unparsed headers are as many bytes as they say, and live as long as the message.
+            let none = unparsed.length == 0 || (unparsed.length > 0 && unsafe { *unparsed.data } == 0);
             parsed.is_null() && none
-        }
+        })
+    }
+
+    /// What its accessors tell, without their calls, where this is known of the librdkafka that is linked.
+    #[inline]
+    fn inside(&self) -> Option<&Inside> {
+        // SAFETY: of the version that this was read in, a message is the first field of what `Inside` is the beginning of.
+        KNOWN_INSIDE.then(|| unsafe { self.0.cast::<Inside>().as_ref() })
     }
 }
 
-/// The librdkafka whose `rd_kafka_msg_t` begins as [`Inside`]: 2.12.1.
-const INSIDE_OF_VERSION: i32 = 0x020c_01ff;
+/// The librdkafka whose `rd_kafka_msg_t` begins as [`Inside`] is 2.12.1, and it is linked statically.
+const KNOWN_INSIDE: bool = rd::RD_KAFKA_VERSION == 0x020c_01ff;
+
+const NO_TIMESTAMP: c_int = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE as c_int;
 
 /// What librdkafka has in a message that it hands over; none of it is in its interface but the first field.
 #[repr(C)]
@@ -228,7 +237,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn headers_are_asked_for_where_there_are_any() {
+    fn what_is_read_without_a_call_is_what_the_call_tells() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
         let mut config = ClientConfig::new();
@@ -257,13 +266,16 @@ mod tests {
         for (message, headers) in taken.iter().zip(headers) {
             assert!(message.trouble().is_none() && message.is_of(&partition));
             assert_eq!((message.surely_has_no_headers(), message.headers()), (headers.is_none(), headers));
-            // SAFETY: see `surely_has_no_headers`.
-            let inside = unsafe { message.0.cast::<Inside>().as_ref() };
+            let (inside, told) = (message.inside().unwrap(), message.0.as_ptr());
+            let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
             // SAFETY: the message lives.
-            let broker = unsafe { rd::rd_kafka_message_broker_id(message.0.as_ptr()) };
-            let epoch = (inside.leader_epoch >= 0).then_some(inside.leader_epoch);
-            assert_eq!((inside.timestamp, inside.broker, epoch), (77, broker, message.leader_epoch()));
-            assert_eq!(inside.message.offset, message.offset());
+            let (broker, epoch, timestamp) = unsafe {
+                let timestamp = rd::rd_kafka_message_timestamp(told, &raw mut kind);
+                (rd::rd_kafka_message_broker_id(told), rd::rd_kafka_message_leader_epoch(told), timestamp)
+            };
+            assert_eq!((inside.broker, inside.leader_epoch), (broker, epoch));
+            assert_eq!((inside.timestamp, inside.timestamp_kind), (timestamp, kind as c_int));
+            assert_eq!((message.timestamp_ms(), inside.message.offset), (Some(77), message.offset()));
         }
     }
 }

@@ -22,6 +22,13 @@ use crate::pipeline::topology::Run;
 /// How long one question may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
+/// So many times as long as it took is the time from one question to the next: of a thousand partitions' topic the answer is
+/// long, and a thousand lanes that commit one after another would ask all the time.
+const PACE: u32 = 5;
+
+/// But no longer than this.
+const PACE_MAX: Duration = Duration::from_millis(50);
+
 /// What the lanes of a pipeline ask.
 ///
 /// It has a client of its own: on a consumer's connection a question would wait behind the fetches before it, for up to
@@ -36,8 +43,8 @@ pub struct Confirm {
 struct Asked {
     /// What the client says about its connections; goes before the client does.
     words: Option<Queue>,
-    /// When each topic was last asked about, of the questions that were answered well.
-    confirmed: HashMap<String, Instant>,
+    /// When each topic was last asked about, of the questions that were answered well, and how long the answer took.
+    confirmed: HashMap<String, (Instant, Duration)>,
     /// When nobody answered a question that was asked after the run was to end.
     silent: Option<Instant>,
 }
@@ -72,7 +79,10 @@ impl Confirm {
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut said = false;
-        while asked.confirmed.get(topic).is_none_or(|at| *at < read_by) {
+        while asked.confirmed.get(topic).is_none_or(|(at, _)| *at < read_by) {
+            if let Some((at, took)) = asked.confirmed.get(topic) {
+                std::thread::sleep((*took * PACE).min(PACE_MAX).saturating_sub(at.elapsed()));
+            }
             let (at, stopping) = (Instant::now(), self.stopping.load(Ordering::Acquire));
             // Many lanes stop together: one question for all of them.
             if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
@@ -82,7 +92,7 @@ impl Confirm {
             // The consumers' clients say what there is to say; here it would only pile up.
             while asked.words.as_ref().is_some_and(|words| words.poll(Duration::ZERO).is_some()) {}
             match answer {
-                Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), at)),
+                Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), (at, at.elapsed()))),
                 Err(StartError::Broker(BrokerError::Unreachable { .. } | BrokerError::NotAdmitted(_))) => {
                     asked.silent = stopping.then(Instant::now);
                     if !std::mem::replace(&mut said, true) {
