@@ -28,10 +28,10 @@ pub struct Layout {
     schema: SchemaRef,
     /// Gives rows of keys one comparable form.
     converter: RowConverter,
-    /// The folders that rows went to since the last [`forget`](Self::forget), and which is which, by that form and their window's
-    /// name.
-    known: Vec<Known>,
-    numbers: HashMap<Box<[u8]>, usize>,
+    /// The folders that rows went to since the last [`forget`](Self::forget), by that form and their window's name.
+    known: HashMap<Box<[u8]>, Known>,
+    /// Bytes of these.
+    bytes: usize,
     /// How many batches were split.
     batches: u64,
 }
@@ -85,6 +85,9 @@ impl Key {
     }
 }
 
+/// Bytes of what is known of a folder without its texts, about.
+const KNOWN_BYTES: usize = 128;
+
 /// The hive key of windows of time.
 pub const WINDOW: &str = "window";
 
@@ -102,7 +105,7 @@ impl Layout {
             (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index() != Some(*index))).collect();
         let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, rows.metadata().clone()));
-        Ok(Layout { keys, kept, schema, converter, known: Vec::new(), numbers: HashMap::new(), batches: 0 })
+        Ok(Layout { keys, kept, schema, converter, known: HashMap::new(), bytes: 0, batches: 0 })
     }
 
     /// The schema of the files.
@@ -125,7 +128,12 @@ impl Layout {
 
     /// Frees what is known of folders. To be called at times: there is no end to them.
     pub fn forget(&mut self) {
-        (self.known, self.numbers) = Default::default();
+        (self.known, self.bytes) = Default::default();
+    }
+
+    /// Bytes of what is known of folders, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn split_by_key(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, ArrowError> {
@@ -170,16 +178,14 @@ impl Layout {
             name.clear();
             name.extend_from_slice(key.as_ref());
             name.extend_from_slice(window_key);
-            let number = match self.numbers.get(&*name) {
-                Some(number) => *number,
+            let known = match self.known.get_mut(&*name) {
+                Some(known) => known,
                 None => {
-                    let path = self.path(columns, run.start, window)?.into();
-                    self.known.push(Known { path, batch: 0, at: 0 });
-                    self.numbers.insert(name.as_slice().into(), self.known.len() - 1);
-                    self.known.len() - 1
+                    let path: Arc<str> = self.path(columns, run.start, window)?.into();
+                    self.bytes += KNOWN_BYTES + name.len() + path.len();
+                    self.known.entry(name.as_slice().into()).or_insert(Known { path, batch: 0, at: 0 })
                 }
             };
-            let known = &mut self.known[number];
             if known.batch != self.batches {
                 (known.batch, known.at) = (self.batches, folders.len());
                 folders.push(Folder { path: known.path.clone(), rows: 0..0, first: run.start, last: 0 });
@@ -302,8 +308,10 @@ mod tests {
         assert_eq!(paths(&batch, "2"), ["k=a/window=2 0..2", "k=b/window=2 2..3"]);
         let other = rows(3, &[Some("b"), Some("c"), Some("c"), Some("a")]);
         assert_eq!(paths(&other, "1"), ["k=b/window=1 0..1", "k=c/window=1 1..3", "k=a/window=1 3..4"]);
+        assert_eq!(layout.known.len(), 5);
+        assert!(layout.bytes() > 5 * KNOWN_BYTES);
         layout.forget();
-        assert!(layout.known.is_empty() && layout.numbers.is_empty());
+        assert_eq!((layout.known.len(), layout.bytes()), (0, 0));
     }
 
     #[test]

@@ -81,6 +81,11 @@ pub(super) struct OpenFile {
     event_time: Option<(i64, i64)>,
 }
 
+/// Bytes of the notes of which rows wait.
+pub(super) fn notes_bytes(runs: &Vec<Run>) -> usize {
+    runs.capacity() * size_of::<Run>()
+}
+
 impl OpenFile {
     /// Without a row yet.
     pub(super) fn new(side: Side) -> Self {
@@ -96,9 +101,11 @@ impl OpenFile {
         };
     }
 
-    /// Some of them wait.
-    pub(super) fn wait(&mut self, run: Run) {
+    /// Some of them wait. Answers how many more bytes their notes take.
+    pub(super) fn wait(&mut self, run: Run) -> usize {
+        let before = notes_bytes(&self.waiting);
         self.waiting.push(run);
+        notes_bytes(&self.waiting) - before
     }
 
     /// Those that wait, to be encoded.

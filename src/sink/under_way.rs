@@ -51,14 +51,16 @@ impl UnderWay {
             };
             let end = commit();
             meters.commit_seconds.observe(began.elapsed().as_secs_f64());
-            if end.is_ok() {
-                tell(committed);
+            match &end {
+                Ok(_) => tell(committed),
+                // The lane ends by it, if it is still there.
+                Err(error) => {
+                    let reason = chain(error);
+                    tracing::warn!(pipeline, %topic, partition, reason, "a commit has failed");
+                }
             }
-            // A lane that is gone finds its entry when it recovers. Nobody else tells why it came to none.
-            if let Err(Err(error)) = done.send(end) {
-                let reason = chain(&error);
-                tracing::warn!(pipeline, %topic, partition, reason, "a commit of a lane that is gone has failed");
-            }
+            // A lane that is gone finds its entry when it recovers.
+            let _ = done.send(end);
         });
         begun.map_err(LaneError::Thread)?;
         Ok(UnderWay { end, files })

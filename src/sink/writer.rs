@@ -16,7 +16,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::open_file::{Create, Files, Names, OpenFile};
+use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
 use super::waiting::{Run, Waiting};
 use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
@@ -42,8 +42,8 @@ pub struct LaneWriter {
     made: BTreeSet<Key>,
     /// The rows of the others.
     waiting: BTreeMap<Side, Waiting>,
-    /// In how many runs.
-    runs: usize,
+    /// Bytes of the notes of which rows wait for which file.
+    notes: usize,
     /// Files that may be made at the same time.
     max_keys: usize,
     /// A file ends when it has that many bytes.
@@ -57,9 +57,6 @@ pub struct LaneWriter {
 
 /// Bytes of an [`OpenFile`] without its rows, about.
 const OPEN_ENTRY_BYTES: usize = 512;
-
-/// Bytes of the note of where a run of waiting rows is, about: in a list that has room for more.
-const RUN_BYTES: usize = 2 * size_of::<Run>();
 
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
@@ -106,7 +103,7 @@ impl LaneWriter {
             open: HashMap::new(),
             made: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            runs: 0,
+            notes: 0,
             max_keys: pipeline.sink.max_keys.max(1),
             bytes_max: pipeline.sink.roll.bytes,
             memory_max: usize::MAX,
@@ -192,6 +189,8 @@ impl LaneWriter {
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
         self.end(self.open.keys().cloned().collect())?;
+        // Empty, but as large as it was.
+        self.open = HashMap::new();
         self.layout.forget();
         self.late_layout.forget();
         self.full = false;
@@ -207,8 +206,8 @@ impl LaneWriter {
     pub fn memory(&self) -> usize {
         let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
         let waiting: usize = self.waiting.values().map(Waiting::bytes).sum();
-        let notes = self.open.len() * OPEN_ENTRY_BYTES + self.runs * RUN_BYTES;
-        made + waiting + notes + self.finished.len() * FILE_ENTRY_BYTES
+        let notes = self.notes + self.layout.bytes() + self.late_layout.bytes();
+        made + waiting + notes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
     }
 
     /// Gives rows of one side to their files: encoded where a file is made, and to wait where it isn't.
@@ -224,8 +223,7 @@ impl LaneWriter {
             } else {
                 let run = next..next + part.len() as u64;
                 next = run.end;
-                open.wait(run);
-                self.runs += 1;
+                self.notes += open.wait(run);
                 parts.push(part);
             }
             touched.push(key);
@@ -297,7 +295,7 @@ impl LaneWriter {
         for key in keys {
             let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
             let runs = open.take_waiting();
-            self.runs -= runs.len();
+            self.notes -= notes_bytes(&runs);
             let last = runs.len() - 1;
             for (at, run) in runs.into_iter().enumerate() {
                 let bytes = self.waiting[&key.0].bytes_of(run.end - run.start);

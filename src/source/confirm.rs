@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -22,11 +22,11 @@ use crate::pipeline::topology::Run;
 /// How long one question may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// So many times as long as it took is the time from one question to the next: of a thousand partitions' topic the answer is
-/// long, and a thousand lanes that commit one after another would ask all the time.
-const PACE: u32 = 5;
+/// After an answer nobody asks again for so many times as long as it took: of a thousand partitions' topic it is long, and a
+/// thousand lanes that commit one after another would ask all the time.
+const PACE: u32 = 4;
 
-/// But no longer than this.
+/// But for no longer than this.
 const PACE_MAX: Duration = Duration::from_millis(50);
 
 /// What the lanes of a pipeline ask.
@@ -43,10 +43,24 @@ pub struct Confirm {
 struct Asked {
     /// What the client says about its connections; goes before the client does.
     words: Option<Queue>,
-    /// When each topic was last asked about, of the questions that were answered well, and how long the answer took.
-    confirmed: HashMap<String, (Instant, Duration)>,
+    /// Of each topic, the last question that was answered well.
+    confirmed: HashMap<String, Confirmed>,
     /// When nobody answered a question that was asked after the run was to end.
     silent: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Confirmed {
+    asked: Instant,
+    answered: Instant,
+}
+
+impl Confirmed {
+    /// How long nobody is to ask again.
+    fn pause(self, now: Instant) -> Duration {
+        let pause = ((self.answered - self.asked) * PACE).min(PACE_MAX);
+        pause.saturating_sub(now - self.answered)
+    }
 }
 
 impl Confirm {
@@ -77,13 +91,19 @@ impl Confirm {
     pub fn topic(&self, run: &Run, topic: &str, read_by: Instant) -> Result<(), StartError> {
         let broker = self.broker.as_ref().expect("it is taken only when nobody has this any more");
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.lock();
         let mut said = false;
-        while asked.confirmed.get(topic).is_none_or(|(at, _)| *at < read_by) {
-            if let Some((at, took)) = asked.confirmed.get(topic) {
-                std::thread::sleep((*took * PACE).min(PACE_MAX).saturating_sub(at.elapsed()));
-            }
+        while let known = asked.confirmed.get(topic).copied()
+            && known.is_none_or(|known| known.asked < read_by)
+        {
             let (at, stopping) = (Instant::now(), self.stopping.load(Ordering::Acquire));
+            let pause = known.map_or(Duration::ZERO, |known| known.pause(at));
+            if !stopping && !pause.is_zero() {
+                drop(asked);
+                std::thread::sleep(pause);
+                asked = self.lock();
+                continue;
+            }
             // Many lanes stop together: one question for all of them.
             if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
                 return Err(StartError::Unconfirmed { topic: topic.to_owned() });
@@ -92,7 +112,10 @@ impl Confirm {
             // The consumers' clients say what there is to say; here it would only pile up.
             while asked.words.as_ref().is_some_and(|words| words.poll(Duration::ZERO).is_some()) {}
             match answer {
-                Ok(()) => drop(asked.confirmed.insert(topic.to_owned(), (at, at.elapsed()))),
+                Ok(()) => {
+                    let confirmed = Confirmed { asked: at, answered: Instant::now() };
+                    asked.confirmed.insert(topic.to_owned(), confirmed);
+                }
                 Err(StartError::Broker(BrokerError::Unreachable { .. } | BrokerError::NotAdmitted(_))) => {
                     asked.silent = stopping.then(Instant::now);
                     if !std::mem::replace(&mut said, true) {
@@ -107,6 +130,10 @@ impl Confirm {
             }
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,4 +158,18 @@ pub(super) fn same_topic(run: &Run, broker: &Broker, topic: &str, timeout: Durat
         return Err(StartError::TopicReplaced { topic: topic.to_owned(), before, now });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_answer_is_not_asked_for_again_at_once() {
+        let asked = Instant::now();
+        let ms = Duration::from_millis;
+        let pause = |took, since| Confirmed { asked, answered: asked + ms(took) }.pause(asked + ms(took + since));
+        assert_eq!([pause(3, 0), pause(3, 5), pause(3, 12), pause(3, 100)], [ms(12), ms(7), ms(0), ms(0)]);
+        assert_eq!([pause(0, 0), pause(100, 0), pause(100, 49)], [ms(0), ms(50), ms(1)]);
+    }
 }
