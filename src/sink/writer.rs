@@ -228,13 +228,12 @@ impl LaneWriter {
             }
             touched.push(key);
         }
-        let all: usize = parts.iter().map(Range::len).sum();
-        if all == rows.num_rows() {
-            waiting.push(rows.clone()).map_err(split_failed)?;
-        } else if all > 0 {
-            let parts = parts.iter().map(|part| rows.slice(part.start, part.len())).collect();
-            waiting.push(concat(parts).map_err(split_failed)?).map_err(split_failed)?;
-        }
+        let rows = match parts.iter().map(Range::len).sum::<usize>() {
+            0 => return Ok(()),
+            all if all == rows.num_rows() => rows.clone(),
+            _ => concat(parts.iter().map(|part| rows.slice(part.start, part.len())).collect()).map_err(split_failed)?,
+        };
+        waiting.push(rows).map_err(split_failed)?;
         Ok(())
     }
 
