@@ -64,7 +64,12 @@ impl Files {
 
     /// What a file that is made keeps in memory from its first row on, about.
     pub(super) fn open_bytes(&self, side: Side) -> usize {
-        self.schemas[&side].fields().len() * OPEN_COLUMN_BYTES
+        self.columns(side) * OPEN_COLUMN_BYTES
+    }
+
+    /// How many columns files of a side have.
+    pub(super) fn columns(&self, side: Side) -> usize {
+        self.schemas[&side].fields().len()
     }
 }
 
@@ -73,8 +78,9 @@ pub(super) struct OpenFile {
     side: Side,
     /// None while rows wait for it to be worth it.
     file: Option<Box<(StagedName, ParquetFile)>>,
-    /// Its rows that are not yet encoded.
+    /// Its rows that are not yet encoded, and how many they are.
     waiting: Vec<Run>,
+    waiting_rows: u64,
     /// All its rows.
     rows: u64,
     windows: Option<(WindowId, WindowId)>,
@@ -89,7 +95,7 @@ pub(super) fn notes_bytes(runs: &Vec<Run>) -> usize {
 impl OpenFile {
     /// Without a row yet.
     pub(super) fn new(side: Side) -> Self {
-        OpenFile { side, file: None, waiting: Vec::new(), rows: 0, windows: None, event_time: None }
+        OpenFile { side, file: None, waiting: Vec::new(), waiting_rows: 0, rows: 0, windows: None, event_time: None }
     }
 
     /// Counts rows that are given to it, of these windows.
@@ -103,19 +109,24 @@ impl OpenFile {
 
     /// Some of them wait. Answers how many more bytes their notes take.
     pub(super) fn wait(&mut self, run: Run) -> usize {
+        self.waiting_rows += run.end - run.start;
         let before = notes_bytes(&self.waiting);
-        self.waiting.push(run);
+        match self.waiting.last_mut() {
+            Some(last) if last.end == run.start => last.end = run.end,
+            _ => self.waiting.push(run),
+        }
         notes_bytes(&self.waiting) - before
     }
 
     /// Those that wait, to be encoded.
     pub(super) fn take_waiting(&mut self) -> Vec<Run> {
+        self.waiting_rows = 0;
         std::mem::take(&mut self.waiting)
     }
 
-    /// How many of its rows wait: all, until it is made.
+    /// How many of its rows wait.
     pub(super) fn waiting_rows(&self) -> u64 {
-        if self.is_made() { 0 } else { self.rows }
+        self.waiting_rows
     }
 
     /// All its rows.

@@ -25,7 +25,7 @@ pub(super) struct Waiting {
     bytes: usize,
 }
 
-/// Numbers of rows that came together.
+/// Numbers of rows that follow each other.
 pub(super) type Run = Range<u64>;
 
 #[derive(Debug)]
@@ -79,7 +79,14 @@ impl Waiting {
         Ok(run)
     }
 
-    /// Takes rows out, each once, in the order of `runs`, as one batch. Nothing is copied of a single run.
+    /// The first rows of a run: as many as are in one batch.
+    pub(super) fn piece(&self, run: &Run) -> Run {
+        let (batch, from) = self.find(run);
+        let rest = (self.batches[batch].rows.num_rows() - from) as u64;
+        run.start..run.end.min(run.start + rest)
+    }
+
+    /// Takes rows out, each once, in the order of these [pieces](Self::piece), as one batch. Nothing is copied of a single one.
     pub(super) fn take(&mut self, runs: &[Run]) -> Result<RecordBatch, ArrowError> {
         let places: Vec<(usize, usize)> = runs.iter().map(|run| self.find(run)).collect();
         let taken = if let ([run], [(batch, from)]) = (runs, &places[..]) {
@@ -104,7 +111,7 @@ impl Waiting {
         Ok(taken)
     }
 
-    /// The batch that a run is in, and the index of its first row there. Rows that came together stay in one batch.
+    /// The batch that a run begins in, and the index of its first row there.
     fn find(&self, run: &Run) -> (usize, usize) {
         let batch = self.batches.partition_point(|shared| shared.first <= run.start) - 1;
         let from = run.start - self.batches[batch].first;
@@ -133,10 +140,15 @@ impl Shared {
     }
 }
 
+/// Bytes of rows, whatever else is in their batch, about.
+pub(super) fn bytes_of(rows: &RecordBatch) -> usize {
+    let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
+    rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum()
+}
+
 /// A copy of rows that are a part of a larger batch, which they would keep in memory.
 fn own(rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
-    let needed: usize = rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum();
+    let needed = bytes_of(&rows);
     if rows.get_array_memory_size() <= needed + needed / 2 {
         return Ok(rows);
     }
@@ -169,6 +181,22 @@ mod tests {
         // Numbers go on, whatever was taken.
         let run = waiting.push(rows(500, &[Some("a"); 10])).unwrap();
         assert_eq!(offsets(&waiting.take(&[run]).unwrap()), (500..510).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_run_is_taken_batch_by_batch() {
+        let mut waiting = Waiting::default();
+        let many = vec![Some("a"); 10_000];
+        let runs: Vec<Run> = (0..3).map(|at| waiting.push(rows(at * 10_000, &many)).unwrap()).collect();
+        let mut run = runs[0].start + 5..runs[2].end;
+        let mut pieces = Vec::new();
+        while !run.is_empty() {
+            let piece = waiting.piece(&run);
+            run.start = piece.end;
+            pieces.push(offsets(&waiting.take(&[piece]).unwrap()));
+        }
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [9_995, 10_000, 10_000]);
+        assert_eq!(pieces.concat(), (5..30_000).collect::<Vec<_>>());
     }
 
     #[test]

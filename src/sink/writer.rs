@@ -1,9 +1,10 @@
 //! Which file each row of a lane goes to: a data file for each hive key and window of time, late files, and a rejects file.
 //!
 //! A file is made when it has enough rows for what an open one costs; until then they wait in memory, so that thousands of
-//! windows or keys with a few rows each are a matter of their rows. A side or key without a row has no file. Files are
-//! closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay in
-//! `staging/`, where recovery sweeps them; it must not be used any more.
+//! windows or keys with a few rows each are a matter of their rows. Rows that come later wait, too, while they are few: each
+//! column's dictionary must come back into the processor's caches before it is used again. A side or key without a row has no
+//! file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay
+//! in `staging/`, where recovery sweeps them; it must not be used any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -17,7 +18,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
-use super::waiting::{Run, Waiting};
+use super::waiting::{Run, Waiting, bytes_of};
 use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
@@ -30,6 +31,13 @@ use crate::window::{Calendar, WindowId};
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
 type Key = (Side, Option<WindowId>, Arc<str>);
 
+/// Where rows wait: those of files that are made don't keep others in memory, which wait longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Queue {
+    side: Side,
+    made: bool,
+}
+
 /// Writes one lane's rows and rejects.
 pub struct LaneWriter {
     layout: Layout,
@@ -40,8 +48,8 @@ pub struct LaneWriter {
     open: HashMap<Key, OpenFile>,
     /// Those of `open` that have a file already.
     made: BTreeSet<Key>,
-    /// The rows of the others.
-    waiting: BTreeMap<Side, Waiting>,
+    /// The rows that are not yet encoded.
+    waiting: BTreeMap<Queue, Waiting>,
     /// Bytes of the notes of which rows wait for which file.
     notes: usize,
     /// Files that may be made at the same time.
@@ -61,8 +69,11 @@ const OPEN_ENTRY_BYTES: usize = 512;
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
 
-/// Bytes of waiting rows that are put in order together: files of a few rows share what that costs.
+/// Bytes of waiting rows that are put in order together, at least: files of a few rows share what that costs.
 const TOGETHER_BYTES: usize = 1 << 20;
+
+/// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB.
+const WORTH_COLUMN_BYTES: usize = 16 << 10;
 
 impl LaneWriter {
     /// A writer with no file open; `rows` and `rejects` are the schemas of the batches that it will be given.
@@ -135,7 +146,8 @@ impl LaneWriter {
             let all = Share { key, rows: 0..rejects.num_rows(), windows: None };
             self.add(&rejects, vec![all], &mut touched)?;
         }
-        touched.iter().try_for_each(|key| self.settle(key))
+        touched.iter().try_for_each(|key| self.settle(key))?;
+        self.relieve()
     }
 
     /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
@@ -210,50 +222,73 @@ impl LaneWriter {
         made + waiting + notes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
     }
 
-    /// Gives rows of one side to their files: encoded where a file is made, and to wait where it isn't.
+    /// Gives rows of one side to their files: to be encoded now, where a file is made and they are many, or to wait.
     fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
-        let waiting = self.waiting.entry(side).or_default();
-        let (mut next, mut parts) = (waiting.next(), Vec::new());
+        let worth_rows = self.worth_bytes(side) / (bytes_of(rows) / rows.num_rows()).max(1);
+        let mut parts: [Vec<Range<usize>>; 2] = Default::default();
+        let queues = [false, true].map(|made| Queue { side, made });
+        let mut next = queues.map(|queue| self.waiting.get(&queue).map_or(0, Waiting::next));
         for Share { key, rows: part, windows } in shares {
             let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0));
             open.count(part.len() as u64, windows);
-            if open.is_made() {
+            let queue = usize::from(open.is_made());
+            if open.is_made() && open.waiting_rows() == 0 && part.len() >= worth_rows {
                 open.encode(&rows.slice(part.start, part.len()), &mut self.files, &key.2, false)?;
             } else {
-                let run = next..next + part.len() as u64;
-                next = run.end;
+                let run = next[queue]..next[queue] + part.len() as u64;
+                next[queue] = run.end;
                 self.notes += open.wait(run);
-                parts.push(part);
+                parts[queue].push(part);
             }
             touched.push(key);
         }
-        let rows = match parts.iter().map(Range::len).sum::<usize>() {
-            0 => return Ok(()),
-            all if all == rows.num_rows() => rows.clone(),
-            _ => concat(parts.iter().map(|part| rows.slice(part.start, part.len())).collect()).map_err(split_failed)?,
-        };
-        waiting.push(rows).map_err(split_failed)?;
+        for (queue, parts) in queues.into_iter().zip(parts) {
+            let rows = match parts.iter().map(Range::len).sum::<usize>() {
+                0 => continue,
+                all if all == rows.num_rows() => rows.clone(),
+                _ => slices(rows, &parts).map_err(split_failed)?,
+            };
+            self.waiting.entry(queue).or_default().push(rows).map_err(split_failed)?;
+        }
         Ok(())
     }
 
-    /// After a write: makes a file that has enough rows, and ends one that has all its bytes.
+    /// After a write: makes a file that has enough rows, encodes those that wait for one, and ends one that has all its bytes.
     fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making an earlier one of this write's files may have ended this one.
         let Some(open) = self.open.get(key) else { return Ok(()) };
-        if !open.is_made() {
-            let bytes = self.waiting.get(&key.0).map_or(0, |waiting| waiting.bytes_of(open.waiting_rows()));
-            if bytes >= self.files.open_bytes(key.0) || bytes as u64 >= self.bytes_max {
-                self.make(key)?;
-            } else {
-                return Ok(());
-            }
+        let queue = Queue { side: key.0, made: open.is_made() };
+        let waiting = self.waiting.get(&queue).map_or(0, |waiting| waiting.bytes_of(open.waiting_rows()));
+        let all = open.bytes() + waiting as u64 >= self.bytes_max;
+        if open.is_made() && (all || waiting >= self.worth_bytes(key.0)) {
+            self.encode_waiting(queue, std::slice::from_ref(key), false)?;
+        } else if !open.is_made() && (all || waiting >= self.files.open_bytes(key.0)) {
+            self.make(key)?;
         }
         if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
             self.full = true;
             self.end(vec![key.clone()])?;
         }
         Ok(())
+    }
+
+    /// Encodes what waits for files that are made, where it is little beside what it keeps in memory: a file that gets a row now
+    /// and then keeps all that came with them.
+    fn relieve(&mut self) -> Result<(), SinkError> {
+        let queues: Vec<Queue> = self.waiting.keys().copied().filter(|queue| queue.made).collect();
+        for queue in queues {
+            let keys: Vec<Key> = self.made.iter().filter(|key| key.0 == queue.side).cloned().collect();
+            if self.waiting[&queue].bytes() > 2 * keys.len() * self.worth_bytes(queue.side) {
+                self.encode_waiting(queue, &keys, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of rows that are worth encoding.
+    fn worth_bytes(&self, side: Side) -> usize {
+        self.files.columns(side) * WORTH_COLUMN_BYTES
     }
 
     /// Makes a file and encodes what waits for it. Where it is one too many, the one with the most rows ends first.
@@ -263,7 +298,7 @@ impl LaneWriter {
             self.end(vec![largest.expect("there is one")])?;
         }
         self.made.insert(key.clone());
-        self.encode_waiting(std::slice::from_ref(key), false)
+        self.encode_waiting(Queue { side: key.0, made: false }, std::slice::from_ref(key), false)
     }
 
     /// What the files that are made keep in memory from their first row on: enough to bound how many there are.
@@ -275,7 +310,9 @@ impl LaneWriter {
     fn end(&mut self, mut keys: Vec<Key>) -> Result<(), SinkError> {
         keys.sort_unstable();
         // What waits for several is taken together, but for no more of them than needed: an open file has its price.
-        self.encode_waiting(&keys, true)?;
+        for queue in self.waiting.keys().copied().collect::<Vec<_>>() {
+            self.encode_waiting(queue, &keys, true)?;
+        }
         keys.iter().try_for_each(|key| self.close(key))
     }
 
@@ -288,29 +325,37 @@ impl LaneWriter {
         Ok(())
     }
 
-    /// Encodes what waits for files; where they end with it, each is closed before the next one is made.
-    fn encode_waiting(&mut self, keys: &[Key], end: bool) -> Result<(), SinkError> {
+    /// Encodes what waits in a queue for files; where they end with it, each is closed before the next one is made.
+    fn encode_waiting(&mut self, queue: Queue, keys: &[Key], end: bool) -> Result<(), SinkError> {
+        let max = self.worth_bytes(queue.side).max(TOGETHER_BYTES);
         let mut together = Together::default();
-        for key in keys {
-            let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
+        for key in keys.iter().filter(|key| key.0 == queue.side) {
+            let waits = |open: &&mut OpenFile| open.is_made() == queue.made && open.waiting_rows() > 0;
+            let Some(open) = self.open.get_mut(key).filter(waits) else { continue };
             let runs = open.take_waiting();
             self.notes -= notes_bytes(&runs);
-            let last = runs.len() - 1;
-            for (at, run) in runs.into_iter().enumerate() {
-                let bytes = self.waiting[&key.0].bytes_of(run.end - run.start);
-                let other_side = together.parts.last().is_some_and(|part| part.key.0 != key.0);
-                if other_side || together.bytes + bytes > TOGETHER_BYTES {
-                    self.encode_together(std::mem::take(&mut together), end)?;
+            for mut run in runs {
+                while !run.is_empty() {
+                    let waiting = &self.waiting[&queue];
+                    let piece = waiting.piece(&run);
+                    let bytes = waiting.bytes_of(piece.end - piece.start);
+                    if together.bytes + bytes > max {
+                        self.encode_together(queue, std::mem::take(&mut together), end)?;
+                    }
+                    run.start = piece.end;
+                    together.add(key, piece, bytes);
                 }
-                together.add(key, run, bytes, at == last);
             }
+            together.parts.last_mut().expect("it has the last of the rows").last = true;
         }
-        self.encode_together(together, end)
+        self.encode_together(queue, together, end)
     }
 
-    fn encode_together(&mut self, together: Together, end: bool) -> Result<(), SinkError> {
-        let Some(first) = together.parts.first() else { return Ok(()) };
-        let waiting = self.waiting.get_mut(&first.key.0).expect("it has the rows that wait");
+    fn encode_together(&mut self, queue: Queue, together: Together, end: bool) -> Result<(), SinkError> {
+        if together.runs.is_empty() {
+            return Ok(());
+        }
+        let waiting = self.waiting.get_mut(&queue).expect("it has the rows that wait");
         let rows = waiting.take(&together.runs).map_err(split_failed)?;
         let mut from = 0;
         for Part { key, rows: count, last } in together.parts {
@@ -349,19 +394,24 @@ struct Part<'k> {
 }
 
 impl<'k> Together<'k> {
-    fn add(&mut self, key: &'k Key, run: Run, bytes: usize, last: bool) {
+    fn add(&mut self, key: &'k Key, run: Run, bytes: usize) {
         let rows = usize::try_from(run.end - run.start).expect("they are in memory");
         self.runs.push(run);
         self.bytes += bytes;
         match self.parts.last_mut() {
-            Some(part) if part.key == key => (part.rows, part.last) = (part.rows + rows, last),
-            _ => self.parts.push(Part { key, rows, last }),
+            Some(part) if part.key == key => part.rows += rows,
+            _ => self.parts.push(Part { key, rows, last: false }),
         }
     }
 }
 
 fn split_failed(source: ArrowError) -> SinkError {
     SinkError::Split { source }
+}
+
+/// These rows as one batch.
+fn slices(rows: &RecordBatch, parts: &[Range<usize>]) -> Result<RecordBatch, ArrowError> {
+    concat(parts.iter().map(|part| rows.slice(part.start, part.len())).collect())
 }
 
 /// One batch of all; nothing is copied where it is one already.
@@ -571,6 +621,56 @@ mod tests {
         let files = writer.finish().unwrap();
         assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 60_001);
         assert_eq!(writer.memory(), 0);
+    }
+
+    /// The queue of rows of files that are made.
+    const SOON: Queue = Queue { side: Side::Data, made: true };
+
+    /// A writer with a file for each of the keys, and the number of the row that comes next.
+    fn with_files(root: &Path, keys: &[&str]) -> (LaneWriter, i64) {
+        let mut writer = writer(root, &pipeline(&["k"]));
+        for (at, key) in (0..).zip(keys) {
+            writer.write(&parts(&mut windower(100_000), at * 20_000, &vec![Some(*key); 20_000], 0)).unwrap();
+        }
+        assert_eq!(writer.made.len(), keys.len());
+        (writer, 20_000 * keys.len() as i64)
+    }
+
+    #[test]
+    fn few_rows_wait_for_more_where_there_is_a_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut writer, next) = with_files(root.path(), &["a"]);
+        let mut waited = Vec::new();
+        for batch in 0..60 {
+            writer.write(&parts(&mut windower(100_000), next + batch * 100, &[Some("a"); 100], 0)).unwrap();
+            waited.extend(writer.open.values().map(|open| open.waiting_rows()));
+        }
+        let longest = *waited.iter().max().unwrap();
+        assert!((1_000..4_000).contains(&longest) && waited.contains(&0), "{waited:?}");
+        // Many need not.
+        writer.write(&parts(&mut windower(100_000), next + 6_000, &vec![Some("a"); 10_000], 0)).unwrap();
+        assert_eq!(writer.waiting[&SOON].bytes(), 0);
+        writer.write(&parts(&mut windower(100_000), next + 16_000, &vec![Some("a"); 10_000], 0)).unwrap();
+        assert_eq!(writer.waiting[&SOON].bytes(), 0);
+        let files = writer.finish().unwrap();
+        let (_, rows) = read(root.path(), &files[0]);
+        let offsets = rows["_kafka_offset"].as_primitive::<Int64Type>();
+        assert_eq!(offsets.values(), &(0..next + 26_000).collect::<Vec<_>>());
+        assert_eq!(writer.memory(), 0);
+    }
+
+    #[test]
+    fn a_row_now_and_then_keeps_no_others_in_memory() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut writer, next) = with_files(root.path(), &["a", "b"]);
+        let batch: Vec<_> = [Some("b")].into_iter().chain([Some("a"); 499]).collect();
+        for at in 0..100 {
+            writer.write(&parts(&mut windower(100_000), next + at * 500, &batch, 0)).unwrap();
+            let bytes = writer.waiting[&SOON].bytes();
+            assert!(bytes <= 4 * writer.worth_bytes(Side::Data), "{bytes} bytes after {at} batches");
+        }
+        let files = writer.finish().unwrap();
+        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 90_000);
     }
 
     #[test]
