@@ -22,3 +22,16 @@ pub fn few_arenas() {
         unsafe { mallopt(M_ARENA_MAX, std::ffi::c_int::try_from(arenas).unwrap_or(std::ffi::c_int::MAX)) };
     }
 }
+
+/// Gives what is free back to the system, in all arenas. To be called where much was freed that won't be needed again soon; does
+/// nothing where the C library isn't glibc.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: the function is glibc's, with glibc's types; it may be called by any thread at any time.
+        unsafe { malloc_trim(0) };
+    }
+}

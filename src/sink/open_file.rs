@@ -10,6 +10,7 @@ use arrow::compute::{max, min};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
+use super::parquet::{PAGE_ROWS, codecs_bytes};
 use super::waiting::Run;
 use crate::ledger::{FileEntry, Side, StagedName};
 use crate::sink::{ParquetFile, Recipe, SinkError};
@@ -23,6 +24,9 @@ pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Se
 
 /// Bytes that a column of an open file takes from its first row on, about: the table of its dictionary.
 const OPEN_COLUMN_BYTES: usize = 70 << 10;
+
+/// Bytes that each of its rows takes there until its page ends: an index into the dictionary.
+const INDEX_BYTES: usize = 8;
 
 /// How a lane's files are made.
 pub(super) struct Files {
@@ -65,6 +69,13 @@ impl Files {
     /// What a file that is made keeps in memory from its first row on, about.
     pub(super) fn open_bytes(&self, side: Side) -> usize {
         self.columns(side) * OPEN_COLUMN_BYTES
+    }
+
+    /// What a file keeps in memory while it is written page by page, about, but for its values.
+    pub(super) fn writing_bytes(&self, side: Side) -> usize {
+        let columns = self.columns(side);
+        let codecs = codecs_bytes(&self.properties, columns).unwrap_or(0);
+        self.open_bytes(side) + columns * PAGE_ROWS * INDEX_BYTES + codecs
     }
 
     /// How many columns files of a side have.

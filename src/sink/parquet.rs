@@ -37,7 +37,7 @@ pub(super) const ROW_GROUP_BYTES: usize = 32 << 20;
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// Rows of a page at the most.
-const PAGE_ROWS: usize = 20_000;
+pub(super) const PAGE_ROWS: usize = 20_000;
 
 /// How every file of a lane is written.
 pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterProperties {
@@ -104,13 +104,13 @@ impl Recipe {
         let descriptor = ArrowSchemaConverter::new().convert(&schema)?;
         let mut properties = properties.clone();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let mut codecs = schema.fields().len() * codec_bytes(properties.compression(&ColumnPath::new(Vec::new())));
-        if codecs > CODECS_BYTES_MAX {
+        let codecs = codecs_bytes(&properties, schema.fields().len());
+        if codecs.is_none() {
             // A page is then as long as the row group, which ends by its bytes, and columns are compressed one after another.
             properties = properties.into_builder().set_data_page_row_count_limit(usize::MAX).build();
-            codecs = 0;
         }
-        Ok(Recipe { codecs, descriptor, few_rows: properties_for_few_rows(&properties), properties, schema })
+        let (codecs, few_rows) = (codecs.unwrap_or(0), properties_for_few_rows(&properties));
+        Ok(Recipe { codecs, descriptor, few_rows, properties, schema })
     }
 
     fn options(&self, rows_max: Option<u64>) -> ArrowWriterOptions {
@@ -192,6 +192,12 @@ impl ParquetFile {
         let used = self.writer.in_progress_rows() > PAGE_ROWS;
         self.writer.memory_size() + if used { self.codecs } else { 0 }
     }
+}
+
+/// What the codecs of a file of so many columns keep while it is written; none where it would be too much.
+pub(super) fn codecs_bytes(properties: &WriterProperties, columns: usize) -> Option<usize> {
+    let codecs = columns * codec_bytes(properties.compression(&ColumnPath::new(Vec::new())));
+    (codecs <= CODECS_BYTES_MAX).then_some(codecs)
 }
 
 /// What a column's codec keeps from its first page to the end of its row group, which the writer doesn't count.

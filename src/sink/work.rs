@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::encoders::Encoder;
 use super::under_way::{ConfirmTopic, TellSource, UnderWay};
 use super::{LaneWriter, Pending, Roller, Step};
+use crate::allocator;
 use crate::decode::schema::{data_schema, rejects_schema};
 use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
 use crate::pipeline::credits::Credit;
@@ -200,6 +201,10 @@ impl Work {
         let place = Encoder::wait();
         let files = self.writer.finish()?;
         drop(place);
+        if reason == Reason::Memory {
+            // Each arena would keep the most that ever was in it, and the next lane's thread may have another one.
+            allocator::give_back();
+        }
         self.settle()?;
         let pending = self.pending.take();
         pending.assert_files(&files);

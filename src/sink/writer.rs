@@ -263,7 +263,7 @@ impl LaneWriter {
         let all = open.bytes() + waiting as u64 >= self.bytes_max;
         if open.is_made() && (all || waiting >= self.worth_bytes(key.0)) {
             self.encode_waiting(queue, std::slice::from_ref(key), false)?;
-        } else if !open.is_made() && (all || waiting >= self.files.open_bytes(key.0)) {
+        } else if !open.is_made() && (all || self.is_worth_a_file(key.0, waiting)) {
             self.make(key)?;
         }
         if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
@@ -286,6 +286,14 @@ impl LaneWriter {
         Ok(())
     }
 
+    /// Whether so many bytes of rows take more memory than a file that is open, or than one that has few rows yet, where that is
+    /// one of a few.
+    fn is_worth_a_file(&self, side: Side, waiting: usize) -> bool {
+        let writing = self.files.writing_bytes(side);
+        let few = || self.made_bytes() + writing <= self.memory_max / 2;
+        waiting >= self.files.open_bytes(side) && (waiting >= writing || few())
+    }
+
     /// Bytes of rows that are worth encoding.
     fn worth_bytes(&self, side: Side) -> usize {
         self.files.columns(side) * WORTH_COLUMN_BYTES
@@ -301,9 +309,9 @@ impl LaneWriter {
         self.encode_waiting(Queue { side: key.0, made: false }, std::slice::from_ref(key), false)
     }
 
-    /// What the files that are made keep in memory from their first row on: enough to bound how many there are.
+    /// What the files that are made keep in memory, but for their values: enough to bound how many there are.
     fn made_bytes(&self) -> usize {
-        self.made.iter().map(|key| self.files.open_bytes(key.0)).sum()
+        self.made.iter().map(|key| self.files.writing_bytes(key.0)).sum()
     }
 
     /// Ends files, in the order of their keys.
@@ -634,6 +642,28 @@ mod tests {
         }
         assert_eq!(writer.made.len(), keys.len());
         (writer, 20_000 * keys.len() as i64)
+    }
+
+    #[test]
+    fn rows_wait_longer_for_a_file_that_is_one_of_many() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path(), &pipeline(&["k"]));
+        let of_a_file = writer.files.writing_bytes(Side::Data);
+        writer = writer.within(2 * of_a_file);
+        let (mut windower, mut next) = (windower(1_000_000), 0);
+        let mut write = |writer: &mut LaneWriter, key| {
+            writer.write(&parts(&mut windower, next, &vec![Some(key); 20_000], 0)).unwrap();
+            next += 20_000;
+            writer.made.len()
+        };
+        assert_eq!([write(&mut writer, "a"), write(&mut writer, "b"), write(&mut writer, "b")], [1, 1, 1]);
+        let waiting = writer.waiting[&Queue { made: false, ..SOON }].bytes();
+        assert!((600_000..of_a_file).contains(&waiting), "{waiting} bytes");
+        // Until they take more than that.
+        let writes = (0..10).take_while(|_| write(&mut writer, "b") == 1).count();
+        assert!((1..5).contains(&writes), "{writes}");
+        assert!(writer.memory() < 4 * of_a_file);
+        assert_eq!(writer.finish().unwrap().iter().map(|file| file.rows).sum::<u64>(), next as u64);
     }
 
     #[test]
