@@ -232,14 +232,19 @@ impl LaneWriter {
         for Share { key, rows: part, windows } in shares {
             let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(key.0));
             open.count(part.len() as u64, windows);
-            let queue = usize::from(open.is_made());
-            if open.is_made() && open.waiting_rows() == 0 && part.len() >= worth_rows {
+            let made = open.is_made();
+            if made && part.len() >= worth_rows {
+                if open.waiting_rows() > 0 {
+                    self.encode_waiting(Queue { side, made }, std::slice::from_ref(&key), false)?;
+                }
+                let open = self.open.get_mut(&key).expect("it was found");
                 open.encode(&rows.slice(part.start, part.len()), &mut self.files, &key.2, false)?;
             } else {
-                let run = next[queue]..next[queue] + part.len() as u64;
-                next[queue] = run.end;
+                let (next, parts) = (&mut next[usize::from(made)], &mut parts[usize::from(made)]);
+                let run = *next..*next + part.len() as u64;
+                *next = run.end;
                 self.notes += open.wait(run);
-                parts[queue].push(part);
+                parts.push(part);
             }
             touched.push(key);
         }
