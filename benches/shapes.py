@@ -10,7 +10,7 @@ import argparse
 import random
 import sys
 
-from measure import BROKERS, check, fill, median, new_folder, readings, save, shuffled, weir
+from measure import BROKERS, check, fill, median, new_folder, readings, save, shuffled, wait_for_disk, weir
 
 PLAIN = "plain"
 # What records have that are to be rejected.
@@ -40,6 +40,7 @@ def main():
         pipelines[group, value] = pipeline(topic.name, shape["columns"], shape["partition_by"], shape["windows"])
         settings[group, value] = shape["settings"]
 
+    wait_for_disk()
     runs = {shape: [] for shape in topics}
     for number in range(options.rounds):
         for shape in shuffled(runs, number):
@@ -107,7 +108,7 @@ def plain(**changes):
     return usual | changes
 
 
-def wide(columns, text=4):
+def wide(columns, text=4, **changes):
     """Records of a text of so many bytes and of numbers."""
     numbers = range(1, columns)
     def payloads():
@@ -115,7 +116,7 @@ def wide(columns, text=4):
         letters = random.Random(text).choices("abcdefghij klmnopqrst", k=2 * text + 997)
         return [f'{{"f0":"{"".join(letters[at : at + text])}",{row}}}'.encode() for at, row in enumerate(rows)]
     definition = ['f0 = { type = "string" }'] + [f'f{column} = {{ type = "float64" }}' for column in numbers]
-    return plain(payloads=payloads, columns="\n".join(definition), partition_by=[])
+    return plain(payloads=payloads, columns="\n".join(definition), partition_by=[], **changes)
 
 
 def nested():
@@ -149,10 +150,12 @@ SHAPES = (
     + [("partitions", str(count), plain(partitions=count)) for count in (1, 10, 100, 1000)]
     + [("partitions", "1000, 10 × the data", plain(partitions=1000, times=10))]
     + [("columns", str(count), wide(count)) for count in (5, 50, 500)]
+    + [("columns", "500, 6 × the data", wide(500, times=6))]
     + [("record bytes", name, wide(columns, text)) for name, columns, text in (("50", 4, 10), ("1,000", 15, 800), ("10,000", 15, 9_800), ("100,000", 15, 99_800))]
     + [("nested", "6 columns", nested())]
     + [("bad", f"{percent:g} %", bad(percent)) for percent in (0, 0.5, 5, 50)]
     + [("hive keys", f"{count:,}", keys(count)) for count in (10, 100, 1_000, 10_000)]
+    + [("hive keys", "10, 10 × the data", keys(10, times=10, windows=10_000))]
     + [("hive keys", f"{count:,}, 3 × the data", keys(count, times=3, windows=10_000)) for count in (1_000, 10_000)]
     # As many as are divided by the number of partitions, so that each key's records are all in one of them.
     + [("hive keys", "9,999 by partition, 10 × the data", keys(9_999, times=10, windows=20_000))]

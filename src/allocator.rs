@@ -1,4 +1,4 @@
-//! The allocator's one setting: two arenas a core.
+//! The allocator: how many arenas it has, two a core, and when it gives back what is free.
 //!
 //! glibc gives up to eight arenas a core to a process's threads, and what one of them has freed the others can't use: threads
 //! that write files come and go here by the hundred, so that each arena comes to hold what the busiest one needs. With one a core

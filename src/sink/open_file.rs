@@ -71,7 +71,8 @@ impl Files {
         self.columns(side) * OPEN_COLUMN_BYTES
     }
 
-    /// What a file keeps in memory while it is written page by page, about, but for its values.
+    /// What a file keeps in memory until a page is full, about, but for its values. (Where there are too many columns for their codecs,
+    /// a page has more rows.)
     pub(super) fn writing_bytes(&self, side: Side) -> usize {
         let columns = self.columns(side);
         let codecs = codecs_bytes(&self.properties, columns).unwrap_or(0);

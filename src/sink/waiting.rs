@@ -1,11 +1,12 @@
-//! Rows that wait in memory until a file for them is worth it: shared batches, and which of their rows each file has.
+//! Rows that wait in memory until a file for them is worth it, or until they are enough for one that is there: shared batches,
+//! and which of their rows each file has.
 //!
 //! Rows are numbered in the order in which they come, and a file keeps its rows' numbers. A batch of its own for each file and
 //! write would cost some 500 bytes a column before its first value: with ten thousand hive keys many times what the rows
 //! take. Here thousands of files with a few rows each are a matter of their rows.
 //!
 //! A batch is let go when all its rows were taken. Until then also those count that were taken from it ([`Waiting::bytes`]):
-//! they are gone at the next commit, which takes all.
+//! they are gone at the next commit at the latest, which takes all.
 
 use std::ops::Range;
 

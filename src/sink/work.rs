@@ -31,6 +31,9 @@ const TALLY_BYTES: usize = 128;
 /// the lists of what is to be fsynced.
 const COMMITTED_FILE_BYTES: usize = 3 << 10;
 
+/// What a commit for want of memory must free for it to be worth giving back: that goes through all that is free.
+const GIVE_BACK_BYTES: usize = 8 << 20;
+
 /// A lane's open files, what they hold, and the chain that they will be part of.
 pub struct Work {
     partition: Partition,
@@ -199,9 +202,10 @@ impl Work {
             return Ok(());
         }
         let place = Encoder::wait();
+        let freed = self.writer.memory();
         let files = self.writer.finish()?;
         drop(place);
-        if reason == Reason::Memory {
+        if reason == Reason::Memory && freed >= GIVE_BACK_BYTES {
             // Each arena would keep the most that ever was in it, and the next lane's thread may have another one.
             allocator::give_back();
         }

@@ -31,7 +31,7 @@ use crate::window::{Calendar, WindowId};
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
 type Key = (Side, Option<WindowId>, Arc<str>);
 
-/// Where rows wait: those of files that are made don't keep others in memory, which wait longer.
+/// Where rows wait: those of files that aren't made wait longer, and must not keep the others in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Queue {
     side: Side,
@@ -46,8 +46,9 @@ pub struct LaneWriter {
     calendar: Option<Calendar>,
     files: Files,
     open: HashMap<Key, OpenFile>,
-    /// Those of `open` that have a file already.
+    /// Those of `open` that have a file already, and what these keep in memory, but for their values.
     made: BTreeSet<Key>,
+    made_bytes: usize,
     /// The rows that are not yet encoded.
     waiting: BTreeMap<Queue, Waiting>,
     /// Bytes of the notes of which rows wait for which file.
@@ -69,7 +70,8 @@ const OPEN_ENTRY_BYTES: usize = 512;
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
 
-/// Bytes of waiting rows that are put in order together, at least: files of a few rows share what that costs.
+/// Bytes of waiting rows that are put in order together, or those of one file that are worth it, where these are more: files of a few
+/// rows share what that costs.
 const TOGETHER_BYTES: usize = 1 << 20;
 
 /// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB.
@@ -113,6 +115,7 @@ impl LaneWriter {
             files,
             open: HashMap::new(),
             made: BTreeSet::new(),
+            made_bytes: 0,
             waiting: BTreeMap::new(),
             notes: 0,
             max_keys: pipeline.sink.max_keys.max(1),
@@ -222,7 +225,8 @@ impl LaneWriter {
         made + waiting + notes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
     }
 
-    /// Gives rows of one side to their files: to be encoded now, where a file is made and they are many, or to wait.
+    /// Gives rows of one side to their files: to be encoded now, where a file is made and they are many, or to wait. A file has one
+    /// share at the most.
     fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
         let worth_rows = self.worth_bytes(side) / (bytes_of(rows) / rows.num_rows()).max(1);
@@ -244,7 +248,10 @@ impl LaneWriter {
                 let run = *next..*next + part.len() as u64;
                 *next = run.end;
                 self.notes += open.wait(run);
-                parts.push(part);
+                match parts.last_mut() {
+                    Some(last) if last.end == part.start => last.end = part.end,
+                    _ => parts.push(part),
+                }
             }
             touched.push(key);
         }
@@ -265,10 +272,11 @@ impl LaneWriter {
         let Some(open) = self.open.get(key) else { return Ok(()) };
         let queue = Queue { side: key.0, made: open.is_made() };
         let waiting = self.waiting.get(&queue).map_or(0, |waiting| waiting.bytes_of(open.waiting_rows()));
-        let all = open.bytes() + waiting as u64 >= self.bytes_max;
-        if open.is_made() && (all || waiting >= self.worth_bytes(key.0)) {
-            self.encode_waiting(queue, std::slice::from_ref(key), false)?;
-        } else if !open.is_made() && (all || self.is_worth_a_file(key.0, waiting)) {
+        if open.is_made() {
+            if waiting >= self.worth_bytes(key.0) || open.bytes() + waiting as u64 >= self.bytes_max {
+                self.encode_waiting(queue, std::slice::from_ref(key), false)?;
+            }
+        } else if self.is_worth_a_file(key.0, waiting) {
             self.make(key)?;
         }
         if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
@@ -281,22 +289,22 @@ impl LaneWriter {
     /// Encodes what waits for files that are made, where it is little beside what it keeps in memory: a file that gets a row now
     /// and then keeps all that came with them.
     fn relieve(&mut self) -> Result<(), SinkError> {
-        let queues: Vec<Queue> = self.waiting.keys().copied().filter(|queue| queue.made).collect();
-        for queue in queues {
-            let keys: Vec<Key> = self.made.iter().filter(|key| key.0 == queue.side).cloned().collect();
-            if self.waiting[&queue].bytes() > 2 * keys.len() * self.worth_bytes(queue.side) {
-                self.encode_waiting(queue, &keys, false)?;
-            }
-        }
-        Ok(())
+        let crowded = |(queue, waiting): &(&Queue, &Waiting)| {
+            queue.made && waiting.bytes() > 2 * self.made.len() * self.worth_bytes(queue.side)
+        };
+        let Some((queue, _)) = self.waiting.iter().find(crowded) else { return Ok(()) };
+        let (queue, keys) = (*queue, self.made.iter().cloned().collect::<Vec<_>>());
+        self.encode_waiting(queue, &keys, false)?;
+        keys.iter().try_for_each(|key| self.settle(key))
     }
 
-    /// Whether so many bytes of rows take more memory than a file that is open, or than one that has few rows yet, where that is
-    /// one of a few.
+    /// Whether so many bytes of rows, or the bytes of a whole file, are more than what an open file takes before its first page is full,
+    /// where there is memory for one more, or more than all that it takes. (Some may stay in memory with others of their batch.)
     fn is_worth_a_file(&self, side: Side, waiting: usize) -> bool {
         let writing = self.files.writing_bytes(side);
-        let few = || self.made_bytes() + writing <= self.memory_max / 2;
-        waiting >= self.files.open_bytes(side) && (waiting >= writing || few())
+        let few = || self.made_bytes + writing <= self.memory_max / 2;
+        let enough = waiting >= self.files.open_bytes(side) || waiting as u64 >= self.bytes_max;
+        enough && (waiting >= writing || few())
     }
 
     /// Bytes of rows that are worth encoding.
@@ -306,17 +314,13 @@ impl LaneWriter {
 
     /// Makes a file and encodes what waits for it. Where it is one too many, the one with the most rows ends first.
     fn make(&mut self, key: &Key) -> Result<(), SinkError> {
-        while self.made.len() >= self.max_keys || (!self.made.is_empty() && self.made_bytes() >= self.memory_max) {
+        while self.made.len() >= self.max_keys || (!self.made.is_empty() && self.made_bytes >= self.memory_max) {
             let largest = self.made.iter().max_by_key(|key| self.open[key].rows()).cloned();
             self.end(vec![largest.expect("there is one")])?;
         }
         self.made.insert(key.clone());
+        self.made_bytes += self.files.writing_bytes(key.0);
         self.encode_waiting(Queue { side: key.0, made: false }, std::slice::from_ref(key), false)
-    }
-
-    /// What the files that are made keep in memory, but for their values: enough to bound how many there are.
-    fn made_bytes(&self) -> usize {
-        self.made.iter().map(|key| self.files.writing_bytes(key.0)).sum()
     }
 
     /// Ends files, in the order of their keys.
@@ -332,7 +336,9 @@ impl LaneWriter {
     /// Ends a file that has all its rows.
     fn close(&mut self, key: &Key) -> Result<(), SinkError> {
         if let Some(open) = self.open.remove(key) {
-            self.made.remove(key);
+            if self.made.remove(key) {
+                self.made_bytes -= self.files.writing_bytes(key.0);
+            }
             self.finished.push(open.close()?);
         }
         Ok(())
@@ -445,6 +451,7 @@ mod tests {
     use arrow::datatypes::{Float64Type, Int64Type};
     use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
     use parquet::file::metadata::PageIndexPolicy;
+    use proptest::prelude::*;
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -667,7 +674,6 @@ mod tests {
         // Until they take more than that.
         let writes = (0..10).take_while(|_| write(&mut writer, "b") == 1).count();
         assert!((1..5).contains(&writes), "{writes}");
-        assert!(writer.memory() < 4 * of_a_file);
         assert_eq!(writer.finish().unwrap().iter().map(|file| file.rows).sum::<u64>(), next as u64);
     }
 
@@ -682,15 +688,14 @@ mod tests {
         }
         let longest = *waited.iter().max().unwrap();
         assert!((1_000..4_000).contains(&longest) && waited.contains(&0), "{waited:?}");
-        // Many need not.
+        // Many need not, and those that waited go before them.
+        let next_to_wait = writer.waiting[&SOON].next();
         writer.write(&parts(&mut windower(100_000), next + 6_000, &vec![Some("a"); 10_000], 0)).unwrap();
-        assert_eq!(writer.waiting[&SOON].bytes(), 0);
-        writer.write(&parts(&mut windower(100_000), next + 16_000, &vec![Some("a"); 10_000], 0)).unwrap();
-        assert_eq!(writer.waiting[&SOON].bytes(), 0);
+        assert_eq!((writer.waiting[&SOON].next(), writer.waiting[&SOON].bytes()), (next_to_wait, 0));
         let files = writer.finish().unwrap();
         let (_, rows) = read(root.path(), &files[0]);
         let offsets = rows["_kafka_offset"].as_primitive::<Int64Type>();
-        assert_eq!(offsets.values(), &(0..next + 26_000).collect::<Vec<_>>());
+        assert_eq!(offsets.values(), &(0..next + 16_000).collect::<Vec<_>>());
         assert_eq!(writer.memory(), 0);
     }
 
@@ -706,6 +711,51 @@ mod tests {
         }
         let files = writer.finish().unwrap();
         assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 90_000);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Whatever is made early, late, ended for another one or begun again: each key's rows are in its files, in their order.
+        #[test]
+        fn each_row_is_in_a_file_of_its_key_in_order(
+            batches in prop::collection::vec((prop::collection::vec((0usize..5, 1usize..4_000), 1..5), any::<bool>()), 1..25),
+            (max_keys, files, bytes_max) in (1usize..4, 1usize..5, prop_oneof![Just(50_000u64), Just(1 << 30)]),
+        ) {
+            let root = tempfile::tempdir().unwrap();
+            let mut pipeline = pipeline(&["k"]);
+            (pipeline.sink.max_keys, pipeline.sink.roll.bytes) = (max_keys, bytes_max);
+            let mut writer = writer(root.path(), &pipeline);
+            let memory = files * writer.files.writing_bytes(Side::Data);
+            writer = writer.within(memory);
+            let (mut windower, mut next) = (windower(1_000_000), 0);
+            let mut expected = BTreeMap::<&str, Vec<i64>>::new();
+            for (runs, ends) in &batches {
+                let keys: Vec<&str> = runs.iter().flat_map(|(key, rows)| vec![["a", "b", "c", "d", "e"][*key]; *rows]).collect();
+                for (key, offset) in keys.iter().zip(next..) {
+                    expected.entry(key).or_default().push(offset);
+                }
+                let some: Vec<_> = keys.iter().map(|key| Some(*key)).collect();
+                writer.write(&parts(&mut windower, next, &some, 3)).unwrap();
+                next += keys.len() as i64 + 3;
+                if *ends {
+                    writer.end_files().unwrap();
+                }
+            }
+            let files = writer.finish().unwrap();
+            prop_assert_eq!((writer.memory(), writer.made_bytes), (0, 0));
+            for (key, expected) in expected {
+                let folder = format!("data/k={key}/");
+                let of_key = files.iter().filter(|file| file.path.starts_with(&folder));
+                let found: Vec<i64> = of_key.flat_map(|file| {
+                    let (_, rows) = read(root.path(), file);
+                    rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec()
+                }).collect();
+                prop_assert_eq!(found, expected);
+            }
+            let rejects: u64 = files.iter().filter(|file| file.side == Side::Rejects).map(|file| file.rows).sum();
+            prop_assert_eq!(rejects, 3 * batches.len() as u64);
+        }
     }
 
     #[test]
