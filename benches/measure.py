@@ -25,7 +25,7 @@ WEIR = TARGET / "release" / "weir"
 BROKERS = os.environ.get("KAFKA_BROKERS", "localhost:9092")
 RESULTS = ROOT / "docs" / "performance"
 
-# Where runs have their folders. Deleted when the program ends, and nothing of it before: ext4 without a journal passes over inodes that were deleted in the seconds before, one
+# Where runs have their folders. Deleted when the program ends, and nothing of it before: ext4 without a journal passes over inodes that were deleted in the minutes before, one
 # by one for each file that is made.
 SCRATCH = tempfile.TemporaryDirectory()
 
@@ -228,19 +228,24 @@ def environment_of_weir(**settings):
     return {**kept, "KAFKA_BROKERS": BROKERS, "WEIR__LOG__LEVEL": "warn", **settings}
 
 
-# What making a file may cost: three times what it usually does.
+# What making a file may take of a processor: three times what it usually does on a machine of two cores.
 FILE_SECONDS = 75e-6
 
 
 def wait_for_disk():
-    """Waits until a file is as cheap as usual again: whoever deletes thousands makes the next ones dear for up to six minutes (see above)."""
+    """Waits until files are as cheap as usual: where thousands were deleted, the next ones are dear for up to six minutes (see above)."""
     until = time.monotonic() + 400
-    while (seconds := max(seconds_a_file() for _ in range(8))) > FILE_SECONDS and time.monotonic() < until:
-        print(f"files were deleted here a while ago, and making one takes {seconds * 1e6:.0f} us: waiting for up to {until - time.monotonic():.0f} s", flush=True)
+    # Each in a folder of its own, which may be elsewhere on the disk.
+    while (seconds := max(seconds_a_file() for _ in range(8))) > FILE_SECONDS:
+        what = f"making a file takes {seconds * 1e6:.0f} us of processor time, perhaps because many were deleted here"
+        if time.monotonic() > until:
+            print(f"{what}: shapes with many files will be dear", flush=True)
+            return
+        print(f"{what}: waiting for up to {until - time.monotonic():.0f} s", flush=True)
         time.sleep(20)
 
 
-def seconds_a_file(files=100):
+def seconds_a_file(files=50):
     folder = new_folder()
     started = time.process_time()
     for number in range(files):

@@ -1,8 +1,9 @@
 """The same engine on input of many shapes: `benches/run shapes [--megabytes N] [--rounds N] [--only GROUP,…] [--backlog GIGABYTES]`.
 
 The plain case is readings in 3 partitions, gzip, one hive key, files of 100,000 rows. Partitions, bad records, hive keys and codecs change one
-thing of it; wide, long and nested records have columns of their own and no hive key. "10 × the data" is for files of a sensible number of rows; hive keys
-with more data have 1,000,000 rows a commit, or 2,000,000, too, and one line has more memory. Each dataset is checked record by record. What
+thing of it; wide, long and nested records have columns of their own and no hive key. A thousand partitions with 10 × the data have files of a sensible
+number of rows; hive keys with more data have 1,000,000 rows a commit, or 2,000,000, too, and one line has more memory; 500 columns with 6 × the data
+are more than fits into the memory at once. Each dataset is checked record by record. What
 counts is the processor time a byte beside the plain case's, in the same run.
 """
 

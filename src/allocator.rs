@@ -1,4 +1,4 @@
-//! The allocator: how many arenas it has, two a core, and when it gives back what is free.
+//! The allocator: how many arenas it has, two a core, and a way to give back what is free.
 //!
 //! glibc gives up to eight arenas a core to a process's threads, and what one of them has freed the others can't use: threads
 //! that write files come and go here by the hundred, so that each arena comes to hold what the busiest one needs. With one a core
@@ -23,8 +23,8 @@ pub fn few_arenas() {
     }
 }
 
-/// Gives what is free back to the system, in all arenas. To be called where much was freed that won't be needed again soon; does
-/// nothing where the C library isn't glibc.
+/// Gives what is free back to the system, in all arenas: what is free in one of them, only its own threads can use. To be called where
+/// memory is short and much was freed. Does nothing where the C library isn't glibc.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -230,7 +230,8 @@ impl Run {
         Numbers { progress, meters, credits }
     }
 
-    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once.
+    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once. Files are made early up
+    /// to half of it.
     fn lane_bytes(&self) -> usize {
         self.credits.limit() / 3
     }

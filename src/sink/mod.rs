@@ -1,9 +1,9 @@
 //! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! `layout.rs` says which folder a row goes to, `roll.rs` when files end, and `writer.rs` which file gets which rows: those of
-//! `waiting.rs` until a file is worth it, then an `open_file.rs`, which `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit
-//! on its way, `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and
-//! part of the dataset is the ledger's.
+//! `layout.rs` says which folder a row goes to, `roll.rs` when files end, and `writer.rs` which file gets which rows. They wait in
+//! `waiting.rs` until a file is worth it, and later ones until they are enough for it; an `open_file.rs` is such a file, which
+//! `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way, `actor.rs` the lane. Files are
+//! written and closed in `staging/` but not fsynced; making them durable and part of the dataset is the ledger's.
 
 mod actor;
 mod encoders;

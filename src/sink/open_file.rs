@@ -25,7 +25,7 @@ pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Se
 /// Bytes that a column of an open file takes from its first row on, about: the table of its dictionary.
 const OPEN_COLUMN_BYTES: usize = 70 << 10;
 
-/// Bytes that each of its rows takes there until its page ends: an index into the dictionary.
+/// Bytes that each row of its longest page takes there: an index into the dictionary.
 const INDEX_BYTES: usize = 8;
 
 /// How a lane's files are made.
@@ -71,8 +71,8 @@ impl Files {
         self.columns(side) * OPEN_COLUMN_BYTES
     }
 
-    /// What a file keeps in memory until a page is full, about, but for its values. (Where there are too many columns for their codecs,
-    /// a page has more rows.)
+    /// What a file keeps in memory once its first page is full, about, but for its values; too little where columns are too many for
+    /// codecs, since pages are longer there.
     pub(super) fn writing_bytes(&self, side: Side) -> usize {
         let columns = self.columns(side);
         let codecs = codecs_bytes(&self.properties, columns).unwrap_or(0);

@@ -194,7 +194,8 @@ impl ParquetFile {
     }
 }
 
-/// What the codecs of a file of so many columns keep while it is written; none where it would be too much.
+/// What the codecs of a file of so many columns keep while it is written. None where that is too much: columns are then
+/// compressed one after another.
 pub(super) fn codecs_bytes(properties: &WriterProperties, columns: usize) -> Option<usize> {
     let codecs = columns * codec_bytes(properties.compression(&ColumnPath::new(Vec::new())));
     (codecs <= CODECS_BYTES_MAX).then_some(codecs)

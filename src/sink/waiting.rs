@@ -35,7 +35,7 @@ struct Shared {
     first: u64,
     rows: RecordBatch,
     bytes: usize,
-    /// How many of the rows wait for a file.
+    /// How many of the rows still wait.
     left: usize,
 }
 
@@ -88,9 +88,9 @@ impl Waiting {
     }
 
     /// Takes rows out, each once, in the order of these [pieces](Self::piece), as one batch. Nothing is copied of a single one.
-    pub(super) fn take(&mut self, runs: &[Run]) -> Result<RecordBatch, ArrowError> {
-        let places: Vec<(usize, usize)> = runs.iter().map(|run| self.find(run)).collect();
-        let taken = if let ([run], [(batch, from)]) = (runs, &places[..]) {
+    pub(super) fn take(&mut self, pieces: &[Run]) -> Result<RecordBatch, ArrowError> {
+        let places: Vec<(usize, usize)> = pieces.iter().map(|run| self.find(run)).collect();
+        let taken = if let ([run], [(batch, from)]) = (pieces, &places[..]) {
             self.batches[*batch].rows.slice(*from, rows_of(run))
         } else {
             let batches: Vec<&RecordBatch> = self.batches.iter().map(|shared| &shared.rows).collect();
@@ -98,10 +98,10 @@ impl Waiting {
                 let (batch, from) = (*batch, *from);
                 (from..from + rows_of(run)).map(move |row| (batch, row))
             };
-            let indices: Vec<(usize, usize)> = runs.iter().zip(&places).flat_map(rows_of_run).collect();
+            let indices: Vec<(usize, usize)> = pieces.iter().zip(&places).flat_map(rows_of_run).collect();
             interleave_record_batch(&batches, &indices)?
         };
-        for (run, (batch, _)) in runs.iter().zip(&places) {
+        for (run, (batch, _)) in pieces.iter().zip(&places) {
             self.batches[*batch].left -= rows_of(run);
         }
         let gone = self.batches.extract_if(.., |shared| shared.left == 0);
@@ -121,7 +121,7 @@ impl Waiting {
 }
 
 /// How many rows a run has.
-fn rows_of(run: &Run) -> usize {
+pub(super) fn rows_of(run: &Run) -> usize {
     usize::try_from(run.end - run.start).expect("they are in memory")
 }
 
@@ -142,14 +142,14 @@ impl Shared {
 }
 
 /// Bytes of rows, whatever else is in their batch, about.
-pub(super) fn bytes_of(rows: &RecordBatch) -> usize {
+pub(super) fn batch_bytes(rows: &RecordBatch) -> usize {
     let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
     rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum()
 }
 
 /// A copy of rows that are a part of a larger batch, which they would keep in memory.
 fn own(rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let needed = bytes_of(&rows);
+    let needed = batch_bytes(&rows);
     if rows.get_array_memory_size() <= needed + needed / 2 {
         return Ok(rows);
     }

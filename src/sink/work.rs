@@ -202,10 +202,10 @@ impl Work {
             return Ok(());
         }
         let place = Encoder::wait();
-        let freed = self.writer.memory();
+        let held = self.writer.memory();
         let files = self.writer.finish()?;
         drop(place);
-        if reason == Reason::Memory && freed >= GIVE_BACK_BYTES {
+        if reason == Reason::Memory && held >= GIVE_BACK_BYTES {
             // Each arena would keep the most that ever was in it, and the next lane's thread may have another one.
             allocator::give_back();
         }

@@ -1,7 +1,7 @@
 //! Which file each row of a lane goes to: a data file for each hive key and window of time, late files, and a rejects file.
 //!
-//! A file is made when it has enough rows for what an open one costs; until then they wait in memory, so that thousands of
-//! windows or keys with a few rows each are a matter of their rows. Rows that come later wait, too, while they are few: each
+//! A file is made when it has enough rows for what an open one costs, and early only where the lane's memory has room for it; until
+//! then they wait in memory, so that thousands of windows or keys with a few rows each are a matter of their rows. Rows that come later wait, too, while they are few: each
 //! column's dictionary must come back into the processor's caches before it is used again. A side or key without a row has no
 //! file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay
 //! in `staging/`, where recovery sweeps them; it must not be used any more.
@@ -18,7 +18,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
-use super::waiting::{Run, Waiting, bytes_of};
+use super::waiting::{Run, Waiting, batch_bytes, rows_of};
 use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
@@ -31,7 +31,7 @@ use crate::window::{Calendar, WindowId};
 /// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
 type Key = (Side, Option<WindowId>, Arc<str>);
 
-/// Where rows wait: those of files that aren't made wait longer, and must not keep the others in memory.
+/// Where rows wait. Those of files that aren't made wait longer: in batches of their own they keep no rows of the others in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Queue {
     side: Side,
@@ -46,8 +46,9 @@ pub struct LaneWriter {
     calendar: Option<Calendar>,
     files: Files,
     open: HashMap<Key, OpenFile>,
-    /// Those of `open` that have a file already, and what these keep in memory, but for their values.
+    /// Those of `open` that have a file already.
     made: BTreeSet<Key>,
+    /// What these keep once their first pages are full, about, but for their values: set aside when they are made.
     made_bytes: usize,
     /// The rows that are not yet encoded.
     waiting: BTreeMap<Queue, Waiting>,
@@ -70,8 +71,8 @@ const OPEN_ENTRY_BYTES: usize = 512;
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
 
-/// Bytes of waiting rows that are put in order together, or those of one file that are worth it, where these are more: files of a few
-/// rows share what that costs.
+/// Bytes of waiting rows that are put in order together, so that files of a few rows share what that costs. Of many columns they are
+/// more: as many as are worth encoding.
 const TOGETHER_BYTES: usize = 1 << 20;
 
 /// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB.
@@ -132,7 +133,7 @@ impl LaneWriter {
         self
     }
 
-    /// The same, holding no more than about `bytes` in memory: a file that is open costs much before its first row.
+    /// The same, with open files that take no more than about `bytes`, beside the rows that wait.
     pub fn within(mut self, bytes: usize) -> Self {
         self.memory_max = bytes;
         self
@@ -150,7 +151,7 @@ impl LaneWriter {
             self.add(&rejects, vec![all], &mut touched)?;
         }
         touched.iter().try_for_each(|key| self.settle(key))?;
-        self.relieve()
+        self.let_go()
     }
 
     /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
@@ -226,10 +227,10 @@ impl LaneWriter {
     }
 
     /// Gives rows of one side to their files: to be encoded now, where a file is made and they are many, or to wait. A file has one
-    /// share at the most.
+    /// share at the most: its rows' numbers are in the queue only at the end of this.
     fn add(&mut self, rows: &RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
-        let worth_rows = self.worth_bytes(side) / (bytes_of(rows) / rows.num_rows()).max(1);
+        let worth_rows = self.worth_bytes(side) / (batch_bytes(rows) / rows.num_rows()).max(1);
         let mut parts: [Vec<Range<usize>>; 2] = Default::default();
         let queues = [false, true].map(|made| Queue { side, made });
         let mut next = queues.map(|queue| self.waiting.get(&queue).map_or(0, Waiting::next));
@@ -238,9 +239,8 @@ impl LaneWriter {
             open.count(part.len() as u64, windows);
             let made = open.is_made();
             if made && part.len() >= worth_rows {
-                if open.waiting_rows() > 0 {
-                    self.encode_waiting(Queue { side, made }, std::slice::from_ref(&key), false)?;
-                }
+                // Those that came before go first.
+                self.encode_waiting(Queue { side, made }, std::slice::from_ref(&key), false)?;
                 let open = self.open.get_mut(&key).expect("it was found");
                 open.encode(&rows.slice(part.start, part.len()), &mut self.files, &key.2, false)?;
             } else {
@@ -266,7 +266,7 @@ impl LaneWriter {
         Ok(())
     }
 
-    /// After a write: makes a file that has enough rows, encodes those that wait for one, and ends one that has all its bytes.
+    /// After a write: makes a file that has enough rows, encodes what waits where it is enough, and ends a file that has all its bytes.
     fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making an earlier one of this write's files may have ended this one.
         let Some(open) = self.open.get(key) else { return Ok(()) };
@@ -286,25 +286,27 @@ impl LaneWriter {
         Ok(())
     }
 
-    /// Encodes what waits for files that are made, where it is little beside what it keeps in memory: a file that gets a row now
-    /// and then keeps all that came with them.
-    fn relieve(&mut self) -> Result<(), SinkError> {
+    /// Encodes all that waits for files that are made, where most of what their queue keeps was taken: none of them leaves more than
+    /// [`worth_bytes`](Self::worth_bytes) waiting, but a file that gets a row now and then keeps all that came with it.
+    fn let_go(&mut self) -> Result<(), SinkError> {
         let crowded = |(queue, waiting): &(&Queue, &Waiting)| {
             queue.made && waiting.bytes() > 2 * self.made.len() * self.worth_bytes(queue.side)
         };
         let Some((queue, _)) = self.waiting.iter().find(crowded) else { return Ok(()) };
         let (queue, keys) = (*queue, self.made.iter().cloned().collect::<Vec<_>>());
         self.encode_waiting(queue, &keys, false)?;
+        // One of them may have all its bytes now.
         keys.iter().try_for_each(|key| self.settle(key))
     }
 
-    /// Whether so many bytes of rows, or the bytes of a whole file, are more than what an open file takes before its first page is full,
-    /// where there is memory for one more, or more than all that it takes. (Some may stay in memory with others of their batch.)
+    /// Whether rows of so many bytes are worth a file: as many as a whole one has, or more than an open one keeps once its first page
+    /// is full; or, while the files that are made leave half of the lane's memory free for one more, more than one keeps from its
+    /// first row on.
     fn is_worth_a_file(&self, side: Side, waiting: usize) -> bool {
         let writing = self.files.writing_bytes(side);
-        let few = || self.made_bytes + writing <= self.memory_max / 2;
-        let enough = waiting >= self.files.open_bytes(side) || waiting as u64 >= self.bytes_max;
-        enough && (waiting >= writing || few())
+        let room = self.made_bytes + writing <= self.memory_max / 2;
+        let least = if room { self.files.open_bytes(side) } else { writing };
+        waiting >= least || waiting as u64 >= self.bytes_max
     }
 
     /// Bytes of rows that are worth encoding.
@@ -323,7 +325,7 @@ impl LaneWriter {
         self.encode_waiting(Queue { side: key.0, made: false }, std::slice::from_ref(key), false)
     }
 
-    /// Ends files, in the order of their keys.
+    /// Ends files, in an order that follows from their keys and from which have rows that wait.
     fn end(&mut self, mut keys: Vec<Key>) -> Result<(), SinkError> {
         keys.sort_unstable();
         // What waits for several is taken together, but for no more of them than needed: an open file has its price.
@@ -414,7 +416,7 @@ struct Part<'k> {
 
 impl<'k> Together<'k> {
     fn add(&mut self, key: &'k Key, run: Run, bytes: usize) {
-        let rows = usize::try_from(run.end - run.start).expect("they are in memory");
+        let rows = rows_of(&run);
         self.runs.push(run);
         self.bytes += bytes;
         match self.parts.last_mut() {
@@ -644,10 +646,11 @@ mod tests {
     }
 
     /// The queue of rows of files that are made.
-    const SOON: Queue = Queue { side: Side::Data, made: true };
+    const OF_MADE: Queue = Queue { side: Side::Data, made: true };
 
     /// A writer with a file for each of the keys, and the number of the row that comes next.
     fn with_files(root: &Path, keys: &[&str]) -> (LaneWriter, i64) {
+        std::fs::create_dir_all(root).unwrap();
         let mut writer = writer(root, &pipeline(&["k"]));
         for (at, key) in (0..).zip(keys) {
             writer.write(&parts(&mut windower(100_000), at * 20_000, &vec![Some(*key); 20_000], 0)).unwrap();
@@ -669,12 +672,46 @@ mod tests {
             writer.made.len()
         };
         assert_eq!([write(&mut writer, "a"), write(&mut writer, "b"), write(&mut writer, "b")], [1, 1, 1]);
-        let waiting = writer.waiting[&Queue { made: false, ..SOON }].bytes();
+        let waiting = writer.waiting[&Queue { made: false, ..OF_MADE }].bytes();
         assert!((600_000..of_a_file).contains(&waiting), "{waiting} bytes");
         // Until they take more than that.
         let writes = (0..10).take_while(|_| write(&mut writer, "b") == 1).count();
         assert!((1..5).contains(&writes), "{writes}");
         assert_eq!(writer.finish().unwrap().iter().map(|file| file.rows).sum::<u64>(), next as u64);
+    }
+
+    #[test]
+    fn files_that_take_all_the_memory_end_for_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path(), &pipeline(&["k"]));
+        let of_a_file = writer.files.writing_bytes(Side::Data);
+        writer = writer.within(of_a_file);
+        let mut windower = windower(1_000_000);
+        for (at, key) in [(0i64, "a"), (1, "b")] {
+            writer.write(&parts(&mut windower, at * 100_000, &vec![Some(key); 100_000], 0)).unwrap();
+        }
+        assert_eq!((writer.made.len(), writer.finished.len(), paths(&writer)), (1, 1, vec!["k=b"]));
+    }
+
+    #[test]
+    fn a_file_has_its_bytes_whatever_memory_there_is() {
+        let root = tempfile::tempdir().unwrap();
+        let mut pipeline = pipeline(&["k"]);
+        pipeline.sink.roll.bytes = 100_000;
+        let mut writer = writer(root.path(), &pipeline).within(1);
+        let mut windower = windower(1_000_000);
+        let mut write = |at: i64| {
+            writer.write(&parts(&mut windower, at * 5_000, &vec![Some("a"); 5_000], 0)).unwrap();
+            writer.is_full()
+        };
+        let writes = (0..20).take_while(|at| !write(*at)).count();
+        assert!((1..10).contains(&writes), "{writes}");
+
+        // Also with rows that wait for it.
+        let (mut writer, next) = with_files(root.path().join("other").as_path(), &["a"]);
+        writer.bytes_max = writer.open.values().map(|open| open.bytes()).sum::<u64>() + 1;
+        writer.write(&parts(&mut windower, next, &[Some("a"); 100], 0)).unwrap();
+        assert!(writer.is_full());
     }
 
     #[test]
@@ -685,13 +722,15 @@ mod tests {
         for batch in 0..50 {
             writer.write(&parts(&mut windower(100_000), next + batch * 100, &[Some("a"); 100], 0)).unwrap();
             waited.extend(writer.open.values().map(|open| open.waiting_rows()));
+            // Rows that follow each other have one note.
+            assert!(writer.notes <= 4 * size_of::<Run>());
         }
         let longest = *waited.iter().max().unwrap();
         assert!((1_000..4_000).contains(&longest) && waited.contains(&0) && waited.last() > Some(&0), "{waited:?}");
         // Many need not, and those that waited go before them.
-        let next_to_wait = writer.waiting[&SOON].next();
+        let next_to_wait = writer.waiting[&OF_MADE].next();
         writer.write(&parts(&mut windower(100_000), next + 5_000, &vec![Some("a"); 10_000], 0)).unwrap();
-        assert_eq!((writer.waiting[&SOON].next(), writer.waiting[&SOON].bytes()), (next_to_wait, 0));
+        assert_eq!((writer.waiting[&OF_MADE].next(), writer.waiting[&OF_MADE].bytes()), (next_to_wait, 0));
         let files = writer.finish().unwrap();
         let (_, rows) = read(root.path(), &files[0]);
         let offsets = rows["_kafka_offset"].as_primitive::<Int64Type>();
@@ -703,18 +742,19 @@ mod tests {
     fn a_row_now_and_then_keeps_no_others_in_memory() {
         let root = tempfile::tempdir().unwrap();
         let (mut writer, next) = with_files(root.path(), &["a", "b"]);
-        let batch: Vec<_> = [Some("b")].into_iter().chain([Some("a"); 499]).collect();
+        // One has a file, the other one none.
+        let batch: Vec<_> = [Some("b"), Some("c")].into_iter().chain([Some("a"); 498]).collect();
         for at in 0..100 {
             writer.write(&parts(&mut windower(100_000), next + at * 500, &batch, 0)).unwrap();
-            let bytes = writer.waiting[&SOON].bytes();
-            assert!(bytes <= 4 * writer.worth_bytes(Side::Data), "{bytes} bytes after {at} batches");
+            let bytes: usize = writer.waiting.values().map(Waiting::bytes).sum();
+            assert!(bytes <= 5 * writer.worth_bytes(Side::Data), "{bytes} bytes after {at} batches");
         }
         let files = writer.finish().unwrap();
         assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 90_000);
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
 
         /// Whatever is made early, late, ended for another one or begun again: each key's rows are in its files, in their order.
         #[test]
