@@ -32,7 +32,7 @@ pub enum SinkError {
     #[error("cannot divide rows by their hive keys")]
     Split {
         /// What the kernel said.
-        #[source]
+        #[from]
         source: ArrowError,
     },
     /// `partition_by` names a column that the rows don't have.

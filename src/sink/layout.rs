@@ -100,7 +100,7 @@ impl Layout {
         let keys = partition_by.iter().map(|name| key(rows, name)).collect::<Result<Vec<_>, _>>()?;
         let columns = keys.iter().filter_map(Key::index);
         let fields = columns.map(|index| SortField::new(rows.field(index).data_type().clone())).collect();
-        let converter = RowConverter::new(fields).map_err(|source| SinkError::Split { source })?;
+        let converter = RowConverter::new(fields)?;
         let kept: Vec<_> =
             (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index() != Some(*index))).collect();
         let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
@@ -123,7 +123,7 @@ impl Layout {
     ///
     /// Nothing is copied when all rows belong to one folder.
     pub fn split(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
-        self.split_by_key(rows, window).map_err(|source| SinkError::Split { source })
+        Ok(self.split_by_key(rows, window)?)
     }
 
     /// Frees what is known of folders. To be called at times: there is no end to them.

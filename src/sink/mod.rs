@@ -1,9 +1,10 @@
 //! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! `layout.rs` says which folder a row goes to, `roll.rs` when files end, and `writer.rs` which file gets which rows. They wait in
-//! `waiting.rs` until a file is worth it, and later ones until they are enough for it; an `open_file.rs` is such a file, which
-//! `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way, `actor.rs` the lane. Files are
-//! written and closed in `staging/` but not fsynced; making them durable and part of the dataset is the ledger's.
+//! `route.rs` says which file a row goes to, with `layout.rs` for its folder, `roll.rs` when files end, and `writer.rs` when they
+//! are made. Rows wait in `waiting.rs` until a file is worth it, and later ones until they are enough for it; an `open_file.rs` is
+//! such a file, which `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way,
+//! `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and part of the dataset
+//! is the ledger's.
 
 mod actor;
 mod encoders;
@@ -13,6 +14,7 @@ mod layout;
 mod open_file;
 mod parquet;
 mod roll;
+mod route;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;

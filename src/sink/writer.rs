@@ -1,35 +1,28 @@
-//! Which file each row of a lane goes to: a data file for each hive key and window of time, late files, and a rejects file.
+//! A lane's files: when one is made, which rows wait for it and for how long, and when it ends.
 //!
-//! A file is made when it has enough rows for what an open one costs, and early only where the lane's memory has room for it; until
-//! then they wait in memory, so that thousands of windows or keys with a few rows each are a matter of their rows. Rows that come later wait, too, while they are few: each
-//! column's dictionary must come back into the processor's caches before it is used again. A side or key without a row has no
-//! file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or has failed stay
-//! in `staging/`, where recovery sweeps them; it must not be used any more.
+//! A file is made when it has enough rows for what an open one costs, and early only where the lane's memory has room for it;
+//! until then they wait in memory, so that thousands of windows or keys with a few rows each are a matter of their rows. Rows
+//! that come later wait, too, while they are few: each column's dictionary must come back into the processor's caches before it
+//! is used again. A side or key without a row has no file. Files are closed, not fsynced: that is the committer's. The files of
+//! a lane writer that is dropped or has failed stay in `staging/`, where recovery sweeps them; it must not be used any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
+use super::route::{Key, Router, Share, joined_batch};
 use super::waiting::{Run, Waiting, batch_bytes, rows_of};
-use crate::decode::schema::late_schema;
 use crate::ledger::{FileEntry, Side};
-use crate::pipeline::messages::{Partition, WindowRows, WindowedPart};
+use crate::pipeline::messages::{Partition, WindowedPart};
 use crate::pipeline::rows::joined;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
-use crate::sink::{Folder, Layout, SinkError, Split, properties};
-use crate::window::{Calendar, WindowId};
-
-/// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
-type Key = (Side, Option<WindowId>, Arc<str>);
+use crate::sink::{SinkError, properties};
 
 /// Where rows wait. Those of files that aren't made wait longer: in batches of their own they keep no rows of the others in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +33,7 @@ struct Queue {
 
 /// Writes one lane's rows and rejects.
 pub struct LaneWriter {
-    layout: Layout,
-    late_layout: Layout,
-    /// Names windows of time.
-    calendar: Option<Calendar>,
+    router: Router,
     files: Files,
     open: HashMap<Key, OpenFile>,
     /// Those of `open` that have a file already.
@@ -90,29 +80,23 @@ impl LaneWriter {
         root: &Path,
         names: Names,
     ) -> Result<Self, SinkError> {
-        let layout = Layout::new(rows, &pipeline.sink.partition_by)?;
-        let late_layout = Layout::new(&late_schema(rows), &pipeline.sink.partition_by)?;
-        let (calendar, time) = match &pipeline.window {
-            Window::Count { .. } => (None, None),
-            Window::Tumbling(window) => (Some(window.calendar()), Some(window.time.column().to_owned())),
+        let router = Router::new(rows, pipeline)?;
+        let [data, late] = router.schemas();
+        let time = match &pipeline.window {
+            Window::Count { .. } => None,
+            Window::Tumbling(window) => Some(window.time.column().to_owned()),
         };
         let files = Files {
             names,
             create: Box::new(|path| Ok(Box::new(File::create_new(path)?))),
             root: root.to_owned(),
-            schemas: BTreeMap::from([
-                (Side::Data, layout.schema().clone()),
-                (Side::Late, late_layout.schema().clone()),
-                (Side::Rejects, rejects.clone()),
-            ]),
+            schemas: BTreeMap::from([(Side::Data, data), (Side::Late, late), (Side::Rejects, rejects.clone())]),
             properties: properties(pipeline, partition),
             recipes: BTreeMap::new(),
             time,
         };
         Ok(LaneWriter {
-            layout,
-            late_layout,
-            calendar,
+            router,
             files,
             open: HashMap::new(),
             made: BTreeSet::new(),
@@ -142,8 +126,9 @@ impl LaneWriter {
     /// Writes consecutive parts. Files that have all their bytes after it end; see [`is_full`](Self::is_full).
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
         let mut touched = Vec::new();
-        for run in self.runs_of(parts) {
-            self.deal(&run, &mut touched)?;
+        for run in self.router.runs_of(parts) {
+            let (rows, shares) = self.router.shares(&run)?;
+            self.add(&rows, shares, &mut touched)?;
         }
         for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
             let key = (Side::Rejects, None, "".into());
@@ -152,48 +137,6 @@ impl LaneWriter {
         }
         touched.iter().try_for_each(|key| self.settle(key))?;
         self.let_go()
-    }
-
-    /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
-    fn runs_of<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
-        let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
-        for rows in parts.iter().flat_map(|part| &part.rows) {
-            match runs.last_mut() {
-                Some(run) if self.file_of(run[0]) == self.file_of(rows) => run.push(rows),
-                _ => runs.push(vec![rows]),
-            }
-        }
-        runs
-    }
-
-    /// Adds a run's rows to the files of their folders.
-    fn deal(&mut self, run: &[&WindowRows], touched: &mut Vec<Key>) -> Result<(), SinkError> {
-        let (side, of_time) = self.file_of(run[0]);
-        let layout = if side == Side::Late { &mut self.late_layout } else { &mut self.layout };
-        let name = match (&self.calendar, of_time) {
-            (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
-            _ => String::new(),
-        };
-        let ends: Vec<usize> = run
-            .iter()
-            .scan(0, |end, part| {
-                *end += part.rows.len();
-                Some(*end)
-            })
-            .collect();
-        let batches = joined(run.iter().map(|part| &part.rows));
-        let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
-        let Split { rows, folders } = layout.split(&concat(batches).map_err(split_failed)?, &name)?;
-        let share = |Folder { path, rows, first, last }| {
-            let windows = Some((window_of(first), window_of(last)));
-            Share { key: (side, of_time, path), rows, windows }
-        };
-        self.add(&rows, folders.into_iter().map(share).collect(), touched)
-    }
-
-    /// Which files rows go to, but for their folder.
-    fn file_of(&self, rows: &WindowRows) -> (Side, Option<WindowId>) {
-        (rows.side, self.calendar.as_ref().map(|_| rows.window))
     }
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
@@ -207,8 +150,7 @@ impl LaneWriter {
         self.end(self.open.keys().cloned().collect())?;
         // Empty, but as large as it was.
         self.open = HashMap::new();
-        self.layout.forget();
-        self.late_layout.forget();
+        self.router.forget();
         self.full = false;
         Ok(std::mem::take(&mut self.finished))
     }
@@ -222,7 +164,7 @@ impl LaneWriter {
     pub fn memory(&self) -> usize {
         let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
         let waiting: usize = self.waiting.values().map(Waiting::bytes).sum();
-        let notes = self.notes + self.layout.bytes() + self.late_layout.bytes();
+        let notes = self.notes + self.router.bytes();
         made + waiting + notes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
     }
 
@@ -259,9 +201,9 @@ impl LaneWriter {
             let rows = match parts.iter().map(Range::len).sum::<usize>() {
                 0 => continue,
                 all if all == rows.num_rows() => rows.clone(),
-                _ => slices(rows, &parts).map_err(split_failed)?,
+                _ => joined_batch(parts.iter().map(|part| rows.slice(part.start, part.len())).collect())?,
             };
-            self.waiting.entry(queue).or_default().push(rows).map_err(split_failed)?;
+            self.waiting.entry(queue).or_default().push(rows)?;
         }
         Ok(())
     }
@@ -377,7 +319,7 @@ impl LaneWriter {
             return Ok(());
         }
         let waiting = self.waiting.get_mut(&queue).expect("it has the rows that wait");
-        let rows = waiting.take(&together.runs).map_err(split_failed)?;
+        let rows = waiting.take(&together.runs)?;
         let mut from = 0;
         for Part { key, rows: count, last } in together.parts {
             let open = self.open.get_mut(key).expect("it is ended after its last rows");
@@ -389,13 +331,6 @@ impl LaneWriter {
         }
         Ok(())
     }
-}
-
-/// Rows for one file.
-struct Share {
-    key: Key,
-    rows: Range<usize>,
-    windows: Option<(WindowId, WindowId)>,
 }
 
 /// Waiting rows that are taken together.
@@ -426,23 +361,6 @@ impl<'k> Together<'k> {
     }
 }
 
-fn split_failed(source: ArrowError) -> SinkError {
-    SinkError::Split { source }
-}
-
-/// These rows as one batch.
-fn slices(rows: &RecordBatch, parts: &[Range<usize>]) -> Result<RecordBatch, ArrowError> {
-    concat(parts.iter().map(|part| rows.slice(part.start, part.len())).collect())
-}
-
-/// One batch of all; nothing is copied where it is one already.
-fn concat(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
-    match batches.len() {
-        1 => Ok(batches.remove(0)),
-        _ => concat_batches(&batches[0].schema(), &batches),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -450,6 +368,7 @@ mod tests {
     use std::time::Instant;
 
     use arrow::array::AsArray;
+    use arrow::compute::concat_batches;
     use arrow::datatypes::{Float64Type, Int64Type};
     use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
     use parquet::file::metadata::PageIndexPolicy;
@@ -460,7 +379,7 @@ mod tests {
     use crate::ledger::StagedName;
     use crate::sink::testing::{partition, parts, pipeline, rejects, rows, windower};
     use crate::sink::{Pending, Roller, Step};
-    use crate::window::WindowState;
+    use crate::window::{WindowId, WindowState};
 
     fn writer(root: &Path, pipeline: &Pipeline) -> LaneWriter {
         let mut number = 0;

@@ -1,0 +1,115 @@
+//! Which file each row of a lane goes to: a data file for each hive key and window of time, late files, and a rejects file.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use crate::decode::schema::late_schema;
+use crate::ledger::Side;
+use crate::pipeline::messages::{WindowRows, WindowedPart};
+use crate::pipeline::rows::joined;
+use crate::settings::Pipeline;
+use crate::settings::pipeline::Window;
+use crate::sink::{Folder, Layout, SinkError, Split};
+use crate::window::{Calendar, WindowId};
+
+/// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
+pub(super) type Key = (Side, Option<WindowId>, Arc<str>);
+
+/// Rows for one file.
+pub(super) struct Share {
+    pub(super) key: Key,
+    pub(super) rows: Range<usize>,
+    pub(super) windows: Option<(WindowId, WindowId)>,
+}
+
+/// Finds the files of data and late rows.
+pub(super) struct Router {
+    data: Layout,
+    late: Layout,
+    /// Names windows of time.
+    calendar: Option<Calendar>,
+}
+
+impl Router {
+    /// For rows of this schema.
+    pub(super) fn new(rows: &SchemaRef, pipeline: &Pipeline) -> Result<Self, SinkError> {
+        let data = Layout::new(rows, &pipeline.sink.partition_by)?;
+        let late = Layout::new(&late_schema(rows), &pipeline.sink.partition_by)?;
+        let calendar = match &pipeline.window {
+            Window::Count { .. } => None,
+            Window::Tumbling(window) => Some(window.calendar()),
+        };
+        Ok(Router { data, late, calendar })
+    }
+
+    /// What data and late files have.
+    pub(super) fn schemas(&self) -> [SchemaRef; 2] {
+        [&self.data, &self.late].map(|layout| layout.schema().clone())
+    }
+
+    /// Bytes that it remembers of folders, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.data.bytes() + self.late.bytes()
+    }
+
+    /// Forgets the folders that it has seen.
+    pub(super) fn forget(&mut self) {
+        self.data.forget();
+        self.late.forget();
+    }
+
+    /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
+    pub(super) fn runs_of<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
+        let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
+        for rows in parts.iter().flat_map(|part| &part.rows) {
+            match runs.last_mut() {
+                Some(run) if self.file_of(run[0]) == self.file_of(rows) => run.push(rows),
+                _ => runs.push(vec![rows]),
+            }
+        }
+        runs
+    }
+
+    /// A run's rows in the order of their files, and which of them each file has; no file twice.
+    pub(super) fn shares(&mut self, run: &[&WindowRows]) -> Result<(RecordBatch, Vec<Share>), SinkError> {
+        let (side, of_time) = self.file_of(run[0]);
+        let layout = if side == Side::Late { &mut self.late } else { &mut self.data };
+        let name = match (&self.calendar, of_time) {
+            (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
+            _ => String::new(),
+        };
+        let ends: Vec<usize> = run
+            .iter()
+            .scan(0, |end, part| {
+                *end += part.rows.len();
+                Some(*end)
+            })
+            .collect();
+        let batches = joined(run.iter().map(|part| &part.rows));
+        let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
+        let Split { rows, folders } = layout.split(&joined_batch(batches)?, &name)?;
+        let share = |Folder { path, rows, first, last }| {
+            let windows = Some((window_of(first), window_of(last)));
+            Share { key: (side, of_time, path), rows, windows }
+        };
+        Ok((rows, folders.into_iter().map(share).collect()))
+    }
+
+    /// Which files rows go to, but for their folder.
+    fn file_of(&self, rows: &WindowRows) -> (Side, Option<WindowId>) {
+        (rows.side, self.calendar.as_ref().map(|_| rows.window))
+    }
+}
+
+/// One batch of all; nothing is copied where it is one already.
+pub(super) fn joined_batch(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
+    match batches.len() {
+        1 => Ok(batches.remove(0)),
+        _ => concat_batches(&batches[0].schema(), &batches),
+    }
+}
