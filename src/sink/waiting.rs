@@ -42,8 +42,9 @@ struct Shared {
 /// Bytes of a column of a batch without its values, about.
 const COLUMN_BYTES: usize = 512;
 
-/// Batches become one while they are small, for what a batch costs without its values: bytes for each column.
-const SMALL_COLUMN_BYTES: usize = 16 << 10;
+/// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB. Smaller batches become one, for what
+/// a batch costs without its values.
+pub(super) const WORTH_COLUMN_BYTES: usize = 16 << 10;
 
 impl Waiting {
     /// Bytes of memory that the rows take.
@@ -137,7 +138,7 @@ impl Shared {
         // One between them may be gone; the numbers of a batch's rows have no gap.
         self.first + rows as u64 == next.first
             && rows < 2 * next.rows.num_rows()
-            && self.bytes + next.bytes <= self.rows.num_columns() * SMALL_COLUMN_BYTES
+            && self.bytes + next.bytes <= self.rows.num_columns() * WORTH_COLUMN_BYTES
     }
 }
 

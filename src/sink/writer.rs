@@ -16,7 +16,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
 use super::route::{Key, Router, Share, joined_batch};
-use super::waiting::{Run, Waiting, batch_bytes, rows_of};
+use super::waiting::{Run, WORTH_COLUMN_BYTES, Waiting, batch_bytes, rows_of};
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowedPart};
 use crate::pipeline::rows::joined;
@@ -64,9 +64,6 @@ pub(super) const FILE_ENTRY_BYTES: usize = 1024;
 /// Bytes of waiting rows that are put in order together, so that files of a few rows share what that costs. Of many columns they are
 /// more: as many as are worth encoding.
 const TOGETHER_BYTES: usize = 1 << 20;
-
-/// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB.
-const WORTH_COLUMN_BYTES: usize = 16 << 10;
 
 impl LaneWriter {
     /// A writer with no file open; `rows` and `rejects` are the schemas of the batches that it will be given.
@@ -245,10 +242,11 @@ impl LaneWriter {
     /// is full; or, while the files that are made leave half of the lane's memory free for one more, more than one keeps from its
     /// first row on.
     fn is_worth_a_file(&self, side: Side, waiting: usize) -> bool {
-        let writing = self.files.writing_bytes(side);
-        let room = self.made_bytes + writing <= self.memory_max / 2;
-        let least = if room { self.files.open_bytes(side) } else { writing };
-        waiting >= least || waiting as u64 >= self.bytes_max
+        let enough = || {
+            let writing = self.files.writing_bytes(side);
+            waiting >= writing || self.made_bytes + writing <= self.memory_max / 2
+        };
+        waiting as u64 >= self.bytes_max || (waiting >= self.files.open_bytes(side) && enough())
     }
 
     /// Bytes of rows that are worth encoding.
@@ -315,11 +313,11 @@ impl LaneWriter {
     }
 
     fn encode_together(&mut self, queue: Queue, together: Together, end: bool) -> Result<(), SinkError> {
-        if together.runs.is_empty() {
+        if together.pieces.is_empty() {
             return Ok(());
         }
         let waiting = self.waiting.get_mut(&queue).expect("it has the rows that wait");
-        let rows = waiting.take(&together.runs)?;
+        let rows = waiting.take(&together.pieces)?;
         let mut from = 0;
         for Part { key, rows: count, last } in together.parts {
             let open = self.open.get_mut(key).expect("it is ended after its last rows");
@@ -336,7 +334,7 @@ impl LaneWriter {
 /// Waiting rows that are taken together.
 #[derive(Default)]
 struct Together<'k> {
-    runs: Vec<Run>,
+    pieces: Vec<Run>,
     parts: Vec<Part<'k>>,
     bytes: usize,
 }
@@ -350,9 +348,9 @@ struct Part<'k> {
 }
 
 impl<'k> Together<'k> {
-    fn add(&mut self, key: &'k Key, run: Run, bytes: usize) {
-        let rows = rows_of(&run);
-        self.runs.push(run);
+    fn add(&mut self, key: &'k Key, piece: Run, bytes: usize) {
+        let rows = rows_of(&piece);
+        self.pieces.push(piece);
         self.bytes += bytes;
         match self.parts.last_mut() {
             Some(part) if part.key == key => part.rows += rows,
