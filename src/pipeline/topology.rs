@@ -230,10 +230,10 @@ impl Run {
         Numbers { progress, meters, credits }
     }
 
-    /// What the open files of one lane may hold before the largest of them ends: hive keys open many at once. Files are made early up
-    /// to half of it.
+    /// What the waiting rows of one lane may hold before its files end row groups. Three lanes have three quarters of what there is;
+    /// where more lanes have rows, the one that holds the most commits.
     fn lane_bytes(&self) -> usize {
-        self.credits.limit() / 3
+        self.credits.limit() / 4
     }
 
     /// Gives it another share of the process's memory: for batches, files and the lanes that start from

@@ -10,7 +10,6 @@ use arrow::compute::{max, min};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
-use super::parquet::{PAGE_ROWS, codecs_bytes};
 use super::waiting::Run;
 use crate::ledger::{FileEntry, Side, StagedName};
 use crate::sink::{ParquetFile, Recipe, SinkError};
@@ -21,12 +20,6 @@ pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 
 /// Makes a new file at a path.
 pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Send>;
-
-/// Bytes that a column of an open file takes from its first row on, about: the table of its dictionary.
-const OPEN_COLUMN_BYTES: usize = 70 << 10;
-
-/// Bytes that each row of its longest page takes there: an index into the dictionary.
-const INDEX_BYTES: usize = 8;
 
 /// How a lane's files are made.
 pub(super) struct Files {
@@ -65,30 +58,12 @@ impl Files {
         let file = ParquetFile::new(file, &staged, &name.path, recipe, rows_max)?;
         Ok((name, file))
     }
-
-    /// What a file that is made keeps in memory from its first row on, about.
-    pub(super) fn open_bytes(&self, side: Side) -> usize {
-        self.columns(side) * OPEN_COLUMN_BYTES
-    }
-
-    /// What a file keeps in memory once its first page is full, about, but for its values; too little where columns are too many for
-    /// codecs, since pages are longer there.
-    pub(super) fn writing_bytes(&self, side: Side) -> usize {
-        let columns = self.columns(side);
-        let codecs = codecs_bytes(&self.properties, columns).unwrap_or(0);
-        self.open_bytes(side) + columns * PAGE_ROWS * INDEX_BYTES + codecs
-    }
-
-    /// How many columns files of a side have.
-    pub(super) fn columns(&self, side: Side) -> usize {
-        self.schemas[&side].fields().len()
-    }
 }
 
 /// A file that has rows.
 pub(super) struct OpenFile {
     side: Side,
-    /// None while rows wait for it to be worth it.
+    /// None before its first rows are encoded.
     file: Option<Box<(StagedName, ParquetFile)>>,
     /// Its rows that are not yet encoded, and how many they are.
     waiting: Vec<Run>,
@@ -146,25 +121,20 @@ impl OpenFile {
         self.rows
     }
 
-    /// Whether it is made.
-    pub(super) fn is_made(&self) -> bool {
-        self.file.is_some()
-    }
-
-    /// Bytes that it would have on disk, about, if it ended here; none of those that wait.
+    /// Bytes that it has on disk, about; none of those that wait.
     pub(super) fn bytes(&self) -> u64 {
         self.file.as_ref().map_or(0, |made| made.1.bytes())
     }
 
-    /// Bytes of memory that encoding takes.
+    /// Bytes of memory that it takes, but for rows that wait.
     pub(super) fn memory(&self) -> usize {
         self.file.as_ref().map_or(0, |made| made.1.memory())
     }
 
-    /// Encodes rows. `path` is the file's folder; it is `whole` where no further rows will come.
-    pub(super) fn encode(
+    /// Adds rows to its next row group. `path` is the file's folder; it is `whole` where no further rows will come.
+    pub(super) fn write(
         &mut self,
-        rows: &RecordBatch,
+        rows: RecordBatch,
         files: &mut Files,
         path: &str,
         whole: bool,
@@ -185,7 +155,13 @@ impl OpenFile {
                 none.insert(Box::new(files.create(self.side, path, rows_max)?))
             }
         };
-        made.1.write(rows)
+        made.1.write(rows);
+        Ok(())
+    }
+
+    /// Ends its row group.
+    pub(super) fn end_row_group(&mut self) -> Result<(), SinkError> {
+        self.file.as_mut().map_or(Ok(()), |made| made.1.end_row_group())
     }
 
     /// Ends it.

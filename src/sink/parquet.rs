@@ -2,8 +2,8 @@
 //!
 //! A closed file's size and SHA-256 are known without reading it again. Closed is not durable: nothing here fsyncs.
 //!
-//! Row groups end at `sink.row_group_rows` or at [`ROW_GROUP_BYTES`]; pages and dictionaries at [`PAGE_BYTES`], and a single
-//! value larger than that has a page of its own. Each chunk and page has its statistics. The footer says who wrote the file:
+//! A row group is encoded when all its rows are there, one column after the other; it has `sink.row_group_rows` at the most. Pages
+//! and dictionaries end at [`PAGE_BYTES`], and a single value larger than that has a page of its own. Each chunk and page has its statistics. The footer says who wrote the file:
 //!
 //! | key | value |
 //! |---|---|
@@ -14,30 +14,29 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::{ColumnPath, SchemaDescriptor};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnPath, TypePtr};
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::messages::Partition;
 use crate::settings::Pipeline;
 use crate::sink::SinkError;
 
-/// Encoded bytes of a row group, about: what a file that is being written keeps in memory at the most.
-pub(super) const ROW_GROUP_BYTES: usize = 32 << 20;
-
 /// Bytes of a page, and of a dictionary before its column chunk goes on without one, about.
-pub(super) const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Rows of a page at the most.
-pub(super) const PAGE_ROWS: usize = 20_000;
+const PAGE_ROWS: usize = 20_000;
 
 /// How every file of a lane is written.
 pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterProperties {
@@ -52,7 +51,6 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         .set_created_by(concat!("weir version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(pipeline.sink.compression)
         .set_max_row_group_row_count(Some(pipeline.sink.row_group_rows))
-        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(PAGE_BYTES)
@@ -89,51 +87,34 @@ fn properties_for_few_rows(properties: &WriterProperties) -> WriterProperties {
 /// How the files of one schema are written: what is the same for each of them is made once.
 pub struct Recipe {
     /// What the rows have.
-    pub schema: SchemaRef,
-    descriptor: SchemaDescriptor,
-    /// What the codecs of all columns keep once they have been used.
-    codecs: usize,
-    properties: WriterProperties,
-    few_rows: WriterProperties,
+    schema: SchemaRef,
+    /// The same in Parquet's words.
+    columns: TypePtr,
+    properties: Arc<WriterProperties>,
+    few_rows: Arc<WriterProperties>,
 }
 
 impl Recipe {
     /// # Errors
     /// When a column has a type that Parquet has nothing for.
     pub fn new(schema: SchemaRef, properties: &WriterProperties) -> Result<Self, ParquetError> {
-        let descriptor = ArrowSchemaConverter::new().convert(&schema)?;
+        let columns = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
         let mut properties = properties.clone();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let codecs = codecs_bytes(&properties, schema.fields().len());
-        if codecs.is_none() {
-            // A page is then as long as the row group, which ends by its bytes, and columns are compressed one after another.
-            properties = properties.into_builder().set_data_page_row_count_limit(usize::MAX).build();
-        }
-        let (codecs, few_rows) = (codecs.unwrap_or(0), properties_for_few_rows(&properties));
-        Ok(Recipe { codecs, descriptor, few_rows, properties, schema })
-    }
-
-    fn options(&self, rows_max: Option<u64>) -> ArrowWriterOptions {
-        let few = rows_max.is_some_and(|rows| rows <= FEW_ROWS);
-        let properties = if few { &self.few_rows } else { &self.properties };
-        ArrowWriterOptions::new()
-            .with_properties(properties.clone())
-            // It is among the properties already.
-            .with_skip_arrow_metadata(true)
-            .with_parquet_schema(self.descriptor.clone())
+        let few_rows = properties_for_few_rows(&properties).into();
+        Ok(Recipe { columns, few_rows, properties: properties.into(), schema })
     }
 }
-
-/// What the codecs of an open file may keep in memory: with zstd(3), those of 80 columns.
-const CODECS_BYTES_MAX: usize = 32 << 20;
 
 /// A file that is being written.
 pub struct ParquetFile {
     path: PathBuf,
-    writer: ArrowWriter<HashedFile>,
+    writer: SerializedFileWriter<HashedFile>,
+    columns: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    /// Rows of the next row group, in order.
+    next: Vec<RecordBatch>,
     rows: u64,
-    /// What the codecs of all columns keep once they have been used.
-    codecs: usize,
 }
 
 /// What a closed file turned out to be.
@@ -158,21 +139,50 @@ impl ParquetFile {
         rows_max: Option<u64>,
     ) -> Result<Self, SinkError> {
         let file = HashedFile { file, hash: Sha256::new(), bytes: 0 };
-        let (schema, options) = (recipe.schema.clone(), recipe.options(rows_max));
-        let mut writer = ArrowWriter::try_new_with_options(file, schema, options).map_err(failed(path))?;
+        let few = rows_max.is_some_and(|rows| rows <= FEW_ROWS);
+        let properties = if few { &recipe.few_rows } else { &recipe.properties };
+        let writer = SerializedFileWriter::new(file, recipe.columns.clone(), properties.clone());
+        let mut writer = writer.map_err(failed(path))?;
         writer.append_key_value_metadata(KeyValue::new("weir.path".to_owned(), name.to_owned()));
-        Ok(ParquetFile { path: path.to_owned(), writer, rows: 0, codecs: recipe.codecs })
+        let (schema, columns) = (recipe.schema.clone(), ArrowRowGroupWriterFactory::new(&writer, recipe.schema.clone()));
+        Ok(ParquetFile { path: path.to_owned(), writer, columns, schema, next: Vec::new(), rows: 0 })
     }
 
-    /// Adds rows.
-    pub fn write(&mut self, rows: &RecordBatch) -> Result<(), SinkError> {
-        self.writer.write(rows).map_err(failed(&self.path))?;
+    /// Adds rows to the next row group.
+    pub fn write(&mut self, rows: RecordBatch) {
         self.rows += rows.num_rows() as u64;
+        self.next.push(rows);
+    }
+
+    /// Encodes and writes the rows of the next row group; of several of the same size where they are more than one may have.
+    pub fn end_row_group(&mut self) -> Result<(), SinkError> {
+        let next = std::mem::take(&mut self.next);
+        let rows = next.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let most = self.writer.properties().max_row_group_row_count().unwrap_or(usize::MAX);
+        let size = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
+        groups(next, size).iter().try_for_each(|group| self.encode(group)).map_err(failed(&self.path))
+    }
+
+    /// One column after the other: each one's dictionary and what its codec keeps stay in the processor's caches, and in memory
+    /// are those of one.
+    fn encode(&mut self, batches: &[RecordBatch]) -> Result<(), ParquetError> {
+        let columns = self.columns.create_column_writers(self.writer.flushed_row_groups().len())?;
+        let mut group = self.writer.next_row_group()?;
+        for (index, mut column) in columns.into_iter().enumerate() {
+            for batch in batches {
+                for leaf in compute_leaves(self.schema.field(index), batch.column(index))? {
+                    column.write(&leaf)?;
+                }
+            }
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
         Ok(())
     }
 
     /// Ends the file: writes what is left of it, and its footer.
-    pub fn close(self) -> Result<Finished, SinkError> {
+    pub fn close(mut self) -> Result<Finished, SinkError> {
+        self.end_row_group()?;
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
         Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::ledger::hex(&file.hash.finalize()) })
     }
@@ -182,36 +192,38 @@ impl ParquetFile {
         self.rows
     }
 
-    /// Bytes that the file would have, about, if it ended here.
+    /// Bytes of its row groups.
     pub fn bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+        self.writer.bytes_written() as u64
     }
 
-    /// Bytes that the open row group keeps in memory, about: some 70 KiB a column from the first row on.
+    /// Bytes that it keeps in memory, about: what its footer will say.
     pub fn memory(&self) -> usize {
-        let used = self.writer.in_progress_rows() > PAGE_ROWS;
-        self.writer.memory_size() + if used { self.codecs } else { 0 }
+        self.writer.flushed_row_groups().len() * self.schema.fields().len() * CHUNK_BYTES
     }
 }
 
-/// What the codecs of a file of so many columns keep while it is written. None where that is too much: columns are then
-/// compressed one after another.
-pub(super) fn codecs_bytes(properties: &WriterProperties, columns: usize) -> Option<usize> {
-    let codecs = columns * codec_bytes(properties.compression(&ColumnPath::new(Vec::new())));
-    (codecs <= CODECS_BYTES_MAX).then_some(codecs)
-}
+/// Bytes that a file keeps of a column of each row group until it is closed, about: what it is, and its pages.
+const CHUNK_BYTES: usize = 2 << 10;
 
-/// What a column's codec keeps from its first page to the end of its row group, which the writer doesn't count.
-///
-/// Measured as resident memory of files with 20 columns and 45,000 rows: for zstd 61 KiB a column at level 1, 407 at 3, 350 at
-/// 6 and 9, 540 at 12, 690 at 15 to 22; 223 for gzip; none for the others.
-fn codec_bytes(compression: Compression) -> usize {
-    match compression {
-        Compression::ZSTD(level) if level.compression_level() > 9 => 704 << 10,
-        Compression::ZSTD(_) => 416 << 10,
-        Compression::GZIP(_) => 224 << 10,
-        _ => 0,
+/// The rows of batches in groups of `size`, in order; none of them empty.
+fn groups(batches: Vec<RecordBatch>, size: usize) -> Vec<Vec<RecordBatch>> {
+    let mut groups = Vec::new();
+    let (mut group, mut room) = (Vec::new(), size);
+    for batch in batches {
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let rows = room.min(batch.num_rows() - from);
+            group.push(batch.slice(from, rows));
+            (from, room) = (from + rows, room - rows);
+            if room == 0 {
+                groups.push(std::mem::take(&mut group));
+                room = size;
+            }
+        }
     }
+    groups.extend((!group.is_empty()).then_some(group));
+    groups
 }
 
 fn failed(path: &Path) -> impl FnOnce(ParquetError) -> SinkError {
@@ -219,7 +231,7 @@ fn failed(path: &Path) -> impl FnOnce(ParquetError) -> SinkError {
     move |source| SinkError::Write { path, source }
 }
 
-/// A file that counts and hashes what is written. `ArrowWriter` buffers in front of it.
+/// A file that counts and hashes what is written. The writer buffers in front of it.
 struct HashedFile {
     file: Box<dyn Write + Send>,
     hash: Sha256,

@@ -1,4 +1,4 @@
-//! Rows that wait in memory until a file for them is worth it, or until they are enough for one that is there: shared batches,
+//! Rows that wait in memory until they are a row group: shared batches,
 //! and which of their rows each file has.
 //!
 //! Rows are numbered in the order in which they come, and a file keeps its rows' numbers. A batch of its own for each file and
@@ -42,7 +42,7 @@ struct Shared {
 /// Bytes of a column of a batch without its values, about.
 const COLUMN_BYTES: usize = 512;
 
-/// Bytes a column of rows that are worth encoding: 2,000 numbers. A dictionary's table has 70 KiB. Smaller batches become one, for what
+/// Bytes a column of rows that are worth a batch: 2,000 numbers. Smaller ones become one, for what
 /// a batch costs without its values.
 pub(super) const WORTH_COLUMN_BYTES: usize = 16 << 10;
 
@@ -55,11 +55,6 @@ impl Waiting {
     /// Bytes that so many of the rows take, about.
     pub(super) fn bytes_of(&self, rows: u64) -> usize {
         self.bytes / self.rows.max(1) * usize::try_from(rows).unwrap_or(usize::MAX)
-    }
-
-    /// The number of the row that comes next.
-    pub(super) fn next(&self) -> u64 {
-        self.next
     }
 
     /// Adds rows, at least one.
@@ -143,7 +138,7 @@ impl Shared {
 }
 
 /// Bytes of rows, whatever else is in their batch, about.
-pub(super) fn batch_bytes(rows: &RecordBatch) -> usize {
+fn batch_bytes(rows: &RecordBatch) -> usize {
     let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
     rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum()
 }
