@@ -49,7 +49,7 @@ impl Files {
         let recipe = match self.recipes.entry(side) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(none) => {
-                let recipe = Recipe::new(self.schemas[&side].clone(), &self.properties);
+                let recipe = Recipe::new(&self.schemas[&side], &self.properties);
                 none.insert(recipe.map_err(|source| SinkError::Write { path: staged.clone(), source })?)
             }
         };

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema};
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
@@ -84,25 +84,54 @@ fn properties_for_few_rows(properties: &WriterProperties) -> WriterProperties {
     .build()
 }
 
+/// Columns whose writers are made at once: each has the table of its dictionary from the beginning, 70 KiB.
+const COLUMNS_AT_ONCE: usize = 64;
+
 /// How the files of one schema are written: what is the same for each of them is made once.
 pub struct Recipe {
-    /// What the rows have.
-    schema: SchemaRef,
-    /// The same in Parquet's words.
-    columns: TypePtr,
+    /// What a file has, in Parquet's words.
+    schema: TypePtr,
+    usual: Style,
+    few_rows: Style,
+}
+
+/// How a file is written.
+#[derive(Clone)]
+struct Style {
     properties: Arc<WriterProperties>,
-    few_rows: Arc<WriterProperties>,
+    /// All columns, in order.
+    columns: Arc<[Columns]>,
+}
+
+/// Some columns, and what makes their writers.
+struct Columns {
+    fields: Fields,
+    writers: ArrowRowGroupWriterFactory,
 }
 
 impl Recipe {
     /// # Errors
     /// When a column has a type that Parquet has nothing for.
-    pub fn new(schema: SchemaRef, properties: &WriterProperties) -> Result<Self, ParquetError> {
-        let columns = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
+    pub fn new(rows: &Schema, properties: &WriterProperties) -> Result<Self, ParquetError> {
         let mut properties = properties.clone();
-        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
-        let few_rows = properties_for_few_rows(&properties).into();
-        Ok(Recipe { columns, few_rows, properties: properties.into(), schema })
+        add_encoded_arrow_schema_to_metadata(rows, &mut properties);
+        let few_rows = Style::new(rows, properties_for_few_rows(&properties))?;
+        let schema = ArrowSchemaConverter::new().convert(rows)?.root_schema_ptr();
+        Ok(Recipe { schema, usual: Style::new(rows, properties)?, few_rows })
+    }
+}
+
+impl Style {
+    fn new(rows: &Schema, properties: WriterProperties) -> Result<Self, ParquetError> {
+        let properties = Arc::new(properties);
+        let columns = rows.fields().chunks(COLUMNS_AT_ONCE).map(|fields| {
+            let schema = Arc::new(Schema::new(fields.to_vec()));
+            let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
+            let file = SerializedFileWriter::new(io::sink(), root, properties.clone())?;
+            let fields = schema.fields().clone();
+            Ok(Columns { fields, writers: ArrowRowGroupWriterFactory::new(&file, schema) })
+        });
+        Ok(Style { columns: columns.collect::<Result<_, ParquetError>>()?, properties })
     }
 }
 
@@ -110,8 +139,7 @@ impl Recipe {
 pub struct ParquetFile {
     path: PathBuf,
     writer: SerializedFileWriter<HashedFile>,
-    columns: ArrowRowGroupWriterFactory,
-    schema: SchemaRef,
+    columns: Arc<[Columns]>,
     /// Rows of the next row group, in order.
     next: Vec<RecordBatch>,
     rows: u64,
@@ -140,12 +168,11 @@ impl ParquetFile {
     ) -> Result<Self, SinkError> {
         let file = HashedFile { file, hash: Sha256::new(), bytes: 0 };
         let few = rows_max.is_some_and(|rows| rows <= FEW_ROWS);
-        let properties = if few { &recipe.few_rows } else { &recipe.properties };
-        let writer = SerializedFileWriter::new(file, recipe.columns.clone(), properties.clone());
+        let Style { properties, columns } = if few { &recipe.few_rows } else { &recipe.usual }.clone();
+        let writer = SerializedFileWriter::new(file, recipe.schema.clone(), properties);
         let mut writer = writer.map_err(failed(path))?;
         writer.append_key_value_metadata(KeyValue::new("weir.path".to_owned(), name.to_owned()));
-        let (schema, columns) = (recipe.schema.clone(), ArrowRowGroupWriterFactory::new(&writer, recipe.schema.clone()));
-        Ok(ParquetFile { path: path.to_owned(), writer, columns, schema, next: Vec::new(), rows: 0 })
+        Ok(ParquetFile { path: path.to_owned(), writer, columns, next: Vec::new(), rows: 0 })
     }
 
     /// Adds rows to the next row group.
@@ -166,15 +193,18 @@ impl ParquetFile {
     /// One column after the other: each one's dictionary and what its codec keeps stay in the processor's caches, and in memory
     /// are those of one.
     fn encode(&mut self, batches: &[RecordBatch]) -> Result<(), ParquetError> {
-        let columns = self.columns.create_column_writers(self.writer.flushed_row_groups().len())?;
         let mut group = self.writer.next_row_group()?;
-        for (index, mut column) in columns.into_iter().enumerate() {
-            for batch in batches {
-                for leaf in compute_leaves(self.schema.field(index), batch.column(index))? {
-                    column.write(&leaf)?;
+        let mut index = 0;
+        for Columns { fields, writers } in &*self.columns {
+            for (field, mut column) in fields.iter().zip(writers.create_column_writers(0)?) {
+                for batch in batches {
+                    for leaf in compute_leaves(field, batch.column(index))? {
+                        column.write(&leaf)?;
+                    }
                 }
+                column.close()?.append_to_row_group(&mut group)?;
+                index += 1;
             }
-            column.close()?.append_to_row_group(&mut group)?;
         }
         group.close()?;
         Ok(())
@@ -199,7 +229,7 @@ impl ParquetFile {
 
     /// Bytes that it keeps in memory, about: what its footer will say.
     pub fn memory(&self) -> usize {
-        self.writer.flushed_row_groups().len() * self.schema.fields().len() * CHUNK_BYTES
+        self.writer.flushed_row_groups().iter().map(|group| group.num_columns() * CHUNK_BYTES).sum()
     }
 }
 

@@ -42,9 +42,8 @@ struct Shared {
 /// Bytes of a column of a batch without its values, about.
 const COLUMN_BYTES: usize = 512;
 
-/// Bytes a column of rows that are worth a batch: 2,000 numbers. Smaller ones become one, for what
-/// a batch costs without its values.
-pub(super) const WORTH_COLUMN_BYTES: usize = 16 << 10;
+/// Bytes of a batch that others join. Smaller ones become one, for what a batch costs without its values.
+const JOINED_BYTES: usize = 256 << 10;
 
 impl Waiting {
     /// Bytes of memory that the rows take.
@@ -133,7 +132,7 @@ impl Shared {
         // One between them may be gone; the numbers of a batch's rows have no gap.
         self.first + rows as u64 == next.first
             && rows < 2 * next.rows.num_rows()
-            && self.bytes + next.bytes <= self.rows.num_columns() * WORTH_COLUMN_BYTES
+            && self.bytes + next.bytes <= JOINED_BYTES
     }
 }
 

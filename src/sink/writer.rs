@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
 use super::route::{Key, Router, Share};
-use super::waiting::{Run, WORTH_COLUMN_BYTES, Waiting, rows_of};
+use super::waiting::{Run, Waiting, rows_of};
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowedPart};
 use crate::pipeline::rows::joined;
@@ -57,12 +57,11 @@ const OPEN_ENTRY_BYTES: usize = 512;
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
 
-/// Bytes of waiting rows that are put in order together, so that files of a few rows share what that costs. Of many columns they are
-/// more: as many as are worth a batch.
+/// Bytes of waiting rows that are put in order together, so that files of a few rows share what that costs.
 const TOGETHER_BYTES: usize = 1 << 20;
 
-/// Rows that follow each other and are not put in order with others: to copy them would cost more than a batch of their own.
-const ALONE_ROWS: usize = 1000;
+/// Bytes of rows that follow each other and are not put in order with others: to copy them would cost more than a batch of their own.
+const ALONE_BYTES: usize = 128 << 10;
 
 /// Bytes of rows that are enough for a row group that isn't a file's last: some 20,000 readings.
 const ROW_GROUP_BYTES: usize = 4 << 20;
@@ -177,7 +176,10 @@ impl LaneWriter {
     pub fn memory(&self) -> usize {
         let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
         let notes = self.notes + self.router.bytes();
-        made + self.waiting_bytes() + notes + self.open.len() * OPEN_ENTRY_BYTES + self.finished.len() * FILE_ENTRY_BYTES
+        made + self.waiting_bytes()
+            + notes
+            + self.open.len() * OPEN_ENTRY_BYTES
+            + self.finished.len() * FILE_ENTRY_BYTES
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -214,7 +216,8 @@ impl LaneWriter {
 
     /// Bytes that so many bytes of rows have in a file, going by those that were encoded lately; as many before any was.
     fn bytes_of_encoded(&self, side: Side, rows: usize) -> u64 {
-        let (from, to) = self.encoded.get(&side).map_or((1, 1), |(from, to)| (u128::from(*from).max(1), u128::from(*to)));
+        let (from, to) =
+            self.encoded.get(&side).map_or((1, 1), |(from, to)| (u128::from(*from).max(1), u128::from(*to)));
         u64::try_from(rows as u128 * to / from).unwrap_or(u64::MAX)
     }
 
@@ -284,7 +287,6 @@ impl LaneWriter {
 
     /// Takes what waits for files of a side. Where they end with it, each is closed before the next one is made.
     fn take(&mut self, side: Side, keys: &[Key], then: Then) -> Result<(), SinkError> {
-        let max = (self.files.schemas[&side].fields().len() * WORTH_COLUMN_BYTES).max(TOGETHER_BYTES);
         let mut together = Together::default();
         for key in keys.iter().filter(|key| key.0 == side) {
             let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
@@ -294,9 +296,11 @@ impl LaneWriter {
                 while !run.is_empty() {
                     let waiting = &self.waiting[&side];
                     let piece = waiting.piece(&run);
-                    let alone = rows_of(&piece) >= ALONE_ROWS;
-                    let bytes = if alone { max } else { waiting.bytes_of(piece.end - piece.start) };
-                    if together.bytes + bytes > max {
+                    let bytes = match waiting.bytes_of(piece.end - piece.start) {
+                        bytes if bytes < ALONE_BYTES => bytes,
+                        _ => TOGETHER_BYTES,
+                    };
+                    if together.bytes + bytes > TOGETHER_BYTES {
                         self.take_together(side, std::mem::take(&mut together), then)?;
                     }
                     run.start = piece.end;
