@@ -350,7 +350,7 @@ pub struct Sink {
     pub path: PathBuf,
     /// Columns that become `key=value` folders instead of columns of the files.
     pub partition_by: Vec<String>,
-    /// Files that a lane encodes at the same time; those with few rows wait in memory and don't count.
+    /// Files of a lane that have a row group on disk while more rows come for them; those whose rows all wait in memory don't count.
     pub max_keys: usize,
     /// Codec of the column chunks.
     pub compression: parquet::basic::Compression,

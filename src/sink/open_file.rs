@@ -65,9 +65,10 @@ pub(super) struct OpenFile {
     side: Side,
     /// None before its first rows are encoded.
     file: Option<Box<(StagedName, ParquetFile)>>,
-    /// Its rows that are not yet encoded, and how many they are.
+    /// Its rows that are not yet encoded, how many they are, and their bytes.
     waiting: Vec<Run>,
     waiting_rows: u64,
+    waiting_bytes: usize,
     /// All its rows.
     rows: u64,
     windows: Option<(WindowId, WindowId)>,
@@ -82,12 +83,22 @@ pub(super) fn notes_bytes(runs: &Vec<Run>) -> usize {
 impl OpenFile {
     /// Without a row yet.
     pub(super) fn new(side: Side) -> Self {
-        OpenFile { side, file: None, waiting: Vec::new(), waiting_rows: 0, rows: 0, windows: None, event_time: None }
+        OpenFile {
+            side,
+            file: None,
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            waiting_bytes: 0,
+            rows: 0,
+            windows: None,
+            event_time: None,
+        }
     }
 
-    /// Counts rows that are given to it, of these windows.
-    pub(super) fn count(&mut self, rows: u64, windows: Option<(WindowId, WindowId)>) {
+    /// Counts rows that are given to it, their bytes, and their windows.
+    pub(super) fn count(&mut self, rows: u64, bytes: usize, windows: Option<(WindowId, WindowId)>) {
         self.rows += rows;
+        self.waiting_bytes += bytes;
         self.windows = match (self.windows, windows) {
             (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
             (known, new) => known.or(new),
@@ -105,7 +116,7 @@ impl OpenFile {
         notes_bytes(&self.waiting) - before
     }
 
-    /// Those that wait, to be encoded.
+    /// Those that wait, to be encoded or moved.
     pub(super) fn take_waiting(&mut self) -> Vec<Run> {
         self.waiting_rows = 0;
         std::mem::take(&mut self.waiting)
@@ -114,6 +125,11 @@ impl OpenFile {
     /// How many of its rows wait.
     pub(super) fn waiting_rows(&self) -> u64 {
         self.waiting_rows
+    }
+
+    /// How many bytes these have.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// All its rows.
@@ -156,6 +172,8 @@ impl OpenFile {
             }
         };
         made.1.write(rows);
+        // All that waits is taken at once.
+        self.waiting_bytes = 0;
         Ok(())
     }
 

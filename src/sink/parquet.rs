@@ -22,14 +22,16 @@ use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 use sha2::{Digest, Sha256};
 
+use super::waiting::batch_bytes;
 use crate::pipeline::messages::Partition;
 use crate::settings::Pipeline;
+use crate::settings::pipeline::EventTime;
 use crate::sink::SinkError;
 
 /// Bytes of a page, and of a dictionary before its column chunk goes on without one, about.
@@ -46,10 +48,11 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         ("weir.topic", partition.topic.to_string()),
         ("weir.partition", partition.partition.to_string()),
     ];
-    WriterProperties::builder()
+    let codec = pipeline.sink.compression;
+    let builder = WriterProperties::builder()
         // The format's own pattern: some readers distrust statistics of a writer that they can't parse.
         .set_created_by(concat!("weir version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(pipeline.sink.compression)
+        .set_compression(codec)
         .set_max_row_group_row_count(Some(pipeline.sink.row_group_rows))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES)
@@ -58,8 +61,13 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         // Each is another one: a dictionary would hold them all. Deltas would be smaller, but Flink can't read them.
         .set_column_dictionary_enabled(ColumnPath::from("_kafka_offset"), false)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_key_value_metadata(Some(key_values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()))
-        .build()
+        .set_key_value_metadata(Some(key_values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()));
+    // Nearly so where records come one by one; where many have the same, a codec finds that, too.
+    match codec {
+        Compression::UNCOMPRESSED => builder,
+        _ => builder.set_column_dictionary_enabled(ColumnPath::from(EventTime::KAFKA), false),
+    }
+    .build()
 }
 
 /// Rows of a file for which the set-up of codecs and dictionaries would be most of the work.
@@ -181,13 +189,18 @@ impl ParquetFile {
         self.next.push(rows);
     }
 
-    /// Encodes and writes the rows of the next row group; of several of the same size where they are more than one may have.
+    /// Encodes and writes the rows of the next row group. Of more rows than one may have, those that are no whole one stay.
     pub fn end_row_group(&mut self) -> Result<(), SinkError> {
-        let next = std::mem::take(&mut self.next);
-        let rows = next.iter().map(RecordBatch::num_rows).sum::<usize>();
+        self.end_row_groups(false)
+    }
+
+    fn end_row_groups(&mut self, all: bool) -> Result<(), SinkError> {
         let most = self.writer.properties().max_row_group_row_count().unwrap_or(usize::MAX);
-        let size = rows.div_ceil(rows.div_ceil(most).max(1)).max(1);
-        groups(next, size).iter().try_for_each(|group| self.encode(group)).map_err(failed(&self.path))
+        let mut groups = groups(std::mem::take(&mut self.next), most);
+        if !all && groups.len() > 1 {
+            self.next = groups.pop_if(|last| rows_of(last) < most).unwrap_or_default();
+        }
+        groups.iter().try_for_each(|group| self.encode(group)).map_err(failed(&self.path))
     }
 
     /// One column after the other: each one's dictionary and what its codec keeps stay in the processor's caches, and in memory
@@ -212,7 +225,7 @@ impl ParquetFile {
 
     /// Ends the file: writes what is left of it, and its footer.
     pub fn close(mut self) -> Result<Finished, SinkError> {
-        self.end_row_group()?;
+        self.end_row_groups(true)?;
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
         Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::ledger::hex(&file.hash.finalize()) })
     }
@@ -227,14 +240,22 @@ impl ParquetFile {
         self.writer.bytes_written() as u64
     }
 
-    /// Bytes that it keeps in memory, about: what its footer will say.
+    /// Bytes that it keeps in memory, about: a buffer, what its footer will say, and rows that are no whole row group.
     pub fn memory(&self) -> usize {
-        self.writer.flushed_row_groups().iter().map(|group| group.num_columns() * CHUNK_BYTES).sum()
+        let chunks: usize = self.writer.flushed_row_groups().iter().map(RowGroupMetaData::num_columns).sum();
+        BUFFER_BYTES + chunks * CHUNK_BYTES + self.next.iter().map(batch_bytes).sum::<usize>()
     }
 }
 
+/// Bytes of the writer's buffer.
+const BUFFER_BYTES: usize = 8 << 10;
+
 /// Bytes that a file keeps of a column of each row group until it is closed, about: what it is, and its pages.
 const CHUNK_BYTES: usize = 2 << 10;
+
+fn rows_of(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
 
 /// The rows of batches in groups of `size`, in order; none of them empty.
 fn groups(batches: Vec<RecordBatch>, size: usize) -> Vec<Vec<RecordBatch>> {
@@ -278,5 +299,58 @@ impl Write for HashedFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::{DataType, Field};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::sink::testing::{partition, pipeline};
+
+    /// Rows of 150 columns, of which every seventh is text.
+    fn wide(first: i64, rows: i64) -> RecordBatch {
+        let column = |at: i64| -> (Field, ArrayRef) {
+            let values = (first..first + rows).map(|row| row * 1000 + at);
+            let name = format!("c{at}");
+            if at % 7 == 0 {
+                let texts = StringArray::from_iter_values(values.map(|value| value.to_string()));
+                return (Field::new(name, DataType::Utf8, false), Arc::new(texts));
+            }
+            let numbers = values.map(|value| (value % 11 != 0).then_some(value));
+            (Field::new(name, DataType::Int64, true), Arc::new(numbers.collect::<Int64Array>()))
+        };
+        let (fields, columns): (Vec<_>, Vec<_>) = (0..150).map(column).unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+
+    #[test]
+    fn rows_of_many_columns_come_back_in_whole_row_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wide.parquet");
+        let mut pipeline = pipeline(&[]);
+        pipeline.sink.row_group_rows = 1_000;
+        let recipe = Recipe::new(&wide(0, 1).schema(), &properties(&pipeline, &partition())).unwrap();
+        let mut file =
+            ParquetFile::new(Box::new(std::fs::File::create(&path).unwrap()), &path, "data/a", &recipe, None).unwrap();
+        let batches: Vec<_> = (0..9).map(|at| wide(at * 300, 300)).collect();
+        let (begin, rest) = batches.split_at(4);
+        begin.iter().for_each(|batch| file.write(batch.clone()));
+        file.end_row_group().unwrap();
+        // 200 rows are left, and count.
+        assert!(file.memory() > 200 * 150 * 8, "{} bytes", file.memory());
+        rest.iter().for_each(|batch| file.write(batch.clone()));
+        assert_eq!(file.close().unwrap().rows, 2_700);
+
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&path).unwrap()).unwrap();
+        let groups = reader.metadata().row_groups();
+        assert_eq!(groups.iter().map(RowGroupMetaData::num_rows).collect::<Vec<_>>(), [1_000, 1_000, 700]);
+        let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        assert_eq!(concat_batches(&read[0].schema(), &read).unwrap(), wide(0, 2_700));
     }
 }

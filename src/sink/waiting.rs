@@ -1,16 +1,15 @@
-//! Rows that wait in memory until they are a row group: shared batches,
-//! and which of their rows each file has.
+//! Rows that wait in memory until they are a row group: shared batches, and which of their rows each file has.
 //!
 //! Rows are numbered in the order in which they come, and a file keeps its rows' numbers. A batch of its own for each file and
 //! write would cost some 500 bytes a column before its first value: with ten thousand hive keys many times what the rows
 //! take. Here thousands of files with a few rows each are a matter of their rows.
 //!
 //! A batch is let go when all its rows were taken. Until then also those count that were taken from it ([`Waiting::bytes`]):
-//! they are gone at the next commit at the latest, which takes all.
+//! a lane that needs memory lets the others move, and a commit takes all.
 
 use std::ops::Range;
 
-use arrow::array::{Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::error::ArrowError;
 
@@ -42,8 +41,11 @@ struct Shared {
 /// Bytes of a column of a batch without its values, about.
 const COLUMN_BYTES: usize = 512;
 
-/// Bytes of a batch that others join. Smaller ones become one, for what a batch costs without its values.
+/// Smaller batches become one, for what a batch costs without its values: of so many bytes,
 const JOINED_BYTES: usize = 256 << 10;
+
+/// and where there are many columns, of so many a column.
+const JOINED_COLUMN_BYTES: usize = 4 << 10;
 
 impl Waiting {
     /// Bytes of memory that the rows take.
@@ -132,12 +134,39 @@ impl Shared {
         // One between them may be gone; the numbers of a batch's rows have no gap.
         self.first + rows as u64 == next.first
             && rows < 2 * next.rows.num_rows()
-            && self.bytes + next.bytes <= JOINED_BYTES
+            && self.bytes + next.bytes <= JOINED_BYTES.max(self.rows.num_columns() * JOINED_COLUMN_BYTES)
+    }
+}
+
+/// How large rows of a batch are, without looking at each.
+pub(super) struct Sizes<'r> {
+    /// Bytes that any row takes.
+    fixed: usize,
+    /// Where the values of columns of texts begin.
+    offsets: Vec<&'r [i32]>,
+}
+
+impl<'r> Sizes<'r> {
+    pub(super) fn new(rows: &'r RecordBatch) -> Self {
+        let offsets = |column: &'r ArrayRef| {
+            let texts = column.as_string_opt::<i32>().map(|texts| texts.value_offsets());
+            texts.or_else(|| column.as_binary_opt::<i32>().map(|texts| texts.value_offsets()))
+        };
+        // A text has its offset, everything else is a number or smaller.
+        let fixed =
+            rows.columns().iter().map(|column| column.data_type().primitive_width().unwrap_or(size_of::<i32>()));
+        Sizes { fixed: fixed.sum(), offsets: rows.columns().iter().filter_map(offsets).collect() }
+    }
+
+    /// Bytes of these.
+    pub(super) fn of(&self, rows: &Range<usize>) -> usize {
+        let texts = self.offsets.iter().map(|offsets| (offsets[rows.end] - offsets[rows.start]) as usize);
+        rows.len() * self.fixed + texts.sum::<usize>()
     }
 }
 
 /// Bytes of rows, whatever else is in their batch, about.
-fn batch_bytes(rows: &RecordBatch) -> usize {
+pub(super) fn batch_bytes(rows: &RecordBatch) -> usize {
     let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
     rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum()
 }
@@ -155,14 +184,38 @@ fn own(rows: RecordBatch) -> Result<RecordBatch, ArrowError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::*;
     use crate::sink::testing::rows;
 
     fn offsets(rows: &RecordBatch) -> Vec<i64> {
         rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn rows_of_many_columns_that_come_one_by_one_share_batches() {
+        let (fields, columns): (Vec<_>, Vec<_>) = (0..300)
+            .map(|at| (Field::new(format!("c{at}"), DataType::Int64, false), Arc::new(Int64Array::from(vec![at])) as _))
+            .unzip();
+        let row = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let mut waiting = Waiting::default();
+        (0..200).for_each(|_| drop(waiting.push(row.clone()).unwrap()));
+        assert!(waiting.batches.len() < 10, "{} batches", waiting.batches.len());
+        assert!(waiting.bytes() < 3 << 20, "{} bytes", waiting.bytes());
+    }
+
+    #[test]
+    fn the_size_of_rows_is_that_of_their_values() {
+        let batch = rows(0, &[Some("a"), Some("bcd"), None]);
+        let sizes = Sizes::new(&batch);
+        let of = |rows| sizes.of(&rows);
+        assert_eq!(of(0..1) + of(1..2) + of(2..3), of(0..3));
+        assert_eq!(of(1..2), of(0..1) + 2);
+        assert_eq!(of(2..2), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
 use super::route::{Key, Router, Share};
-use super::waiting::{Run, Waiting, rows_of};
+use super::waiting::{Run, Sizes, Waiting, rows_of};
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowedPart};
 use crate::pipeline::rows::joined;
@@ -40,7 +40,9 @@ pub struct LaneWriter {
     bytes_max: u64,
     /// Bytes of waiting rows at which files end row groups.
     waiting_max: usize,
-    /// Bytes of rows that are enough for a row group that isn't a file's last.
+    /// Rows of a row group at the most.
+    row_group_rows: u64,
+    /// Bytes of rows that are enough for one that isn't a file's last.
     row_group_bytes: usize,
     /// Bytes of waiting rows at which to look for files that have enough for one: no less.
     look_at: usize,
@@ -65,6 +67,9 @@ const ALONE_BYTES: usize = 128 << 10;
 
 /// Bytes of rows that are enough for a row group that isn't a file's last: some 20,000 readings.
 const ROW_GROUP_BYTES: usize = 4 << 20;
+
+/// Bytes of rows at which a row group ends whatever memory there is.
+const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// What becomes of rows that waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +119,7 @@ impl LaneWriter {
             max_keys: pipeline.sink.max_keys.max(1),
             bytes_max: pipeline.sink.roll.bytes,
             waiting_max: usize::MAX,
+            row_group_rows: pipeline.sink.row_group_rows as u64,
             row_group_bytes: ROW_GROUP_BYTES,
             look_at: usize::MAX,
             encoded: BTreeMap::new(),
@@ -189,22 +195,24 @@ impl LaneWriter {
     /// Lets rows of one side wait for their files.
     fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
-        let first = self.waiting.entry(side).or_default().push(rows)?.start;
+        let first = self.waiting.entry(side).or_default().push(rows.clone())?.start;
+        let sizes = Sizes::new(&rows);
         for Share { key, rows, windows } in shares {
             let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(side));
-            open.count(rows.len() as u64, windows);
+            open.count(rows.len() as u64, sizes.of(&rows), windows);
             self.notes += open.wait(first + rows.start as u64..first + rows.end as u64);
             touched.push(key);
         }
         Ok(())
     }
 
-    /// After a write: encodes what waits for a file that may have all its bytes with it, and ends it where it has.
+    /// After a write: ends a row group that has all its rows, or may have all of its file's bytes, and the file where it has.
     fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making room for an earlier one of this write's files may have ended this one.
         let Some(open) = self.open.get(key) else { return Ok(()) };
-        let waiting = self.waiting[&key.0].bytes_of(open.waiting_rows());
-        if open.bytes() + self.bytes_of_encoded(key.0, waiting) >= self.bytes_max {
+        let (rows, bytes) = (open.waiting_rows(), open.waiting_bytes());
+        let whole = rows >= self.row_group_rows || bytes >= ROW_GROUP_BYTES_MAX;
+        if rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(key.0, bytes) >= self.bytes_max) {
             self.end_row_groups(key.0, std::slice::from_ref(key))?;
         }
         if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
@@ -221,22 +229,26 @@ impl LaneWriter {
         u64::try_from(rows as u128 * to / from).unwrap_or(u64::MAX)
     }
 
-    /// Where waiting rows take too much memory: ends row groups of the files that have enough for one, if that frees half of it. The
-    /// other rows move, or they would keep those in memory that came with them.
+    /// Where waiting rows take too much memory: ends row groups of the files that have enough for one, if no more than half of it has
+    /// to move then. The other rows do, or they would keep those in memory that came with them.
     fn relieve(&mut self) -> Result<(), SinkError> {
         if self.waiting_bytes() < self.look_at {
             return Ok(());
         }
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
-            let waiting = &self.waiting[&side];
-            let bytes = |open: &OpenFile| waiting.bytes_of(open.waiting_rows());
-            let (mut large, mut others) = (Vec::new(), Vec::new());
+            let (mut large, mut others, mut left) = (Vec::new(), Vec::new(), 0);
             for (key, open) in self.open.iter().filter(|(key, open)| key.0 == side && open.waiting_rows() > 0) {
-                if bytes(open) >= self.row_group_bytes { &mut large } else { &mut others }.push(key.clone());
+                if open.waiting_bytes() >= self.row_group_bytes {
+                    large.push(key.clone());
+                } else {
+                    left += open.waiting_bytes();
+                    others.push(key.clone());
+                }
             }
-            if 2 * large.iter().map(|key| bytes(&self.open[key])).sum::<usize>() >= waiting.bytes() {
+            if 2 * left <= self.waiting[&side].bytes() {
                 self.end_row_groups(side, &large)?;
                 self.take(side, &others, Then::Wait)?;
+                large.iter().try_for_each(|key| self.settle(key))?;
             }
         }
         // Where nothing could be done it isn't looked for with each write.
@@ -250,12 +262,12 @@ impl LaneWriter {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         for key in &keys {
+            let Some(open) = self.open.get(key) else { continue };
+            let (rows, before) = (open.waiting_bytes(), open.bytes());
             while !self.made.contains(key) && self.made.len() >= self.max_keys {
                 let largest = self.made.iter().max_by_key(|key| self.open[key].rows()).cloned();
                 self.end(vec![largest.expect("there is one")])?;
             }
-            let Some(open) = self.open.get(key) else { continue };
-            let (rows, before) = (self.waiting[&side].bytes_of(open.waiting_rows()), open.bytes());
             self.made.insert(key.clone());
             self.take(side, std::slice::from_ref(key), Then::EndRowGroup)?;
             let (from, to) = self.encoded.entry(side).or_default();
