@@ -1,7 +1,7 @@
 //! How many lanes encode at the same time, in the whole process: as many as there are cores.
 //!
-//! More would not be faster, and an open file takes memory from its first row on: a thousand lanes that end their files
-//! together would have a thousand of them in the making. Who encodes waits for nothing but the disk, so that nobody waits
+//! More would not be faster, and a row group that is encoded takes memory beside its rows, for dictionaries, codecs and pages: a
+//! thousand lanes that end their files together would have a thousand of them in the making. Who encodes waits for nothing but the disk, so that nobody waits
 //! long for a place.
 
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Rows to files: routed by window and hive key, encoded as Parquet, ended where a commit can cut.
 //!
-//! `route.rs` says which file a row goes to, with `layout.rs` for its folder, `roll.rs` when files end, and `writer.rs` when they
-//! are made. Rows wait in `waiting.rs` until a file is worth it, and later ones until they are enough for it; an `open_file.rs` is
-//! such a file, which `parquet.rs` encodes. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way,
+//! `route.rs` says which file a row goes to, with `layout.rs` for its folder, `roll.rs` when files end by windows and rows, and
+//! `writer.rs` when row groups do. Rows wait in `waiting.rs` until they are one; an `open_file.rs` is a file that has rows, which
+//! `parquet.rs` encodes column by column. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way,
 //! `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and part of the dataset
 //! is the ledger's.
 

@@ -69,8 +69,9 @@ pub(super) struct OpenFile {
     waiting: Vec<Run>,
     waiting_rows: u64,
     waiting_bytes: usize,
-    /// All its rows.
+    /// All its rows, and the newest of them.
     rows: u64,
+    newest: u64,
     windows: Option<(WindowId, WindowId)>,
     event_time: Option<(i64, i64)>,
 }
@@ -90,24 +91,26 @@ impl OpenFile {
             waiting_rows: 0,
             waiting_bytes: 0,
             rows: 0,
+            newest: 0,
             windows: None,
             event_time: None,
         }
     }
 
-    /// Counts rows that are given to it, their bytes, and their windows.
-    pub(super) fn count(&mut self, rows: u64, bytes: usize, windows: Option<(WindowId, WindowId)>) {
+    /// Counts rows that are given to it, of these windows.
+    pub(super) fn count(&mut self, rows: u64, windows: Option<(WindowId, WindowId)>) {
         self.rows += rows;
-        self.waiting_bytes += bytes;
+        self.newest = rows;
         self.windows = match (self.windows, windows) {
             (Some((first, last)), Some((lower, upper))) => Some((first.min(lower), last.max(upper))),
             (known, new) => known.or(new),
         };
     }
 
-    /// Some of them wait. Answers how many more bytes their notes take.
-    pub(super) fn wait(&mut self, run: Run) -> usize {
+    /// Some of them wait, of so many bytes. Answers how many more bytes their notes take.
+    pub(super) fn wait(&mut self, run: Run, bytes: usize) -> usize {
         self.waiting_rows += run.end - run.start;
+        self.waiting_bytes += bytes;
         let before = notes_bytes(&self.waiting);
         match self.waiting.last_mut() {
             Some(last) if last.end == run.start => last.end = run.end,
@@ -118,7 +121,7 @@ impl OpenFile {
 
     /// Those that wait, to be encoded or moved.
     pub(super) fn take_waiting(&mut self) -> Vec<Run> {
-        self.waiting_rows = 0;
+        (self.waiting_rows, self.waiting_bytes) = (0, 0);
         std::mem::take(&mut self.waiting)
     }
 
@@ -130,6 +133,11 @@ impl OpenFile {
     /// How many bytes these have.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
+    }
+
+    /// How many came last.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// All its rows.
@@ -172,8 +180,6 @@ impl OpenFile {
             }
         };
         made.1.write(rows);
-        // All that waits is taken at once.
-        self.waiting_bytes = 0;
         Ok(())
     }
 

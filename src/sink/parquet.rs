@@ -28,7 +28,6 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 use sha2::{Digest, Sha256};
 
-use super::waiting::batch_bytes;
 use crate::pipeline::messages::Partition;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::EventTime;
@@ -62,7 +61,7 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         .set_column_dictionary_enabled(ColumnPath::from("_kafka_offset"), false)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(key_values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()));
-    // Nearly so where records come one by one; where many have the same, a codec finds that, too.
+    // Nearly every record has another timestamp where they come one by one; where many have the same, a codec finds that, too.
     match codec {
         Compression::UNCOMPRESSED => builder,
         _ => builder.set_column_dictionary_enabled(ColumnPath::from(EventTime::KAFKA), false),
@@ -75,7 +74,7 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
 /// Each column of each file needs two zstd contexts, and zstd asks the processor for its abilities each time, which a virtual
 /// machine makes slow; a dictionary needs a table of 70 KiB, and with few rows saves little. A thousand partitions of 400 readings
 /// take 26 ns a byte with snappy and without dictionaries and 41 with both, and the files are a fifth larger.
-pub(super) const FEW_ROWS: u64 = 1000;
+const FEW_ROWS: u64 = 1000;
 
 /// The same for a file of at most [`FEW_ROWS`].
 fn properties_for_few_rows(properties: &WriterProperties) -> WriterProperties {
@@ -189,17 +188,12 @@ impl ParquetFile {
         self.next.push(rows);
     }
 
-    /// Encodes and writes the rows of the next row group. Of more rows than one may have, those that are no whole one stay.
+    /// Encodes and writes the rows of the next row group; of several of about the same size where they are more than one may have.
     pub fn end_row_group(&mut self) -> Result<(), SinkError> {
-        self.end_row_groups(false)
-    }
-
-    fn end_row_groups(&mut self, all: bool) -> Result<(), SinkError> {
+        let next = std::mem::take(&mut self.next);
+        let rows: usize = next.iter().map(RecordBatch::num_rows).sum();
         let most = self.writer.properties().max_row_group_row_count().unwrap_or(usize::MAX);
-        let mut groups = groups(std::mem::take(&mut self.next), most);
-        if !all && groups.len() > 1 {
-            self.next = groups.pop_if(|last| rows_of(last) < most).unwrap_or_default();
-        }
+        let groups = groups(next, rows.div_ceil(rows.div_ceil(most).max(1)));
         groups.iter().try_for_each(|group| self.encode(group)).map_err(failed(&self.path))
     }
 
@@ -209,6 +203,7 @@ impl ParquetFile {
         let mut group = self.writer.next_row_group()?;
         let mut index = 0;
         for Columns { fields, writers } in &*self.columns {
+            // Columns are flat, so that each has one writer; which row group it is matters only where it is encrypted.
             for (field, mut column) in fields.iter().zip(writers.create_column_writers(0)?) {
                 for batch in batches {
                     for leaf in compute_leaves(field, batch.column(index))? {
@@ -225,7 +220,7 @@ impl ParquetFile {
 
     /// Ends the file: writes what is left of it, and its footer.
     pub fn close(mut self) -> Result<Finished, SinkError> {
-        self.end_row_groups(true)?;
+        self.end_row_group()?;
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
         Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::ledger::hex(&file.hash.finalize()) })
     }
@@ -240,10 +235,10 @@ impl ParquetFile {
         self.writer.bytes_written() as u64
     }
 
-    /// Bytes that it keeps in memory, about: a buffer, what its footer will say, and rows that are no whole row group.
+    /// Bytes that it keeps in memory between row groups, about: a buffer, and what its footer will say.
     pub fn memory(&self) -> usize {
         let chunks: usize = self.writer.flushed_row_groups().iter().map(RowGroupMetaData::num_columns).sum();
-        BUFFER_BYTES + chunks * CHUNK_BYTES + self.next.iter().map(batch_bytes).sum::<usize>()
+        BUFFER_BYTES + chunks * CHUNK_BYTES
     }
 }
 
@@ -252,10 +247,6 @@ const BUFFER_BYTES: usize = 8 << 10;
 
 /// Bytes that a file keeps of a column of each row group until it is closed, about: what it is, and its pages.
 const CHUNK_BYTES: usize = 2 << 10;
-
-fn rows_of(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(RecordBatch::num_rows).sum()
-}
 
 /// The rows of batches in groups of `size`, in order; none of them empty.
 fn groups(batches: Vec<RecordBatch>, size: usize) -> Vec<Vec<RecordBatch>> {
@@ -330,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_many_columns_come_back_in_whole_row_groups() {
+    fn rows_of_many_columns_come_back_in_row_groups_of_the_same_size() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wide.parquet");
         let mut pipeline = pipeline(&[]);
@@ -342,14 +333,12 @@ mod tests {
         let (begin, rest) = batches.split_at(4);
         begin.iter().for_each(|batch| file.write(batch.clone()));
         file.end_row_group().unwrap();
-        // 200 rows are left, and count.
-        assert!(file.memory() > 200 * 150 * 8, "{} bytes", file.memory());
         rest.iter().for_each(|batch| file.write(batch.clone()));
         assert_eq!(file.close().unwrap().rows, 2_700);
 
         let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&path).unwrap()).unwrap();
         let groups = reader.metadata().row_groups();
-        assert_eq!(groups.iter().map(RowGroupMetaData::num_rows).collect::<Vec<_>>(), [1_000, 1_000, 700]);
+        assert_eq!(groups.iter().map(RowGroupMetaData::num_rows).collect::<Vec<_>>(), [600, 600, 750, 750]);
         let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
         assert_eq!(concat_batches(&read[0].schema(), &read).unwrap(), wide(0, 2_700));
     }

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 /// Rows of one schema.
@@ -20,8 +21,7 @@ pub(super) struct Waiting {
     batches: Vec<Shared>,
     /// The number of the row that comes next.
     next: u64,
-    /// Rows and bytes of the batches.
-    rows: usize,
+    /// Bytes of the batches.
     bytes: usize,
 }
 
@@ -53,16 +53,10 @@ impl Waiting {
         self.bytes
     }
 
-    /// Bytes that so many of the rows take, about.
-    pub(super) fn bytes_of(&self, rows: u64) -> usize {
-        self.bytes / self.rows.max(1) * usize::try_from(rows).unwrap_or(usize::MAX)
-    }
-
     /// Adds rows, at least one.
     pub(super) fn push(&mut self, rows: RecordBatch) -> Result<Run, ArrowError> {
         let run = self.next..self.next + rows.num_rows() as u64;
         self.next = run.end;
-        self.rows += rows.num_rows();
         let mut new = Shared::new(run.start, own(rows)?);
         self.bytes += new.bytes;
         // Each is at least twice as large as the next one, so that a row is copied a few times at the most.
@@ -104,7 +98,6 @@ impl Waiting {
         let gone = self.batches.extract_if(.., |shared| shared.left == 0);
         for shared in gone {
             self.bytes -= shared.bytes;
-            self.rows -= shared.rows.num_rows();
         }
         Ok(taken)
     }
@@ -152,9 +145,12 @@ impl<'r> Sizes<'r> {
             let texts = column.as_string_opt::<i32>().map(|texts| texts.value_offsets());
             texts.or_else(|| column.as_binary_opt::<i32>().map(|texts| texts.value_offsets()))
         };
-        // A text has its offset, everything else is a number or smaller.
-        let fixed =
-            rows.columns().iter().map(|column| column.data_type().primitive_width().unwrap_or(size_of::<i32>()));
+        let width = |column: &ArrayRef| match column.data_type() {
+            DataType::Boolean => 1,
+            // A text has its offset.
+            other => other.primitive_width().unwrap_or(size_of::<i32>()),
+        };
+        let fixed = rows.columns().iter().map(width);
         Sizes { fixed: fixed.sum(), offsets: rows.columns().iter().filter_map(offsets).collect() }
     }
 
@@ -166,7 +162,7 @@ impl<'r> Sizes<'r> {
 }
 
 /// Bytes of rows, whatever else is in their batch, about.
-pub(super) fn batch_bytes(rows: &RecordBatch) -> usize {
+fn batch_bytes(rows: &RecordBatch) -> usize {
     let sliced = |column: &dyn Array| column.to_data().get_slice_memory_size().unwrap_or(0);
     rows.columns().iter().map(|column| sliced(column) + COLUMN_BYTES).sum()
 }
@@ -187,7 +183,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::Int64Array;
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::datatypes::{Field, Int64Type, Schema};
 
     use super::*;
     use crate::sink::testing::rows;
@@ -216,6 +212,8 @@ mod tests {
         assert_eq!(of(0..1) + of(1..2) + of(2..3), of(0..3));
         assert_eq!(of(1..2), of(0..1) + 2);
         assert_eq!(of(2..2), 0);
+        // An offset and a letter, and two numbers.
+        assert_eq!(of(0..1), 4 + 1 + 2 * 8);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct LaneWriter {
     waiting: BTreeMap<Side, Waiting>,
     /// Bytes of the notes of which rows wait for which file.
     notes: usize,
-    /// Files that may be made at the same time.
+    /// Files that may have a row group on disk at the same time.
     max_keys: usize,
     /// A file ends when it has that many bytes.
     bytes_max: u64,
@@ -42,9 +42,9 @@ pub struct LaneWriter {
     waiting_max: usize,
     /// Rows of a row group at the most.
     row_group_rows: u64,
-    /// Bytes of rows that are enough for one that isn't a file's last.
+    /// Bytes of rows that are enough for one that ends for want of memory.
     row_group_bytes: usize,
-    /// Bytes of waiting rows at which to look for files that have enough for one: no less.
+    /// Bytes of waiting rows at which [`relieve`](Self::relieve) looks again; no less than `waiting_max`.
     look_at: usize,
     /// Bytes of rows of each side that were encoded lately, and of what was made of them.
     encoded: BTreeMap<Side, (u64, u64)>,
@@ -65,8 +65,11 @@ const TOGETHER_BYTES: usize = 1 << 20;
 /// Bytes of rows that follow each other and are not put in order with others: to copy them would cost more than a batch of their own.
 const ALONE_BYTES: usize = 128 << 10;
 
-/// Bytes of rows that are enough for a row group that isn't a file's last: some 20,000 readings.
-const ROW_GROUP_BYTES: usize = 4 << 20;
+/// Bytes of rows that are enough for a row group that ends for want of memory: some 20,000 readings,
+const ROW_GROUP_BYTES_LEAST: usize = 4 << 20;
+
+/// and where there are many columns, so many a column: 8,000 numbers. Each row group has dictionaries of its own.
+const ROW_GROUP_COLUMN_BYTES_LEAST: usize = 64 << 10;
 
 /// Bytes of rows at which a row group ends whatever memory there is.
 const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
@@ -120,7 +123,7 @@ impl LaneWriter {
             bytes_max: pipeline.sink.roll.bytes,
             waiting_max: usize::MAX,
             row_group_rows: pipeline.sink.row_group_rows as u64,
-            row_group_bytes: ROW_GROUP_BYTES,
+            row_group_bytes: ROW_GROUP_BYTES_LEAST.max(rows.fields().len() * ROW_GROUP_COLUMN_BYTES_LEAST),
             look_at: usize::MAX,
             encoded: BTreeMap::new(),
             finished: Vec::new(),
@@ -199,19 +202,20 @@ impl LaneWriter {
         let sizes = Sizes::new(&rows);
         for Share { key, rows, windows } in shares {
             let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(side));
-            open.count(rows.len() as u64, sizes.of(&rows), windows);
-            self.notes += open.wait(first + rows.start as u64..first + rows.end as u64);
+            open.count(rows.len() as u64, windows);
+            self.notes += open.wait(first + rows.start as u64..first + rows.end as u64, sizes.of(&rows));
             touched.push(key);
         }
         Ok(())
     }
 
-    /// After a write: ends a row group that has all its rows, or may have all of its file's bytes, and the file where it has.
+    /// After rows came or a row group ended: ends the row group where as many rows again would be too many for one, or where its file
+    /// has all its bytes with it, by what other rows took; and the file where it has them.
     fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making room for an earlier one of this write's files may have ended this one.
         let Some(open) = self.open.get(key) else { return Ok(()) };
         let (rows, bytes) = (open.waiting_rows(), open.waiting_bytes());
-        let whole = rows >= self.row_group_rows || bytes >= ROW_GROUP_BYTES_MAX;
+        let whole = rows + open.newest() > self.row_group_rows || bytes >= ROW_GROUP_BYTES_MAX;
         if rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(key.0, bytes) >= self.bytes_max) {
             self.end_row_groups(key.0, std::slice::from_ref(key))?;
         }
@@ -232,7 +236,11 @@ impl LaneWriter {
     /// Where waiting rows take too much memory: ends row groups of the files that have enough for one, if no more than half of it has
     /// to move then. The other rows do, or they would keep those in memory that came with them.
     fn relieve(&mut self) -> Result<(), SinkError> {
-        if self.waiting_bytes() < self.look_at {
+        let waiting = self.waiting_bytes();
+        if waiting < self.look_at {
+            if waiting < self.waiting_max {
+                self.look_at = self.waiting_max;
+            }
             return Ok(());
         }
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
@@ -247,6 +255,7 @@ impl LaneWriter {
             }
             if 2 * left <= self.waiting[&side].bytes() {
                 self.end_row_groups(side, &large)?;
+                others.sort_unstable();
                 self.take(side, &others, Then::Wait)?;
                 large.iter().try_for_each(|key| self.settle(key))?;
             }
@@ -302,13 +311,13 @@ impl LaneWriter {
         let mut together = Together::default();
         for key in keys.iter().filter(|key| key.0 == side) {
             let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
+            let bytes_a_row = open.waiting_bytes() / usize::try_from(open.waiting_rows()).unwrap_or(usize::MAX);
             let runs = open.take_waiting();
             self.notes -= notes_bytes(&runs);
             for mut run in runs {
                 while !run.is_empty() {
-                    let waiting = &self.waiting[&side];
-                    let piece = waiting.piece(&run);
-                    let bytes = match waiting.bytes_of(piece.end - piece.start) {
+                    let piece = self.waiting[&side].piece(&run);
+                    let bytes = match bytes_a_row * rows_of(&piece) {
                         bytes if bytes < ALONE_BYTES => bytes,
                         _ => TOGETHER_BYTES,
                     };
@@ -330,17 +339,17 @@ impl LaneWriter {
         }
         let waiting = self.waiting.get_mut(&side).expect("it has the rows that wait");
         let rows = waiting.take(&together.pieces)?;
-        let mut first = if then == Then::Wait { waiting.push(rows.clone())?.start } else { 0 };
+        let moved = if then == Then::Wait { waiting.push(rows.clone())?.start } else { 0 };
+        let (sizes, mut from) = (Sizes::new(&rows), 0);
         for Part { key, rows: count, last } in together.parts {
+            let part = from..from + count;
+            from = part.end;
             let open = self.open.get_mut(key).expect("it is ended after its last rows");
-            let next = first + count as u64;
-            match then {
-                Then::Wait => self.notes += open.wait(first..next),
-                Then::End | Then::EndRowGroup => {
-                    open.write(rows.slice(first as usize, count), &mut self.files, &key.2, then == Then::End)?;
-                }
+            if then == Then::Wait {
+                self.notes += open.wait(moved + part.start as u64..moved + part.end as u64, sizes.of(&part));
+                continue;
             }
-            first = next;
+            open.write(rows.slice(part.start, count), &mut self.files, &key.2, then == Then::End)?;
             match then {
                 Then::End if last => self.close(key)?,
                 Then::EndRowGroup if last => open.end_row_group()?,
@@ -585,11 +594,12 @@ mod tests {
         let mut writer = writer_within(root.path(), &pipeline, 1);
         let (mut windower, rows) = (windower(1_000_000), GROUP_ROWS);
         writer.write(&parts(&mut windower, 0, &vec![Some("b"); 2 * rows], 0)).unwrap();
-        let keys: Vec<_> = (0..rows + 1).map(|row| if row < rows { Some("a") } else { Some("b") }).collect();
+        // Both have enough for a row group, but the first one's makes the other one end.
+        let keys: Vec<_> = (0..2 * rows).map(|row| if row < rows { Some("a") } else { Some("b") }).collect();
         writer.write(&parts(&mut windower, 2 * rows as i64, &keys, 0)).unwrap();
-        assert_eq!((writer.made.len(), writer.finished.len()), (1, 1));
+        assert_eq!((paths(&writer), writer.made.len(), writer.finished.len()), (vec!["k=a"], 1, 1));
         let files = writer.finish().unwrap();
-        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 3 * rows as u64 + 1);
+        assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 4 * rows as u64);
         assert_eq!(writer.memory(), 0);
     }
 
@@ -657,6 +667,49 @@ mod tests {
     }
 
     #[test]
+    fn a_row_group_ends_before_it_has_too_many_rows() {
+        let root = tempfile::tempdir().unwrap();
+        let mut pipeline = pipeline(&["k"]);
+        pipeline.sink.row_group_rows = 1_000;
+        let mut writer = writer(root.path(), &pipeline);
+        let mut windower = windower(1_000_000);
+        for at in 0..50 {
+            writer.write(&parts(&mut windower, at * 300, &[Some("a"); 300], 0)).unwrap();
+            let waiting: u64 = writer.open.values().map(OpenFile::waiting_rows).sum();
+            assert!(waiting < 900, "{waiting} rows wait");
+        }
+        let files = writer.finish().unwrap();
+        let groups = row_groups(root.path(), &files[0]);
+        assert!(groups[..16].iter().all(|rows| *rows == 900) && groups[16..] == [600], "{groups:?}");
+    }
+
+    #[test]
+    fn rows_of_texts_end_a_row_group_by_their_bytes() {
+        let mut writer = writer(Path::new("/nowhere"), &pipeline(&[]));
+        // Those that another one's average hides.
+        let mut open = OpenFile::new(Side::Data);
+        open.count(1, None);
+        writer.notes += open.wait(0..1, ROW_GROUP_BYTES_MAX);
+        let key: Key = (Side::Data, None, "".into());
+        writer.waiting.entry(Side::Data).or_default().push(rows(0, &[None])).unwrap();
+        writer.open.insert(key.clone(), open);
+        let error = writer.settle(&key).unwrap_err();
+        assert!(matches!(error, SinkError::Create { .. }), "it is made: {error}");
+    }
+
+    #[test]
+    fn a_file_that_has_its_bytes_for_want_of_memory_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let mut pipeline = pipeline(&["k"]);
+        pipeline.sink.roll.bytes = 40_000;
+        let mut writer = writer_within(root.path(), &pipeline, 1);
+        // Rows seem to become far fewer bytes than they do.
+        writer.encoded.insert(Side::Data, (1_000_000, 1));
+        writer.write(&parts(&mut windower(1_000_000), 0, &[Some("a"); 10 * GROUP_ROWS], 0)).unwrap();
+        assert!(writer.is_full() && writer.open.is_empty());
+    }
+
+    #[test]
     fn a_file_has_its_bytes_whatever_memory_there_is() {
         for memory in [1, usize::MAX] {
             let root = tempfile::tempdir().unwrap();
@@ -686,10 +739,12 @@ mod tests {
         fn each_row_is_in_a_file_of_its_key_in_order(
             batches in prop::collection::vec((prop::collection::vec((0usize..5, 1usize..4_000), 1..5), any::<bool>()), 1..25),
             (max_keys, memory, bytes_max) in (1usize..4, 1usize..400_000, prop_oneof![Just(50_000u64), Just(1 << 30)]),
+            row_group_rows in prop_oneof![Just(700usize), Just(131_072)],
         ) {
             let root = tempfile::tempdir().unwrap();
             let mut pipeline = pipeline(&["k"]);
             (pipeline.sink.max_keys, pipeline.sink.roll.bytes) = (max_keys, bytes_max);
+            pipeline.sink.row_group_rows = row_group_rows;
             let mut writer = LaneWriter { row_group_bytes: memory / 4, ..writer(root.path(), &pipeline) }.within(memory);
             let (mut windower, mut next) = (windower(1_000_000), 0);
             let mut expected = BTreeMap::<&str, Vec<i64>>::new();
