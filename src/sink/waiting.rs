@@ -199,7 +199,9 @@ mod tests {
             .unzip();
         let row = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let mut waiting = Waiting::default();
-        (0..200).for_each(|_| drop(waiting.push(row.clone()).unwrap()));
+        for at in 0..200 {
+            assert_eq!(waiting.push(row.clone()).unwrap(), at..at + 1);
+        }
         assert!(waiting.batches.len() < 10, "{} batches", waiting.batches.len());
         assert!(waiting.bytes() < 3 << 20, "{} bytes", waiting.bytes());
     }
