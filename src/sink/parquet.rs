@@ -3,7 +3,8 @@
 //! A closed file's size and SHA-256 are known without reading it again. Closed is not durable: nothing here fsyncs.
 //!
 //! A row group is encoded when all its rows are there, one column after the other; it has `sink.row_group_rows` at the most. Pages
-//! and dictionaries end at [`PAGE_BYTES`], and a single value larger than that has a page of its own. Each chunk and page has its statistics. The footer says who wrote the file:
+//! and dictionaries end at [`PAGE_BYTES`], and a single value larger than that has a page of its own. Each chunk and page has its
+//! statistics. The footer says who wrote the file:
 //!
 //! | key | value |
 //! |---|---|

@@ -107,7 +107,7 @@ impl Router {
 }
 
 /// One batch of all; nothing is copied where it is one already.
-pub(super) fn joined_batch(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
+fn joined_batch(mut batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
     match batches.len() {
         1 => Ok(batches.remove(0)),
         _ => concat_batches(&batches[0].schema(), &batches),

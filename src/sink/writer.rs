@@ -339,17 +339,23 @@ impl LaneWriter {
         }
         let waiting = self.waiting.get_mut(&side).expect("it has the rows that wait");
         let rows = waiting.take(&together.pieces)?;
-        let moved = if then == Then::Wait { waiting.push(rows.clone())?.start } else { 0 };
-        let (sizes, mut from) = (Sizes::new(&rows), 0);
-        for Part { key, rows: count, last } in together.parts {
-            let part = from..from + count;
-            from = part.end;
-            let open = self.open.get_mut(key).expect("it is ended after its last rows");
-            if then == Then::Wait {
-                self.notes += open.wait(moved + part.start as u64..moved + part.end as u64, sizes.of(&part));
-                continue;
+        let mut from = 0;
+        let parts = together.parts.into_iter().map(|part| {
+            let rows = from..from + part.rows;
+            from = rows.end;
+            (part, rows)
+        });
+        if then == Then::Wait {
+            let (first, sizes) = (waiting.push(rows.clone())?.start, Sizes::new(&rows));
+            for (Part { key, .. }, part) in parts {
+                let open = self.open.get_mut(key).expect("it has rows that wait");
+                self.notes += open.wait(first + part.start as u64..first + part.end as u64, sizes.of(&part));
             }
-            open.write(rows.slice(part.start, count), &mut self.files, &key.2, then == Then::End)?;
+            return Ok(());
+        }
+        for (Part { key, last, .. }, part) in parts {
+            let open = self.open.get_mut(key).expect("it is ended after its last rows");
+            open.write(rows.slice(part.start, part.len()), &mut self.files, &key.2, then == Then::End)?;
             match then {
                 Then::End if last => self.close(key)?,
                 Then::EndRowGroup if last => open.end_row_group()?,
