@@ -3,7 +3,8 @@
 //! What is wanted is a tree of steps (a field's name or an array's index), made from the columns' `from`. Producers write
 //! the same keys in the same order again and again, so each object guesses its next key from what followed last time and
 //! compares bytes; a wrong guess costs a binary search by length and bytes. (No hashing: the tree is fixed, so nobody
-//! can make it slow, and for tens of columns the search is as fast.)
+//! can make it slow, and for tens of columns the search is as fast.) Where all but the values is as in a record before,
+//! its [template](crate::decode::template) is read instead.
 //!
 //! Duplicates: in the top-level object, and in objects on the way to a column, a field that is read or passed through may
 //! stand only once. Fields that nobody reads are not compared with each other; where unknown fields are kept, they are
@@ -13,6 +14,7 @@
 use crate::decode::escape::unescape;
 use crate::decode::problem::{Problem, Rule};
 use crate::decode::scan::{Scanner, Syntax};
+use crate::decode::template::{Habit, Reads};
 use crate::decode::token::{Token, TokenKind};
 
 /// What a reader reports of a record.
@@ -23,6 +25,8 @@ pub(crate) trait Fields {
     fn misplaced(&mut self, column: usize, token: &Token<'_>);
     /// A top-level field that no column reads: its name and all of it, both as written.
     fn unread(&mut self, name: &str, member: &str);
+    /// The record is read again from its beginning: what was reported is void.
+    fn again(&mut self);
 }
 
 /// Reads payloads, and remembers in which order their keys come.
@@ -34,6 +38,7 @@ pub(crate) struct Reader {
     record: u64,
     /// A key without its escapes.
     key: Vec<u8>,
+    pub(super) habit: Habit,
 }
 
 /// A place in a record.
@@ -68,7 +73,7 @@ struct Step {
 impl Reader {
     /// A reader for columns at these paths; the column's number is the path's position.
     pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p [String]>) -> Self {
-        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new() };
+        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit: Habit::default() };
         for (column, path) in paths.into_iter().enumerate() {
             let node = path.iter().fold(0, |node, name| reader.step(node, name));
             reader.nodes[node].columns.push(column);
@@ -116,6 +121,16 @@ impl Reader {
 
     /// Reads one payload, which must be one object. What was reported before an `Err` is void.
     pub(crate) fn read(&mut self, payload: &str, fields: &mut impl Fields) -> Result<(), Broken> {
+        if self.habit.read(payload, fields) {
+            return Ok(());
+        }
+        self.habit.begin();
+        let read = self.read_by_grammar(payload, fields);
+        self.habit.end(payload, read.is_ok());
+        read
+    }
+
+    fn read_by_grammar(&mut self, payload: &str, fields: &mut impl Fields) -> Result<(), Broken> {
         self.record += 1;
         let mut scanner = Scanner::new(payload);
         let mut token = scanner.token();
@@ -161,6 +176,7 @@ impl Reader {
                     match step.leaf {
                         Some(column) => {
                             scanner.value(token)?;
+                            self.habit.value(token, scanner, Reads::Column(column));
                             fields.value(column, token);
                         }
                         None => {
@@ -170,10 +186,13 @@ impl Reader {
                     }
                 }
                 None => {
-                    scanner.skip()?;
+                    scanner.skip_into(token)?;
+                    let name = key_end - start - 2;
+                    let unread = Reads::Unread { key: token.place().0 - start, name };
+                    self.habit.value(token, scanner, if node == 0 { unread } else { Reads::Nothing });
                     if node == 0 {
                         let member = scanner.since(start);
-                        fields.unread(&member[1..key_end - start - 1], member);
+                        fields.unread(&member[1..=name], member);
                     }
                 }
             }
@@ -223,8 +242,15 @@ impl Reader {
     ) -> Result<(), Box<Syntax>> {
         if self.nodes[node].steps.is_empty() {
             scanner.skip_into(token)?;
+            match *self.nodes[node].columns {
+                [column] => self.habit.value(token, scanner, Reads::Column(column)),
+                _ => self.habit.void(),
+            }
         } else {
             self.passage(node, scanner, token, fields)?;
+            if !self.nodes[node].columns.is_empty() {
+                self.habit.void();
+            }
         }
         for &column in &self.nodes[node].columns {
             fields.value(column, token);
@@ -251,11 +277,13 @@ impl Reader {
                 self.array(node, scanner, token, fields)?;
                 token.set(TokenKind::Array, start, scanner.at);
                 if let Some(column) = self.nodes[node].first_named_below {
+                    self.habit.void();
                     fields.misplaced(column, token);
                 }
             }
             _ => {
                 scanner.skip_into(token)?;
+                self.habit.void();
                 if !token.is_null() {
                     fields.misplaced(self.nodes[node].first_below, token);
                 }
@@ -284,7 +312,10 @@ impl Reader {
                     wanted += 1;
                     self.place(self.nodes[node].steps[step].node, scanner, token, fields)?;
                 }
-                _ => scanner.skip()?,
+                _ => {
+                    scanner.skip_into(token)?;
+                    self.habit.value(token, scanner, Reads::Nothing);
+                }
             }
             match scanner.next() {
                 b',' => scanner.at += 1,
@@ -347,6 +378,9 @@ mod tests {
         }
         fn unread(&mut self, name: &str, member: &str) {
             self.0.push(format!("{name}?{member}"));
+        }
+        fn again(&mut self) {
+            self.0.clear();
         }
     }
 

@@ -11,6 +11,7 @@ mod number;
 mod problem;
 mod scan;
 pub mod schema;
+mod template;
 mod time;
 mod token;
 

@@ -90,16 +90,21 @@ impl Rule {
     }
 }
 
-/// A broken rule, and what was expected and found, in words.
+/// A broken rule, and what was expected and found, in words. One pointer: reading any value may answer with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) rule: Rule,
-    pub(crate) reason: String,
-}
+pub(crate) struct Problem(Box<(Rule, String)>);
 
 impl Problem {
     pub(crate) fn new(rule: Rule, reason: String) -> Problem {
-        Problem { rule, reason }
+        Problem(Box::new((rule, reason)))
+    }
+
+    pub(crate) fn rule(&self) -> Rule {
+        self.0.0
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.1
     }
 
     /// "expected X, found Y"

@@ -25,7 +25,7 @@ pub(crate) struct Scanner<'a> {
     text: &'a str,
     pub(crate) at: usize,
     /// Objects and arrays that are open around this place.
-    depth: usize,
+    pub(crate) depth: usize,
 }
 
 const VALUE: &str = "a value";
@@ -73,6 +73,17 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn since(&self, start: usize) -> &'a str {
         &self.text[start..self.at]
+    }
+
+    /// The text between two bytes.
+    pub(crate) fn between(&self, start: usize, end: usize) -> &'a str {
+        &self.text[start..end]
+    }
+
+    /// What is still to be read.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at..]
     }
 
     #[cold]
@@ -137,11 +148,6 @@ impl<'a> Scanner<'a> {
             }
             _ => self.scalar(byte, token),
         }
-    }
-
-    /// Passes a value that nobody wants.
-    pub(crate) fn skip(&mut self) -> Result<(), Box<Syntax>> {
-        self.skip_into(&mut self.token())
     }
 
     /// [`Scanner::value`], not inlined.
@@ -308,7 +314,7 @@ impl<'a> Scanner<'a> {
 
 /// Whether `bytes` begin with these few. To call memcmp, which must find out how many they are, takes longer.
 #[inline]
-fn begins(bytes: &[u8], with: &[u8]) -> bool {
+pub(crate) fn begins(bytes: &[u8], with: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..with.len()) else { return false };
     match with.len() {
         2..=3 => ends_are_same::<2>(bytes, with),

@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn check(text: &str, format: &TimestampFormat, expected: Result<&str, Rule>) {
-        let found = instant(text, format).map(show).map_err(|problem| problem.rule);
+        let found = instant(text, format).map(show).map_err(|problem| problem.rule());
         assert_eq!(found.as_deref(), expected.as_ref().copied(), "{text}");
     }
 
@@ -228,16 +228,16 @@ mod tests {
         check("0000-01-01T00:00:00", &rome(LocalTimePolicy::Reject), Err(Rule::Range));
         assert_eq!(date("0001-01-01", None).unwrap(), DAY_MIN);
         assert_eq!(date("9999-12-31", None).unwrap(), DAY_MAX);
-        assert_eq!(date("0000-12-31", None).unwrap_err().rule, Rule::Range);
+        assert_eq!(date("0000-12-31", None).unwrap_err().rule(), Rule::Range);
     }
 
     #[test]
     fn dates_have_formats_too() {
         assert_eq!(date("1970-01-02", None).unwrap(), 1);
         assert_eq!(date("31.12.1969", Some("%d.%m.%Y")).unwrap(), -1);
-        assert_eq!(date("-9999-01-01", Some("%Y-%m-%d")).unwrap_err().rule, Rule::Range);
+        assert_eq!(date("-9999-01-01", Some("%Y-%m-%d")).unwrap_err().rule(), Rule::Range);
         for bad in ["1970-02-30", "1970-1-2", "1970-01-02 ", "", "1970-01-02T00:00:00"] {
-            assert_eq!(date(bad, None).unwrap_err().rule, Rule::Time, "{bad}");
+            assert_eq!(date(bad, None).unwrap_err().rule(), Rule::Time, "{bad}");
         }
     }
 }

@@ -60,6 +60,12 @@ impl<'a> Token<'a> {
         if self.kind == TokenKind::Number { self.raw() } else { self.inner() }
     }
 
+    /// Where it starts and ends.
+    #[inline]
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.start, self.end)
+    }
+
     /// Makes it what stands between two bytes of the payload.
     #[inline]
     pub(crate) fn set(&mut self, kind: TokenKind, start: usize, end: usize) {

@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, NullBufferBuilder, StringArray};
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{ArrayRef, BooleanBufferBuilder, StringArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
@@ -81,7 +81,35 @@ struct Fixed<K: Kind> {
     default: Option<K::Native>,
     required: bool,
     values: Vec<K::Native>,
-    nulls: NullBufferBuilder,
+    nulls: Nulls,
+}
+
+/// The rows without a value, ascending: what has one costs nothing here.
+#[derive(Default)]
+struct Nulls(Vec<usize>);
+
+impl Nulls {
+    fn contain(&self, row: usize) -> bool {
+        self.0.binary_search(&row).is_ok()
+    }
+
+    /// Gives up all but the first rows.
+    fn truncate(&mut self, rows: usize) {
+        self.0.truncate(self.0.partition_point(|null| *null < rows));
+    }
+
+    /// What an array of so many rows says of them; none are left.
+    fn finish(&mut self, rows: usize) -> Option<NullBuffer> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut present = BooleanBufferBuilder::new(rows);
+        present.append_n(rows, true);
+        for null in self.0.drain(..) {
+            present.set_bit(null, false);
+        }
+        Some(NullBuffer::new(present.finish()))
+    }
 }
 
 fn fixed<K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn Cells> {
@@ -95,7 +123,7 @@ fn fixed<K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn Cells> {
         default,
         required: column.required,
         values: Vec::new(),
-        nulls: NullBufferBuilder::new(0),
+        nulls: Nulls::default(),
     })
 }
 
@@ -110,7 +138,6 @@ impl<K: Kind> Cells for Fixed<K> {
             Verdict::Missing => self.write_nothing(Nothing::Missing),
             Verdict::Value => {
                 self.values.push(value);
-                self.nulls.append_non_null();
                 Ok(())
             }
         }
@@ -120,13 +147,15 @@ impl<K: Kind> Cells for Fixed<K> {
         if self.default.is_none() && self.required {
             return Err(required(why));
         }
+        if self.default.is_none() {
+            self.nulls.0.push(self.values.len());
+        }
         self.values.push(self.default.unwrap_or_default());
-        self.nulls.append(self.default.is_some());
         Ok(())
     }
 
     fn instant(&self, row: usize) -> Option<i64> {
-        if self.nulls.is_valid(row) { K::micros(K::widen(self.values[row])) } else { None }
+        if self.nulls.contain(row) { None } else { K::micros(K::widen(self.values[row])) }
     }
 
     fn rows(&self) -> usize {
@@ -140,11 +169,11 @@ impl<K: Kind> Cells for Fixed<K> {
 
     fn reserve(&mut self, rows: usize) {
         self.values.reserve_exact(rows);
-        self.nulls = NullBufferBuilder::new(rows);
     }
 
     fn finish(&mut self) -> ArrayRef {
-        K::array(std::mem::take(&mut self.values), self.nulls.finish())
+        let nulls = self.nulls.finish(self.values.len());
+        K::array(std::mem::take(&mut self.values), nulls)
     }
 }
 
@@ -159,7 +188,7 @@ struct Texts {
     text: Vec<u8>,
     /// Where each row's text starts, and where the last one ends.
     offsets: Vec<i32>,
-    nulls: NullBufferBuilder,
+    nulls: Nulls,
     /// Bytes of the last batch: what to make room for.
     bytes_last: usize,
     /// The last text here that broke no rule. Often the next one is the same.
@@ -195,7 +224,7 @@ impl Texts {
             required: false,
             text: Vec::new(),
             offsets: vec![0],
-            nulls: NullBufferBuilder::new(0),
+            nulls: Nulls::default(),
             bytes_last: 0,
             passed: 0..0,
         }
@@ -205,8 +234,10 @@ impl Texts {
     fn end_row(&mut self, present: bool) {
         // A batch's payloads are at most a fraction of `limits.memory`, and its texts no longer than they are.
         let end = i32::try_from(self.text.len()).expect("a batch has less than 2 GiB of text");
+        if !present {
+            self.nulls.0.push(self.rows());
+        }
         self.offsets.push(end);
-        self.nulls.append(present);
     }
 
     /// What the rules say of the text that begins at `start`.
@@ -295,15 +326,15 @@ impl Cells for Texts {
     fn reserve(&mut self, rows: usize) {
         self.offsets.reserve_exact(rows);
         self.text.reserve(self.bytes_last);
-        self.nulls = NullBufferBuilder::new(rows);
     }
 
     fn finish(&mut self) -> ArrayRef {
         self.bytes_last = self.text.len();
         self.passed = 0..0;
+        let nulls = self.nulls.finish(self.rows());
         let text = Buffer::from_vec(std::mem::take(&mut self.text));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
-        Arc::new(StringArray::new(offsets, text, self.nulls.finish()))
+        Arc::new(StringArray::new(offsets, text, nulls))
     }
 }
 

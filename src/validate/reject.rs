@@ -31,7 +31,7 @@ pub(crate) fn reject_rows(
     let indices: Vec<usize> = rejects.iter().map(|(index, _)| *index).collect();
     let names = rejects.iter().map(|(_, fault)| fault.column.map(|column| &columns[column].name));
     let headers = indices.iter().map(|index| records.headers(*index).map(headers_text));
-    let rules = || rejects.iter().map(|(_, fault)| fault.problem.rule);
+    let rules = || rejects.iter().map(|(_, fault)| fault.problem.rule());
     let mut arrays = coordinates(partition, records, &indices);
     arrays.extend([
         Arc::new(BinaryArray::from_iter(indices.iter().map(|index| records.key(*index)))) as ArrayRef,
@@ -41,7 +41,7 @@ pub(crate) fn reject_rows(
         Arc::new(StringArray::from_iter(names)),
         Arc::new(StringArray::from_iter_values(rules().map(|rule| rule.name()))),
         Arc::new(StringArray::from_iter_values(
-            rejects.iter().map(|(_, fault)| first_characters(&fault.problem.reason)),
+            rejects.iter().map(|(_, fault)| first_characters(fault.problem.reason())),
         )),
     ]);
     RecordBatch::try_new(schema.clone(), arrays).expect("the arrays are built after the schema")

@@ -111,4 +111,13 @@ impl Fields for Row<'_> {
             }
         }
     }
+
+    #[cold]
+    fn again(&mut self) {
+        for cells in &mut *self.cells {
+            cells.truncate(self.row);
+        }
+        self.kept.clear();
+        (self.filled, self.fault, self.unknown) = (0, None, None);
+    }
 }

@@ -68,14 +68,15 @@ impl<W: PartialOrd> Rules<W> {
         if contains(&self.missing, value) {
             return Ok(Verdict::Missing);
         }
-        if self.min.is_none() && self.max.is_none() && self.one_of.is_empty() {
-            return Ok(Verdict::Value);
+        match self.broken(value) {
+            None => Ok(Verdict::Value),
+            Some(rule) => Err(self.problem(rule, value, show)),
         }
-        self.check_bounds(value, show)?;
-        Ok(Verdict::Value)
     }
 
-    fn check_bounds<Q>(&self, value: &Q, show: impl Fn(&Q) -> String) -> Result<(), Problem>
+    /// The first rule that a value breaks.
+    #[inline]
+    fn broken<Q>(&self, value: &Q) -> Option<Rule>
     where
         Q: PartialOrd + ?Sized,
         W: Borrow<Q>,
@@ -83,17 +84,30 @@ impl<W: PartialOrd> Rules<W> {
         if let Some(min) = &self.min
             && value < min.borrow()
         {
-            return Err(Problem::expected(Rule::Min, &format!("at least {}", show(min.borrow())), &show(value)));
+            return Some(Rule::Min);
         }
         if let Some(max) = &self.max
             && value > max.borrow()
         {
-            return Err(Problem::expected(Rule::Max, &format!("at most {}", show(max.borrow())), &show(value)));
+            return Some(Rule::Max);
         }
-        if !self.one_of.is_empty() && !contains(&self.one_of, value) {
-            return Err(Problem::expected(Rule::OneOf, &self.choices(&show), &show(value)));
-        }
-        Ok(())
+        (!self.one_of.is_empty() && !contains(&self.one_of, value)).then_some(Rule::OneOf)
+    }
+
+    /// How a value breaks a rule, in words.
+    #[cold]
+    fn problem<Q>(&self, broken: Rule, value: &Q, show: impl Fn(&Q) -> String) -> Problem
+    where
+        Q: ?Sized,
+        W: Borrow<Q>,
+    {
+        let bound = |bound: &Option<W>| bound.as_ref().map(|bound| show(bound.borrow())).unwrap_or_default();
+        let expected = match broken {
+            Rule::Min => format!("at least {}", bound(&self.min)),
+            Rule::Max => format!("at most {}", bound(&self.max)),
+            _ => self.choices(&show),
+        };
+        Problem::expected(broken, &expected, &show(value))
     }
 
     /// The values allowed, as far as people want to read them.
@@ -118,5 +132,9 @@ where
     W: Borrow<Q>,
 {
     let order = |listed: &W| listed.borrow().partial_cmp(value).unwrap_or(std::cmp::Ordering::Less);
-    !sorted.is_empty() && sorted.binary_search_by(order).is_ok()
+    match sorted {
+        [] => false,
+        [one] => one.borrow() == value,
+        _ => sorted.binary_search_by(order).is_ok(),
+    }
 }

@@ -1,0 +1,364 @@
+//! The template of a topic's records: what they have beside their values, learned from one and expected of the next.
+//!
+//! Producers write the same fields in the same order, so that most records differ in their values alone. A template is
+//! everything else of one record that was read by the grammar: the bytes before each value and after the last. Where a
+//! payload has the same bytes, no key, bracket or comma is looked at again. With other values in the places of its values
+//! an object is still an object (JSON's grammar is free of context), it has the same keys, of which none stands twice, and each
+//! value belongs to the same column. Whatever differs is read by the grammar, from the beginning.
+
+use crate::decode::json::Fields;
+use crate::decode::scan::{Scanner, begins};
+use crate::decode::token::Token;
+
+/// How well a template has served, at the most.
+const TRUST_MAX: u32 = 16;
+/// With how much a new one begins, and what a record that is written otherwise costs it.
+const TRUST_NEW: u32 = 8;
+const TRUST_LOST: u32 = 4;
+/// Records that are read without one, at the most, before the next is learned.
+const PAUSE_MAX: u32 = 1024;
+
+/// The template there is, whether it is worth trying, and when the next one is learned.
+#[derive(Debug, Default)]
+pub(super) struct Habit {
+    template: Option<Template>,
+    lesson: Option<Lesson>,
+    trust: u32,
+    /// Records until the next lesson, and how many they will be next time.
+    wait: u32,
+    pause: u32,
+}
+
+#[derive(Debug, Default)]
+struct Template {
+    slots: Vec<Slot>,
+    end: Fixed,
+}
+
+/// A value's place.
+#[derive(Debug)]
+struct Slot {
+    before: Fixed,
+    reads: Reads,
+    /// Objects and arrays around it.
+    depth: usize,
+}
+
+/// Who reads a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Reads {
+    Column(usize),
+    /// Nobody; it belongs to a top-level field, whose key begins so many bytes before it and has a name of this length.
+    Unread {
+        key: usize,
+        name: usize,
+    },
+    /// Nobody, and nobody asks.
+    Nothing,
+}
+
+/// Bytes that stand in each record.
+#[derive(Debug, Default)]
+struct Fixed {
+    bytes: Box<[u8]>,
+    /// The first of them, up to 16, and which bits these are.
+    head: u128,
+    mask: u128,
+}
+
+/// A template in the making.
+#[derive(Debug, Default)]
+struct Lesson {
+    slots: Vec<Slot>,
+    /// Where the last value ended.
+    end: usize,
+    /// Whether something was read that no template can tell.
+    void: bool,
+}
+
+impl Habit {
+    /// Reads a payload that is as the template has it. After `false` nothing is reported.
+    #[inline]
+    pub(super) fn read(&mut self, payload: &str, fields: &mut impl Fields) -> bool {
+        let Some(template) = &self.template else { return false };
+        if template.read(payload, fields) {
+            if self.trust < TRUST_MAX {
+                self.trust += 1;
+                if self.trust == TRUST_MAX {
+                    self.pause = 0;
+                }
+            }
+            return true;
+        }
+        fields.again();
+        match self.trust.checked_sub(TRUST_LOST) {
+            Some(trust) => self.trust = trust,
+            None => {
+                self.template = None;
+                self.wait = self.pause;
+                self.pause = (self.pause * 2 + 1).min(PAUSE_MAX);
+            }
+        }
+        false
+    }
+
+    /// Before a record is read by the grammar: whether a template is to be learned from it.
+    pub(super) fn begin(&mut self) {
+        if self.template.is_some() {
+            return;
+        }
+        match self.wait.checked_sub(1) {
+            Some(wait) => self.wait = wait,
+            None => self.lesson = Some(Lesson::default()),
+        }
+    }
+
+    /// A value was read.
+    #[inline]
+    pub(super) fn value(&mut self, token: &Token<'_>, scanner: &Scanner<'_>, reads: Reads) {
+        if let Some(lesson) = &mut self.lesson {
+            lesson.value(token, scanner, reads);
+        }
+    }
+
+    /// What was read can't be told by a template.
+    pub(super) fn void(&mut self) {
+        if let Some(lesson) = &mut self.lesson {
+            lesson.void = true;
+        }
+    }
+
+    /// A record was read by the grammar, to its end where it is a good one.
+    pub(super) fn end(&mut self, payload: &str, good: bool) {
+        let Some(lesson) = self.lesson.take() else { return };
+        if good && !lesson.void {
+            self.template = Some(Template { slots: lesson.slots, end: Fixed::new(&payload[lesson.end..]) });
+            self.trust = TRUST_NEW;
+        } else {
+            self.wait = self.pause;
+            self.pause = (self.pause * 2 + 1).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl Lesson {
+    fn value(&mut self, token: &Token<'_>, scanner: &Scanner<'_>, reads: Reads) {
+        let (start, end) = token.place();
+        let before = Fixed::new(scanner.between(self.end, start));
+        self.slots.push(Slot { before, reads, depth: scanner.depth });
+        self.end = end;
+    }
+}
+
+impl Template {
+    /// Reads a payload, if it is like this; else something may have been reported.
+    fn read(&self, payload: &str, fields: &mut impl Fields) -> bool {
+        let mut scanner = Scanner::new(payload);
+        let mut token = scanner.token();
+        for slot in &self.slots {
+            if !slot.before.begins(scanner.rest()) {
+                return false;
+            }
+            scanner.at += slot.before.bytes.len();
+            scanner.depth = slot.depth;
+            // What is wrong is found again by the grammar, which says it in the words of the whole record.
+            if scanner.value(&mut token).is_err() {
+                return false;
+            }
+            match slot.reads {
+                Reads::Column(column) => fields.value(column, &token),
+                Reads::Unread { key, name } => {
+                    let (start, end) = token.place();
+                    let member = scanner.between(start - key, end);
+                    fields.unread(&member[1..=name], member);
+                }
+                Reads::Nothing => {}
+            }
+        }
+        scanner.rest() == &*self.end.bytes
+    }
+}
+
+impl Fixed {
+    fn new(text: &str) -> Fixed {
+        let bytes: Box<[u8]> = text.as_bytes().into();
+        let (mut head, mut mask) = ([0; 16], [0; 16]);
+        for (at, byte) in bytes.iter().take(16).enumerate() {
+            (head[at], mask[at]) = (*byte, u8::MAX);
+        }
+        Fixed { bytes, head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask) }
+    }
+
+    /// Whether a text begins with these bytes.
+    #[inline]
+    fn begins(&self, text: &[u8]) -> bool {
+        match text.split_first_chunk::<16>() {
+            Some((head, rest)) if (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0 => {
+                self.bytes.len() <= 16 || begins(rest, &self.bytes[16..])
+            }
+            Some(_) => false,
+            None => begins(text, &self.bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::decode::json::{Broken, Reader};
+    use crate::decode::schema::DEPTH_MAX;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// What is reported, a line each, and how often it was void.
+    #[derive(Default)]
+    struct Log {
+        lines: Vec<String>,
+        again: usize,
+    }
+
+    impl Fields for Log {
+        fn value(&mut self, column: usize, token: &Token<'_>) {
+            self.lines.push(format!("{column}={} {:?}", token.raw(), token.kind));
+        }
+        fn misplaced(&mut self, column: usize, token: &Token<'_>) {
+            self.lines.push(format!("{column}!{}", token.raw()));
+        }
+        fn unread(&mut self, name: &str, member: &str) {
+            self.lines.push(format!("{name}?{member}"));
+        }
+        fn again(&mut self) {
+            self.lines.clear();
+            self.again += 1;
+        }
+    }
+
+    fn reader() -> Reader {
+        let pointers = ["a", "bb", "m/u", "m/v/0", "m/v/1/x", "n", "n/o"];
+        let paths: Vec<Vec<String>> = pointers.iter().map(|p| p.split('/').map(str::to_owned).collect()).collect();
+        Reader::new(paths.iter().map(Vec::as_slice))
+    }
+
+    fn read(reader: &mut Reader, payload: &str) -> Result<Vec<String>, Broken> {
+        let mut log = Log::default();
+        reader.read(payload, &mut log).map(|()| log.lines)
+    }
+
+    /// Whether a payload is read by the template of another one, with the same result as without.
+    fn is_like(first: &str, payload: &str) -> bool {
+        let mut reader = reader();
+        read(&mut reader, first).unwrap();
+        assert!(reader.habit.template.is_some(), "{first}");
+        let mut log = Log::default();
+        assert_eq!(reader.read(payload, &mut log).map(|()| log.lines), read(&mut self::reader(), payload), "{payload}");
+        log.again == 0
+    }
+
+    #[test]
+    fn records_that_differ_in_their_values_are_alike() {
+        let first = r#"{"a":1,"x":[7], "m":{"v":[2,{"x":3},4],"w":"","u":"C"}}"#;
+        for payload in [
+            first,
+            r#"{"a":-20.5e3,"x":{"a":1,"a":2}, "m":{"v":[null,{"x":[3]},"4"],"w":{},"u":"\"C"}}"#,
+            r#"{"a":"é","x":"}", "m":{"v":[[],{"x":true},{}],"w":[[]],"u":null}}"#,
+        ] {
+            assert!(is_like(first, payload), "{payload}");
+        }
+    }
+
+    #[test]
+    fn whatever_else_differs_is_read_by_the_grammar() {
+        let first = r#"{"a":1,"bb":"x"}"#;
+        for payload in [
+            r#"{"a":1,"bb":"x"} "#,
+            r#"{"a":1,"bb":"x"}}"#,
+            r#"{"a":1,"bb":"x""#,
+            r#"{"a":1,"bb":}"#,
+            r#"{"a":1,"a":"x"}"#,
+            r#"{"a":1, "bb":"x"}"#,
+            r#"{"a":1}"#,
+            r#"{"a":1,"bb":"x","c":2}"#,
+            r#"{"a":1.,"bb":"x"}"#,
+            r#"{"a":01,"bb":"x"}"#,
+            "{}",
+            "",
+        ] {
+            assert!(!is_like(first, payload), "{payload}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_counted_from_the_record() {
+        let payload = |levels| format!(r#"{{"m":{{"u":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert!(is_like(&payload(1), &payload(DEPTH_MAX - 2)));
+        assert!(!is_like(&payload(1), &payload(DEPTH_MAX - 1)));
+    }
+
+    #[test]
+    fn what_no_template_can_tell_is_none() {
+        for payload in [r#"{"n":{"o":1}}"#, r#"{"m":null}"#, r#"{"m":[1]}"#, r#"{"a":1"#, r#"{"a":1,"a":2}"#, "[]"] {
+            let mut reader = reader();
+            let _ = read(&mut reader, payload);
+            assert!(reader.habit.template.is_none(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn records_without_a_habit_cost_few_lessons() {
+        let shapes = [r#"{"a":1,"bb":2}"#, r#"{"bb":1,"a":2}"#, r#"{"a":1}"#];
+        let mut reader = reader();
+        let mut log = Log::default();
+        for record in 0..30_000 {
+            reader.read(shapes[record % 3], &mut log).unwrap();
+        }
+        assert!(log.again < 200, "{} records of 30,000 were read twice", log.again);
+        // But once they have one, it is found.
+        (0..2 * PAUSE_MAX).for_each(|_| reader.read(shapes[0], &mut log).unwrap());
+        assert!(reader.habit.template.is_some());
+        // Of which one record in ten that is written otherwise takes nothing.
+        log.again = 0;
+        for record in 0..1000 {
+            reader.read(shapes[usize::from(record % 10 == 0)], &mut log).unwrap();
+        }
+        assert_eq!(log.again, 100);
+    }
+
+    const SHAPES: [&str; 6] = [
+        r#"{"a":@,"bb":@,"m":{"u":@,"v":[@,{"x":@}]},"zz":@}"#,
+        r#"{"bb": @, "a": @}"#,
+        r#" { "m" : {"v":[@,@],"u":@,"w":@} , "a":@ } "#,
+        r#"{"zz":@,"a":@,"zz":@}"#,
+        r#"{"n":@,"m":{},"bb":@}"#,
+        r#"{"n":{"o":@},"a":@}"#,
+    ];
+    const GOOD: [&str; 12] =
+        ["1", "-200", "0.5", "1e3", r#""x""#, r#""é\n""#, "null", "true", "[1,2]", r#"{"k":[{}]}"#, "[]", r#"{"x":1}"#];
+    const BAD: [&str; 6] = ["01", "1.", "\"", "tru", "[1", ""];
+
+    proptest! {
+        /// A reader that has read others reads a record as one that has read none.
+        #[test]
+        fn records_before_change_nothing(
+            runs in proptest::collection::vec((select(&SHAPES), proptest::collection::vec((
+                proptest::collection::vec(prop_oneof![40 => select(&GOOD), 1 => select(&BAD)], 6),
+                proptest::option::weighted(0.2, (0usize..60, select(vec!["", "\"", "}", ",", " ", "1", "a", "é"]))),
+            ), 1..12)), 1..8),
+        ) {
+            let mut taught = reader();
+            for (shape, records) in runs {
+                for (values, mutation) in records {
+                    let mut parts = shape.split('@');
+                    let mut payload = parts.next().unwrap().to_owned();
+                    parts.zip(values).for_each(|(part, value)| payload.extend([value, part]));
+                    if let Some((at, text)) = mutation
+                        && let Some((start, old)) = payload.char_indices().nth(at)
+                    {
+                        payload.replace_range(start..start + old.len_utf8(), text);
+                    }
+                    prop_assert_eq!(read(&mut taught, &payload), read(&mut reader(), &payload), "{}", payload);
+                }
+            }
+        }
+    }
+}
