@@ -73,7 +73,9 @@ struct Step {
 impl Reader {
     /// A reader for columns at these paths; the column's number is the path's position.
     pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p [String]>) -> Self {
-        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit: Habit::default() };
+        let paths: Vec<_> = paths.into_iter().collect();
+        let habit = Habit::new(paths.len());
+        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit };
         for (column, path) in paths.into_iter().enumerate() {
             let node = path.iter().fold(0, |node, name| reader.step(node, name));
             reader.nodes[node].columns.push(column);

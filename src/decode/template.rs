@@ -2,9 +2,10 @@
 //!
 //! Producers write the same fields in the same order, so that most records differ in their values alone. A template is
 //! everything else of one record that was read by the grammar: the bytes before each value and after the last. Where a
-//! payload has the same bytes, no key, bracket or comma is looked at again. With other values in the places of its values
-//! an object is still an object (JSON's grammar is free of context), it has the same keys, of which none stands twice, and each
-//! value belongs to the same column. Whatever differs is read by the grammar, from the beginning.
+//! payload has the same bytes (and perhaps more whitespace before a value), no key, bracket or comma is looked at again. With
+//! other values in the places of its values an object is still an object (JSON's grammar is free of context), it has the same
+//! keys, of which none stands twice, and each value belongs to the same column. Whatever differs is read by the grammar,
+//! from the beginning.
 
 use crate::decode::json::Fields;
 use crate::decode::scan::{Scanner, begins};
@@ -17,12 +18,18 @@ const TRUST_NEW: u32 = 8;
 const TRUST_LOST: u32 = 4;
 /// Records that are read without one, at the most, before the next is learned.
 const PAUSE_MAX: u32 = 1024;
+/// Bytes that a template keeps, at the most, and values for each column beside a few: what is beyond that is read by the grammar.
+const BYTES_MAX: usize = 64 << 10;
+const VALUES_A_COLUMN: usize = 2;
+const VALUES_BESIDE: usize = 64;
 
 /// The template there is, whether it is worth trying, and when the next one is learned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Habit {
     template: Option<Template>,
     lesson: Option<Lesson>,
+    /// Values that a template has at the most.
+    values_max: usize,
     trust: u32,
     /// Records until the next lesson, and how many they will be next time.
     wait: u32,
@@ -32,13 +39,13 @@ pub(super) struct Habit {
 #[derive(Debug, Default)]
 struct Template {
     slots: Vec<Slot>,
-    end: Fixed,
+    end: Literal,
 }
 
 /// A value's place.
 #[derive(Debug)]
 struct Slot {
-    before: Fixed,
+    before: Literal,
     reads: Reads,
     /// Objects and arrays around it.
     depth: usize,
@@ -59,7 +66,7 @@ pub(super) enum Reads {
 
 /// Bytes that stand in each record.
 #[derive(Debug, Default)]
-struct Fixed {
+struct Literal {
     bytes: Box<[u8]>,
     /// The first of them, up to 16, and which bits these are.
     head: u128,
@@ -72,11 +79,19 @@ struct Lesson {
     slots: Vec<Slot>,
     /// Where the last value ended.
     end: usize,
+    /// Bytes before the values.
+    bytes: usize,
     /// Whether something was read that no template can tell.
     void: bool,
 }
 
 impl Habit {
+    /// None yet, for records with so many columns.
+    pub(super) fn new(columns: usize) -> Habit {
+        let values_max = columns * VALUES_A_COLUMN + VALUES_BESIDE;
+        Habit { template: None, lesson: None, values_max, trust: 0, wait: 0, pause: 0 }
+    }
+
     /// Reads a payload that is as the template has it. After `false` nothing is reported.
     #[inline]
     pub(super) fn read(&mut self, payload: &str, fields: &mut impl Fields) -> bool {
@@ -95,11 +110,16 @@ impl Habit {
             Some(trust) => self.trust = trust,
             None => {
                 self.template = None;
-                self.wait = self.pause;
-                self.pause = (self.pause * 2 + 1).min(PAUSE_MAX);
+                self.hold_off();
             }
         }
         false
+    }
+
+    /// Learns nothing for a while, and for longer the next time.
+    fn hold_off(&mut self) {
+        self.wait = self.pause;
+        self.pause = (self.pause * 2 + 1).min(PAUSE_MAX);
     }
 
     /// Before a record is read by the grammar: whether a template is to be learned from it.
@@ -118,33 +138,40 @@ impl Habit {
     pub(super) fn value(&mut self, token: &Token<'_>, scanner: &Scanner<'_>, reads: Reads) {
         if let Some(lesson) = &mut self.lesson {
             lesson.value(token, scanner, reads);
+            if lesson.slots.len() > self.values_max || lesson.bytes > BYTES_MAX {
+                self.void();
+            }
         }
     }
 
     /// What was read can't be told by a template.
     pub(super) fn void(&mut self) {
         if let Some(lesson) = &mut self.lesson {
-            lesson.void = true;
+            *lesson = Lesson { void: true, ..Lesson::default() };
         }
     }
 
     /// A record was read by the grammar, to its end where it is a good one.
     pub(super) fn end(&mut self, payload: &str, good: bool) {
         let Some(lesson) = self.lesson.take() else { return };
-        if good && !lesson.void {
-            self.template = Some(Template { slots: lesson.slots, end: Fixed::new(&payload[lesson.end..]) });
+        let end = &payload[lesson.end..];
+        if good && !lesson.void && end.len() <= BYTES_MAX {
+            self.template = Some(Template { slots: lesson.slots, end: Literal::new(end) });
             self.trust = TRUST_NEW;
         } else {
-            self.wait = self.pause;
-            self.pause = (self.pause * 2 + 1).min(PAUSE_MAX);
+            self.hold_off();
         }
     }
 }
 
 impl Lesson {
     fn value(&mut self, token: &Token<'_>, scanner: &Scanner<'_>, reads: Reads) {
+        if self.void {
+            return;
+        }
         let (start, end) = token.place();
-        let before = Fixed::new(scanner.between(self.end, start));
+        let before = Literal::new(scanner.between(self.end, start));
+        self.bytes += before.bytes.len();
         self.slots.push(Slot { before, reads, depth: scanner.depth });
         self.end = end;
     }
@@ -156,10 +183,11 @@ impl Template {
         let mut scanner = Scanner::new(payload);
         let mut token = scanner.token();
         for slot in &self.slots {
-            if !slot.before.begins(scanner.rest()) {
+            if !slot.before.is_prefix_of(scanner.rest()) {
                 return false;
             }
             scanner.at += slot.before.bytes.len();
+            let start = scanner.at;
             scanner.depth = slot.depth;
             // What is wrong is found again by the grammar, which says it in the words of the whole record.
             if scanner.value(&mut token).is_err() {
@@ -168,8 +196,7 @@ impl Template {
             match slot.reads {
                 Reads::Column(column) => fields.value(column, &token),
                 Reads::Unread { key, name } => {
-                    let (start, end) = token.place();
-                    let member = scanner.between(start - key, end);
+                    let member = scanner.since(start - key);
                     fields.unread(&member[1..=name], member);
                 }
                 Reads::Nothing => {}
@@ -179,19 +206,19 @@ impl Template {
     }
 }
 
-impl Fixed {
-    fn new(text: &str) -> Fixed {
+impl Literal {
+    fn new(text: &str) -> Literal {
         let bytes: Box<[u8]> = text.as_bytes().into();
         let (mut head, mut mask) = ([0; 16], [0; 16]);
         for (at, byte) in bytes.iter().take(16).enumerate() {
             (head[at], mask[at]) = (*byte, u8::MAX);
         }
-        Fixed { bytes, head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask) }
+        Literal { bytes, head: u128::from_le_bytes(head), mask: u128::from_le_bytes(mask) }
     }
 
     /// Whether a text begins with these bytes.
     #[inline]
-    fn begins(&self, text: &[u8]) -> bool {
+    fn is_prefix_of(&self, text: &[u8]) -> bool {
         match text.split_first_chunk::<16>() {
             Some((head, rest)) if (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0 => {
                 self.bytes.len() <= 16 || begins(rest, &self.bytes[16..])
@@ -268,6 +295,34 @@ mod tests {
     }
 
     #[test]
+    fn whitespace_before_a_value_may_differ() {
+        for (first, payload) in [
+            (r#"{"é":1,"a":2}"#, r#"{"é": 1,"a":2}"#),
+            (r#"{"é": 1,"a": 2}"#, "{\"é\":   1,\"a\": \n2}"),
+            (r#"{"zz":1}"#, "{\"zz\":\t\r\n1}"),
+        ] {
+            assert!(is_like(first, payload), "{payload}");
+            is_like(payload, first);
+        }
+    }
+
+    #[test]
+    fn templates_are_small() {
+        let array = |values| format!(r#"{{"m":{{"v":[{}]}}}}"#, vec!["1"; values].join(","));
+        let padded = |bytes| format!(r#"{{"a":1{}}}"#, " ".repeat(bytes));
+        let has_template = |payload: String| {
+            let mut reader = reader();
+            read(&mut reader, &payload).unwrap();
+            reader.habit.template.is_some()
+        };
+        // Seven columns.
+        assert!(has_template(array(78)) && !has_template(array(79)) && !has_template(array(100_000)));
+        assert!(has_template(padded(BYTES_MAX - 1)) && !has_template(padded(BYTES_MAX)));
+        let key = |bytes| format!(r#"{{"{}":1}}"#, "k".repeat(bytes));
+        assert!(has_template(key(BYTES_MAX - 4)) && !has_template(key(BYTES_MAX - 3)));
+    }
+
+    #[test]
     fn whatever_else_differs_is_read_by_the_grammar() {
         let first = r#"{"a":1,"bb":"x"}"#;
         for payload in [
@@ -325,7 +380,7 @@ mod tests {
     }
 
     const SHAPES: [&str; 6] = [
-        r#"{"a":@,"bb":@,"m":{"u":@,"v":[@,{"x":@}]},"zz":@}"#,
+        r#"{"a":@,"bb":@,"m":{"u":@,"v":[@,{"x":@}]},"é":@}"#,
         r#"{"bb": @, "a": @}"#,
         r#" { "m" : {"v":[@,@],"u":@,"w":@} , "a":@ } "#,
         r#"{"zz":@,"a":@,"zz":@}"#,
@@ -342,7 +397,7 @@ mod tests {
         fn records_before_change_nothing(
             runs in proptest::collection::vec((select(&SHAPES), proptest::collection::vec((
                 proptest::collection::vec(prop_oneof![40 => select(&GOOD), 1 => select(&BAD)], 6),
-                proptest::option::weighted(0.2, (0usize..60, select(vec!["", "\"", "}", ",", " ", "1", "a", "é"]))),
+                proptest::option::weighted(0.2, (0usize..60, 0usize..2, select(vec!["", "\"", "}", ",", " ", "1", "a", "é"]))),
             ), 1..12)), 1..8),
         ) {
             let mut taught = reader();
@@ -351,10 +406,10 @@ mod tests {
                     let mut parts = shape.split('@');
                     let mut payload = parts.next().unwrap().to_owned();
                     parts.zip(values).for_each(|(part, value)| payload.extend([value, part]));
-                    if let Some((at, text)) = mutation
+                    if let Some((at, length, text)) = mutation
                         && let Some((start, old)) = payload.char_indices().nth(at)
                     {
-                        payload.replace_range(start..start + old.len_utf8(), text);
+                        payload.replace_range(start..start + length * old.len_utf8(), text);
                     }
                     prop_assert_eq!(read(&mut taught, &payload), read(&mut reader(), &payload), "{}", payload);
                 }
