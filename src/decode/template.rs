@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn templates_are_small() {
-        let array = |values| format!(r#"{{"zz":[1],"m":{{"v":[1,{{"x":1}}{}]}}}}"#, ",1".repeat(values - 3));
+        let array = |values: usize| format!(r#"{{"zz":[1],"m":{{"v":[1,{{"x":1}}{}]}}}}"#, ",1".repeat(values - 3));
         let padded = |bytes| format!(r#"{{"a":1{}}}"#, " ".repeat(bytes));
         let has_template = |payload: String| {
             let mut reader = reader();
