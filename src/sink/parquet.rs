@@ -343,4 +343,28 @@ mod tests {
         let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
         assert_eq!(concat_batches(&read[0].schema(), &read).unwrap(), wide(0, 2_700));
     }
+
+    #[test]
+    fn values_that_seldom_repeat_have_no_dictionary() {
+        let column = || -> ArrayRef { Arc::new(Int64Array::from_iter_values(0..2_000)) };
+        let rows = ["value", "_kafka_offset", "_kafka_timestamp"].map(|name| (name, column()));
+        let rows = RecordBatch::try_from_iter(rows).unwrap();
+        let with_dictionary = |compression| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("some.parquet");
+            let mut pipeline = pipeline(&[]);
+            pipeline.sink.compression = compression;
+            let recipe = Recipe::new(&rows.schema(), &properties(&pipeline, &partition())).unwrap();
+            let file = Box::new(std::fs::File::create(&path).unwrap());
+            let mut file = ParquetFile::new(file, &path, "data/a", &recipe, None).unwrap();
+            file.write(rows.clone());
+            file.close().unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&path).unwrap()).unwrap();
+            let chunks = reader.metadata().row_group(0).columns().iter();
+            let with = chunks.filter(|chunk| chunk.dictionary_page_offset().is_some());
+            with.map(|chunk| chunk.column_path().string()).collect::<Vec<_>>()
+        };
+        assert_eq!(with_dictionary(Compression::SNAPPY), ["value"]);
+        assert_eq!(with_dictionary(Compression::UNCOMPRESSED), ["value", "_kafka_timestamp"]);
+    }
 }
