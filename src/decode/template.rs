@@ -18,10 +18,11 @@ const TRUST_NEW: u32 = 8;
 const TRUST_LOST: u32 = 4;
 /// Records that are read without one, at the most, before the next is learned.
 const PAUSE_MAX: u32 = 1024;
-/// Bytes that a template keeps, at the most, and values for each column beside a few: what is beyond that is read by the grammar.
+/// What is beyond these is always read by the grammar: bytes before the values, and after the last one; values for each column, beside
+/// those that nobody reads.
 const BYTES_MAX: usize = 64 << 10;
 const VALUES_A_COLUMN: usize = 2;
-const VALUES_BESIDE: usize = 64;
+const VALUES_BESIDE: usize = 512;
 
 /// The template there is, whether it is worth trying, and when the next one is learned.
 #[derive(Debug)]
@@ -316,7 +317,7 @@ mod tests {
             reader.habit.template.is_some()
         };
         // Seven columns.
-        assert!(has_template(array(78)) && !has_template(array(79)) && !has_template(array(100_000)));
+        assert!(has_template(array(526)) && !has_template(array(527)) && !has_template(array(100_000)));
         assert!(has_template(padded(BYTES_MAX - 1)) && !has_template(padded(BYTES_MAX)));
         let key = |bytes| format!(r#"{{"{}":1}}"#, "k".repeat(bytes));
         assert!(has_template(key(BYTES_MAX - 4)) && !has_template(key(BYTES_MAX - 3)));

@@ -105,7 +105,7 @@ impl Nulls {
         }
         let mut present = BooleanBufferBuilder::new(rows);
         present.append_n(rows, true);
-        for null in self.0.drain(..) {
+        for null in std::mem::take(&mut self.0) {
             present.set_bit(null, false);
         }
         Some(NullBuffer::new(present.finish()))
