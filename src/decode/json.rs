@@ -73,9 +73,7 @@ struct Step {
 impl Reader {
     /// A reader for columns at these paths; the column's number is the path's position.
     pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p [String]>) -> Self {
-        let paths: Vec<_> = paths.into_iter().collect();
-        let habit = Habit::new(paths.len());
-        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit };
+        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit: Habit::default() };
         for (column, path) in paths.into_iter().enumerate() {
             let node = path.iter().fold(0, |node, name| reader.step(node, name));
             reader.nodes[node].columns.push(column);
@@ -189,13 +187,13 @@ impl Reader {
                 }
                 None => {
                     scanner.skip_into(token)?;
-                    let name = key_end - start - 2;
-                    let unread = Reads::Unread { key: token.place().0 - start, name };
-                    self.habit.value(token, scanner, if node == 0 { unread } else { Reads::Nothing });
+                    let mut reads = Reads::Nothing;
                     if node == 0 {
-                        let member = scanner.since(start);
+                        let (name, member) = (key_end - start - 2, scanner.since(start));
                         fields.unread(&member[1..=name], member);
+                        reads = Reads::Unread { key: token.place().0 - start, name };
                     }
+                    self.habit.value(token, scanner, reads);
                 }
             }
             match scanner.next() {
@@ -364,29 +362,33 @@ fn array_index(step: &str) -> Option<usize> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// What is reported, a line each.
+    /// What is reported, a line each, and how often it was void.
     #[derive(Default)]
-    struct Log(Vec<String>);
+    pub(in crate::decode) struct Log {
+        pub(in crate::decode) lines: Vec<String>,
+        pub(in crate::decode) again: usize,
+    }
 
     impl Fields for Log {
         fn value(&mut self, column: usize, token: &Token<'_>) {
-            self.0.push(format!("{column}={}", token.raw()));
+            self.lines.push(format!("{column}={}", token.raw()));
         }
         fn misplaced(&mut self, column: usize, token: &Token<'_>) {
-            self.0.push(format!("{column}!{}", token.raw()));
+            self.lines.push(format!("{column}!{}", token.raw()));
         }
         fn unread(&mut self, name: &str, member: &str) {
-            self.0.push(format!("{name}?{member}"));
+            self.lines.push(format!("{name}?{member}"));
         }
         fn again(&mut self) {
-            self.0.clear();
+            self.lines.clear();
+            self.again += 1;
         }
     }
 
-    fn reader(pointers: &[&str]) -> Reader {
+    pub(in crate::decode) fn reader(pointers: &[&str]) -> Reader {
         let paths: Vec<Vec<String>> = pointers.iter().map(|p| p.split('/').map(str::to_owned).collect()).collect();
         Reader::new(paths.iter().map(Vec::as_slice))
     }
@@ -397,7 +399,7 @@ mod tests {
         for _ in 0..2 {
             let mut log = Log::default();
             reader.read(payload, &mut log).unwrap();
-            assert_eq!(log.0, expected, "{payload}");
+            assert_eq!(log.lines, expected, "{payload}");
         }
     }
 
