@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -201,17 +201,19 @@ impl PollThread {
     fn run(&mut self) {
         let mut ticked = Instant::now();
         loop {
-            match self.commands.try_recv() {
+            // Where nothing is read, nothing but a command is waited for.
+            let reads = self.reads();
+            match self.commands.recv_timeout(if reads { Duration::ZERO } else { POLL }) {
                 Ok(Command::Close(offsets)) => break self.close(&offsets),
                 Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => break self.close(&[]),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break self.close(&[]),
             }
             let (began, room) = (Instant::now(), self.has_room());
             self.listen();
-            if room {
+            if room && reads {
                 self.round();
-            } else {
+            } else if reads {
                 std::thread::sleep(if self.paused { POLL } else { LOOK_FOR_ROOM });
             }
             if !room || self.paused {
@@ -222,6 +224,11 @@ impl PollThread {
                 self.tick();
             }
         }
+    }
+
+    /// Whether there is a partition that isn't at this run's end.
+    fn reads(&self) -> bool {
+        !self.open.iter().all(|(_, collecting)| collecting.ended)
     }
 
     /// Takes what the client says of itself and its group.
@@ -287,7 +294,7 @@ impl PollThread {
                 self.received += bytes - before;
                 self.collected += bytes - before;
                 let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
-                if bytes >= enough {
+                if bytes >= enough || self.open[at].1.at_end() {
                     self.hand_on(at);
                 }
             }
@@ -467,7 +474,9 @@ impl PollThread {
     fn ends(&mut self, at: usize, offset: i64) {
         let (partition, collecting) = &mut self.open[at];
         collecting.reached(offset);
-        if collecting.start.end.is_some() && !collecting.at_end() {
+        if collecting.at_end() {
+            self.hand_on(at);
+        } else if collecting.start.end.is_some() {
             let (partition, generation) = (partition.clone(), collecting.start.generation);
             let _ = self.events.send(Event::Short { partition, generation });
         }
