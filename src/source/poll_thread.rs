@@ -668,6 +668,43 @@ mod tests {
         assert!(!thread.paused && events.try_recv().is_err());
     }
 
+    /// Without a tick: the last records' lanes shouldn't wait for one.
+    #[test]
+    fn a_run_s_end_is_told_when_it_is_reached() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .set("group.id", "g")
+            .set("enable.partition.eof", "true");
+        let producer: BaseProducer = config.create().unwrap();
+        producer.send(BaseRecord::<(), str>::to("t").partition(0).payload("1")).map_err(|(error, _)| error).unwrap();
+        producer.flush(WAIT).unwrap();
+        let (mut thread, mut events) = thread(&config, Credits::new(1 << 20));
+        assert!(!thread.reads());
+        let start = |partition, end| {
+            let partition = Partition { topic: "t".into(), partition };
+            StartAt { partition, generation: 1, position: 0, last: None, end: Some(end) }
+        };
+        // The first by its last record, the second, in which there is none, by the client's word.
+        thread.start(&[start(0, 1), start(1, 0)]);
+        let began = Instant::now();
+        while thread.reads() && began.elapsed() < WAIT {
+            thread.round();
+        }
+        let (mut records, mut ends) = (0, Vec::new());
+        while let Ok(event) = events.try_recv() {
+            match event {
+                Event::Batch { batch, .. } => records += batch.records.len(),
+                Event::End { partition, .. } => ends.push(partition.partition),
+                other => panic!("{other:?}"),
+            }
+        }
+        ends.sort_unstable();
+        assert_eq!((records, ends), (1, vec![0, 1]));
+    }
+
     /// What came of one partition, between what came of another.
     #[test]
     fn a_record_after_an_end_stays_in_its_partition() {
