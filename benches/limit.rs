@@ -40,7 +40,7 @@ fn read(brokers: &str, topic: &str, partitions: Vec<i32>) -> u64 {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
-        // As weir's runs until the end: the last fetch waits for records that don't come.
+        // The last fetch waits for records that don't come.
         .set("fetch.wait.max.ms", "10")
         // The default of a second stalls a consumer that is fast.
         .set("fetch.queue.backoff.ms", "5");

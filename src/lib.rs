@@ -23,7 +23,7 @@
 //! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
-//! | [`allocator`] | how the C library's memory is shared out among threads, and given back |
+//! | [`allocator`] | how memory that the C library keeps is given back |
 //! | `background` | on which threads blocking work goes on beside a lane |
 //! | `logging`, `words` | where log lines go; how things are written for people |
 //! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |

@@ -91,7 +91,7 @@ fn on_a_real_broker(brokers: &str, settings: &Service) -> anyhow::Result<()> {
     let config = producer_config(brokers);
     ensure_topic(&config, TOPIC, PARTITIONS)?;
     let partitions: Vec<_> = (0..PARTITIONS).map(|partition| Partition { topic: TOPIC.into(), partition }).collect();
-    let there = Broker::new(&client_config(&pipeline(brokers)?.source, 1 << 20, true))?.bounds(&partitions)?;
+    let there = Broker::new(&client_config(&pipeline(brokers)?.source, 1 << 20))?.bounds(&partitions)?;
     if there.values().all(|bounds| bounds.start == bounds.end) {
         produce(brokers)?;
     } else {

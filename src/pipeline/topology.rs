@@ -340,7 +340,7 @@ pub async fn start(
 ) -> Result<Running, RunError> {
     let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(cores()));
     let arbiters = arbiters.clone();
-    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters, until_end));
+    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
     let (run, brokers) = opened.await.map_err(|panic| RunError::Panicked(panic.to_string()))??;
     let run = Arc::new(run);
     let shares = match until_end {
@@ -405,9 +405,8 @@ fn open(
     restarts: Restart,
     consumers: usize,
     arbiters: Arbiters,
-    until_end: bool,
 ) -> Result<(Run, Vec<Broker>), RunError> {
-    let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers, until_end);
+    let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers);
     let brokers: Vec<_> =
         (0..consumers).map(|number| Broker::new(&member(&config, number))).collect::<Result<_, _>>()?;
     let cluster_id = brokers[0].cluster_id()?;

@@ -40,6 +40,8 @@ pub struct Layout {
 #[derive(Debug)]
 struct Known {
     path: Arc<str>,
+    /// How many were known before it.
+    number: usize,
     /// The last batch that had rows for it, and which of that batch's folders it was.
     batch: u64,
     at: usize,
@@ -118,8 +120,8 @@ impl Layout {
         self.keys.iter().any(|key| matches!(key, Key::Window))
     }
 
-    /// Rows by folder, in the order of each folder's first row; `window` is the name of their window, where windows have
-    /// folders.
+    /// Rows by folder, in the order in which these had their first rows since the last [`forget`](Self::forget); `window` is the
+    /// name of their window, where windows have folders.
     ///
     /// Nothing is copied when all rows belong to one folder.
     pub fn split(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
@@ -172,8 +174,7 @@ impl Layout {
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
         let window_key = if self.by_window() { window.as_bytes() } else { &[] };
         self.batches += 1;
-        let (mut folders, mut folder_of_run, mut name) =
-            (Vec::<Folder>::new(), Vec::with_capacity(runs.len()), Vec::new());
+        let (mut folders, mut folder_of_run, mut name) = (Vec::new(), Vec::with_capacity(runs.len()), Vec::new());
         for (run, key) in runs.iter().zip(keys.iter()) {
             name.clear();
             name.extend_from_slice(key.as_ref());
@@ -183,31 +184,36 @@ impl Layout {
                 None => {
                     let path: Arc<str> = self.path(columns, run.start, window)?.into();
                     self.bytes += KNOWN_BYTES + name.len() + path.len();
-                    self.known.entry(name.as_slice().into()).or_insert(Known { path, batch: 0, at: 0 })
+                    let known = Known { path, number: self.known.len(), batch: 0, at: 0 };
+                    self.known.entry(name.as_slice().into()).or_insert(known)
                 }
             };
             if known.batch != self.batches {
                 (known.batch, known.at) = (self.batches, folders.len());
-                folders.push(Folder { path: known.path.clone(), rows: 0..0, first: run.start, last: 0 });
+                let folder = Folder { path: known.path.clone(), rows: 0..0, first: run.start, last: 0 };
+                folders.push((known.number, folder));
             }
-            let folder = &mut folders[known.at];
+            let folder = &mut folders[known.at].1;
             (folder.rows.end, folder.last) = (folder.rows.end + run.len(), run.end - 1);
             folder_of_run.push(known.at);
         }
+        let mut in_order: Vec<&mut (usize, Folder)> = folders.iter_mut().collect();
+        in_order.sort_unstable_by_key(|(number, _)| *number);
         let mut start = 0;
-        for Folder { rows, .. } in &mut folders {
+        for (_, Folder { rows, .. }) in in_order {
             let next = start + rows.end;
             *rows = start..start;
             start = next;
         }
         let mut order = vec![0; start];
         for (run, at) in runs.iter().zip(folder_of_run) {
-            let Folder { rows, .. } = &mut folders[at];
+            let (_, Folder { rows, .. }) = &mut folders[at];
             let end = rows.end + run.len();
             order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(place, row)| *place = index(row));
             rows.end = end;
         }
-        Ok((folders, order))
+        folders.sort_unstable_by_key(|(number, _)| *number);
+        Ok((folders.into_iter().map(|(_, folder)| folder).collect(), order))
     }
 
     /// The folder of one row.
@@ -307,7 +313,8 @@ mod tests {
         assert_eq!(paths(&batch, "1"), ["k=a/window=1 0..2", "k=b/window=1 2..3"]);
         assert_eq!(paths(&batch, "2"), ["k=a/window=2 0..2", "k=b/window=2 2..3"]);
         let other = rows(3, &[Some("b"), Some("c"), Some("c"), Some("a")]);
-        assert_eq!(paths(&other, "1"), ["k=b/window=1 0..1", "k=c/window=1 1..3", "k=a/window=1 3..4"]);
+        // Those that are known first, as they were then.
+        assert_eq!(paths(&other, "1"), ["k=a/window=1 0..1", "k=b/window=1 1..2", "k=c/window=1 2..4"]);
         assert_eq!(layout.known.len(), 5);
         assert!(layout.bytes() > 5 * KNOWN_BYTES);
         layout.forget();

@@ -63,6 +63,7 @@ impl Files {
 /// A file that has rows.
 pub(super) struct OpenFile {
     side: Side,
+    number: u64,
     /// None before its first rows are encoded.
     file: Option<Box<(StagedName, ParquetFile)>>,
     /// Its rows that are not yet encoded, how many they are, and their bytes.
@@ -82,10 +83,11 @@ pub(super) fn notes_bytes(runs: &Vec<Run>) -> usize {
 }
 
 impl OpenFile {
-    /// Without a row yet.
-    pub(super) fn new(side: Side) -> Self {
+    /// Without a row yet; files are numbered as they are opened.
+    pub(super) fn new(side: Side, number: u64) -> Self {
         OpenFile {
             side,
+            number,
             file: None,
             waiting: Vec::new(),
             waiting_rows: 0,
@@ -117,6 +119,11 @@ impl OpenFile {
             _ => self.waiting.push(run),
         }
         notes_bytes(&self.waiting) - before
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Those that wait, to be encoded or moved.

@@ -28,6 +28,8 @@ pub struct LaneWriter {
     router: Router,
     files: Files,
     open: HashMap<Key, OpenFile>,
+    /// How many were opened so far.
+    opened: u64,
     /// Those of `open` that have a row group on disk already.
     made: BTreeSet<Key>,
     /// The rows that are not yet encoded.
@@ -116,6 +118,7 @@ impl LaneWriter {
             router,
             files,
             open: HashMap::new(),
+            opened: 0,
             made: BTreeSet::new(),
             waiting: BTreeMap::new(),
             notes: 0,
@@ -201,7 +204,10 @@ impl LaneWriter {
         let first = self.waiting.entry(side).or_default().push(rows.clone())?.start;
         let sizes = Sizes::new(&rows);
         for Share { key, rows, windows } in shares {
-            let open = self.open.entry(key.clone()).or_insert_with(|| OpenFile::new(side));
+            let open = self.open.entry(key.clone()).or_insert_with(|| {
+                self.opened += 1;
+                OpenFile::new(side, self.opened)
+            });
             open.count(rows.len() as u64, windows);
             self.notes += open.wait(first + rows.start as u64..first + rows.end as u64, sizes.of(&rows));
             touched.push(key);
@@ -255,8 +261,7 @@ impl LaneWriter {
             }
             if 2 * left <= self.waiting[&side].bytes() {
                 self.end_row_groups(side, &large)?;
-                others.sort_unstable();
-                self.take(side, &others, Then::Wait)?;
+                self.take(side, &self.in_order(others), Then::Wait)?;
                 large.iter().try_for_each(|key| self.settle(key))?;
             }
         }
@@ -286,9 +291,16 @@ impl LaneWriter {
         Ok(())
     }
 
-    /// Ends files, in an order that follows from their keys.
-    fn end(&mut self, mut keys: Vec<Key>) -> Result<(), SinkError> {
-        keys.sort_unstable();
+    /// Files in the order in which they were opened, which is mostly that of the rows in each batch that waits: what is taken out of
+    /// it then is beside what was taken before, and in the processor's caches already.
+    fn in_order(&self, mut keys: Vec<Key>) -> Vec<Key> {
+        keys.sort_by_cached_key(|key| self.open.get(key).map(OpenFile::number));
+        keys
+    }
+
+    /// Ends files, in the order in which they were opened.
+    fn end(&mut self, keys: Vec<Key>) -> Result<(), SinkError> {
+        let keys = self.in_order(keys);
         // What waits for several is taken together, but for no more of them than needed: a file that is made has its price.
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
             self.take(side, &keys, Then::End)?;
@@ -693,7 +705,7 @@ mod tests {
     fn rows_of_texts_end_a_row_group_by_their_bytes() {
         let mut writer = writer(Path::new("/nowhere"), &pipeline(&[]));
         // Those that another one's average hides.
-        let mut open = OpenFile::new(Side::Data);
+        let mut open = OpenFile::new(Side::Data, 0);
         open.count(1, None);
         writer.notes += open.wait(0..1, ROW_GROUP_BYTES_MAX);
         let key: Key = (Side::Data, None, "".into());
@@ -780,6 +792,29 @@ mod tests {
             let rejects: u64 = files.iter().filter(|file| file.side == Side::Rejects).map(|file| file.rows).sum();
             prop_assert_eq!(rejects, 3 * batches.len() as u64);
         }
+    }
+
+    /// Else each value of each row would be read from another place in memory.
+    #[test]
+    fn rows_wait_in_the_order_in_which_their_files_end() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer = writer(root.path(), &pipeline(&["k"]));
+        let mut windower = windower(100);
+        let mut write = |writer: &mut LaneWriter| {
+            writer.write(&parts(&mut windower, 0, &["b", "a", "c"].map(Some), 0)).unwrap();
+            writer.write(&parts(&mut windower, 3, &["c", "d", "a", "b", "a"].map(Some), 0)).unwrap();
+        };
+        write(&mut writer);
+        let files = writer.finish().unwrap();
+        let folders: Vec<&str> = seen(&files).iter().map(|file| file.0).collect();
+        assert_eq!(folders, ["data/k=b", "data/k=a", "data/k=c", "data/k=d"]);
+
+        write(&mut writer);
+        let mut waiting = |key: &str| writer.open.get_mut(&(Side::Data, None, key.into())).unwrap().take_waiting();
+        assert_eq!(
+            ["k=b", "k=a", "k=c", "k=d"].map(|key| waiting(key).last().unwrap().clone()),
+            [8 + 3..8 + 4, 12..14, 14..15, 15..16]
+        );
     }
 
     #[test]

@@ -129,9 +129,8 @@ pub(super) fn positions<'a>(of: impl IntoIterator<Item = (&'a Partition, Offset)
 
 /// The consumer's configuration: what the pipeline file says, and what weir owns because exactly-once depends on it.
 ///
-/// `queue_bytes` bounds what librdkafka fetches ahead; with `until_end` only a run's last fetch, which tells where the log ends,
-/// waits for records that don't come.
-pub fn client_config(source: &pipeline::Source, queue_bytes: usize, until_end: bool) -> ClientConfig {
+/// `queue_bytes` bounds what librdkafka fetches ahead.
+pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientConfig {
     let queue_kilobytes = (queue_bytes >> 10).max(1024);
     let fetch_bytes = (queue_bytes / 4).clamp(1 << 20, 50 << 20);
     let mut config = ClientConfig::new();
@@ -139,7 +138,7 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize, until_end: b
         .set("client.id", "weir")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("fetch.max.bytes", fetch_bytes.to_string())
-        .set("fetch.wait.max.ms", if until_end { "10" } else { "100" })
+        .set("fetch.wait.max.ms", "100")
         .set("statistics.interval.ms", "5000")
         .set("reconnect.backoff.max.ms", "5000");
     for (key, value) in &source.client {

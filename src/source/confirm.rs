@@ -31,8 +31,8 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 
 /// What the lanes of a pipeline ask.
 ///
-/// It has a client of its own: on a consumer's connection a question would wait behind the fetches before it, for up to
-/// 100 ms, which halved the throughput.
+/// It has a client of its own: on a consumer's connection a question would wait behind the fetches before it, for as long as these
+/// wait for records, which halved the throughput.
 pub struct Confirm {
     asked: Mutex<Asked>,
     /// Taken when this is dropped.

@@ -26,7 +26,7 @@ use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
 use crate::pipeline::meters::{Meters, Stage};
 
-/// How long a poll waits for a record: the longest that a command waits, too.
+/// How long a poll waits for a record: the longest that a command waits, too. Where nothing is read, a command is what it waits for.
 const POLL: Duration = Duration::from_millis(20);
 /// How often half-full batches are handed on, and gaps are looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -201,9 +201,9 @@ impl PollThread {
     fn run(&mut self) {
         let mut ticked = Instant::now();
         loop {
-            // Where nothing is read, nothing but a command is waited for.
-            let reads = self.reads();
-            match self.commands.recv_timeout(if reads { Duration::ZERO } else { POLL }) {
+            let (for_commands, for_records) =
+                if self.reads() { (Duration::ZERO, POLL) } else { (POLL, Duration::ZERO) };
+            match self.commands.recv_timeout(for_commands) {
                 Ok(Command::Close(offsets)) => break self.close(&offsets),
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -211,9 +211,9 @@ impl PollThread {
             }
             let (began, room) = (Instant::now(), self.has_room());
             self.listen();
-            if room && reads {
-                self.round();
-            } else if reads {
+            if room {
+                self.round(for_records);
+            } else {
                 std::thread::sleep(if self.paused { POLL } else { LOOK_FOR_ROOM });
             }
             if !room || self.paused {
@@ -226,7 +226,7 @@ impl PollThread {
         }
     }
 
-    /// Whether there is a partition that isn't at this run's end.
+    /// Whether a partition is open that isn't at this run's end.
     fn reads(&self) -> bool {
         !self.open.iter().all(|(_, collecting)| collecting.ended)
     }
@@ -239,13 +239,17 @@ impl PollThread {
         }
     }
 
-    /// Takes what Kafka has.
-    fn round(&mut self) {
+    /// Takes what Kafka has, or the first of what comes in this time. Also what is of no partition that is read: it would wait for the
+    /// next one that is.
+    fn round(&mut self, wait: Duration) {
         let mut taken = std::mem::take(&mut self.taken);
         self.messages.take(&mut taken, self.at_once, Duration::ZERO);
-        if taken.is_empty() {
+        if taken.is_empty() && !wait.is_zero() {
             // To wait for more than one is to wait for all of them.
-            self.messages.take(&mut taken, 1, POLL);
+            self.messages.take(&mut taken, 1, wait);
+            if taken.is_empty() {
+                self.end_what_is_at_its_end();
+            }
         }
         let (began, received) = (Instant::now(), self.received);
         let mut before: Option<&Message> = None;
@@ -294,7 +298,7 @@ impl PollThread {
                 self.received += bytes - before;
                 self.collected += bytes - before;
                 let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
-                if bytes >= enough || self.open[at].1.at_end() {
+                if bytes >= enough {
                     self.hand_on(at);
                 }
             }
@@ -404,6 +408,19 @@ impl PollThread {
         }
     }
 
+    /// When nothing came for a moment: hands on what is at this run's end, without waiting for a tick, or for the client to tell of the log's
+    /// end, which takes it another fetch.
+    fn end_what_is_at_its_end(&mut self) {
+        if self.open.iter().any(|(_, collecting)| collecting.start.end.is_some() && !collecting.ended) {
+            self.pass_gaps();
+            for at in 0..self.open.len() {
+                if self.open[at].1.at_end() {
+                    self.hand_on(at);
+                }
+            }
+        }
+    }
+
     fn hand_on_all(&mut self) {
         self.pass_gaps();
         for at in 0..self.open.len() {
@@ -474,9 +491,7 @@ impl PollThread {
     fn ends(&mut self, at: usize, offset: i64) {
         let (partition, collecting) = &mut self.open[at];
         collecting.reached(offset);
-        if collecting.at_end() {
-            self.hand_on(at);
-        } else if collecting.start.end.is_some() {
+        if collecting.start.end.is_some() && !collecting.at_end() {
             let (partition, generation) = (partition.clone(), collecting.start.generation);
             let _ = self.events.send(Event::Short { partition, generation });
         }
@@ -679,8 +694,9 @@ mod tests {
         producer.send(BaseRecord::<(), str>::to("t").partition(0).payload("1")).map_err(|(error, _)| error).unwrap();
         producer.flush(WAIT).unwrap();
         // By its last record, where the client doesn't tell of ends; by the client's word, where there is no record.
-        for (partition, end, told) in [(0, 1, "false"), (1, 0, "true")] {
-            config.set("enable.partition.eof", told);
+        for (partition, end, tells, expected) in [(0, 1, "false", vec!["1 record", "end"]), (1, 0, "true", vec!["end"])]
+        {
+            config.set("enable.partition.eof", tells);
             let (mut thread, mut events) = thread(&config, Credits::new(1 << 20));
             assert!(!thread.reads());
             let of = Partition { topic: "t".into(), partition };
@@ -688,14 +704,17 @@ mod tests {
             assert!(thread.reads());
             let began = Instant::now();
             while thread.reads() && began.elapsed() < WAIT {
-                thread.round();
+                thread.round(POLL);
             }
-            let mut records = 0;
-            while let Ok(Event::Batch { batch, .. }) = events.try_recv() {
-                records += batch.records.len() as i64;
+            let mut told = Vec::new();
+            while let Ok(event) = events.try_recv() {
+                told.push(match event {
+                    Event::Batch { batch, .. } => format!("{} record", batch.records.len()),
+                    Event::End { .. } => "end".to_owned(),
+                    other => panic!("{other:?}"),
+                });
             }
-            assert!(!thread.reads(), "of {partition}");
-            assert_eq!(records, end);
+            assert_eq!(told, expected);
         }
     }
 
@@ -732,7 +751,7 @@ mod tests {
         std::thread::sleep(FETCHED);
         // All of it at once: the other's record, both ends, and then the record.
         thread.at_once = 100;
-        thread.round();
+        thread.round(POLL);
         assert!(thread.at_once > 1, "one round has taken several");
         thread.hand_on_all();
         let mut values = Vec::new();

@@ -167,7 +167,7 @@ pub fn skip(pipeline: &Pipeline, partition: &Partition, to: SkipTo, readable: bo
     }
     // To open one to write to it would make it.
     Dataset::existing(&pipeline.folder())?;
-    let broker = Broker::new(&client_config(&pipeline.source, QUEUE_BYTES, true))?;
+    let broker = Broker::new(&client_config(&pipeline.source, QUEUE_BYTES))?;
     let skipped = skip_with(pipeline, &broker, partition, to, readable);
     broker.close();
     skipped

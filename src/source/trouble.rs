@@ -24,7 +24,8 @@ pub(super) struct Checking {
 impl Source {
     /// A batch of a partition can't be read: what came before it is committed, and the lane tries again.
     pub(super) fn damaged(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
-        if self.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
+        // One that has everything that this run wants of it needn't read what comes after that.
+        if !self.is_running(&partition, generation) {
             return;
         }
         let way_out = give_up_a_batch(&partition, &self.run.pipeline.file);
