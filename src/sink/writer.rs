@@ -6,8 +6,7 @@
 //! row has no file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or
 //! has failed stay in `staging/`, where recovery sweeps them; it must not be used any more.
 
-use std::collections::hash_map::{Entry, HashMap};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 
@@ -88,33 +87,6 @@ enum Then {
     Wait,
 }
 
-/// What a file may have.
-#[derive(Clone, Copy)]
-struct Limits {
-    /// Rows of a row group.
-    rows: u64,
-    /// Bytes of a file.
-    file_bytes: u64,
-    /// Bytes of rows that were encoded lately, and of what was made of them; equal before any was.
-    encoded: (u64, u64),
-}
-
-impl Limits {
-    /// Whether the rows that wait are to be a row group: as many again would be too many for one, or the file has all its bytes with
-    /// them, by what other rows took.
-    fn row_group_ends(self, open: &OpenFile) -> bool {
-        let (rows, bytes) = (open.waiting_rows(), open.waiting_bytes());
-        let whole = rows + open.newest() > self.rows || bytes >= ROW_GROUP_BYTES_MAX;
-        rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(bytes) >= self.file_bytes)
-    }
-
-    /// Bytes that so many bytes of rows have in a file.
-    fn bytes_of_encoded(self, rows: usize) -> u64 {
-        let (from, to) = self.encoded;
-        u64::try_from(rows as u128 * u128::from(to) / u128::from(from.max(1))).unwrap_or(u64::MAX)
-    }
-}
-
 impl LaneWriter {
     /// A writer with no file open; `rows` and `rejects` are the schemas of the batches that it will be given.
     ///
@@ -176,17 +148,17 @@ impl LaneWriter {
 
     /// Writes consecutive parts. Files that have all their bytes after it end; see [`is_full`](Self::is_full).
     pub fn write(&mut self, parts: &[WindowedPart]) -> Result<(), SinkError> {
-        let mut due = Vec::new();
+        let mut touched = Vec::new();
         for run in self.router.runs_of(parts) {
             let (rows, shares) = self.router.shares(&run)?;
-            self.add(rows, shares, &mut due)?;
+            self.add(rows, shares, &mut touched)?;
         }
         for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
             let key = (Side::Rejects, None, "".into());
             let all = Share { key, rows: 0..rejects.num_rows(), windows: None };
-            self.add(rejects, vec![all], &mut due)?;
+            self.add(rejects, vec![all], &mut touched)?;
         }
-        due.iter().try_for_each(|key| self.settle(key))?;
+        touched.iter().try_for_each(|key| self.settle(key))?;
         self.relieve()
     }
 
@@ -226,39 +198,31 @@ impl LaneWriter {
         self.waiting.values().map(Waiting::bytes).sum()
     }
 
-    /// Lets rows of one side wait for their files; adds to `due` those files whose row group ends, as it seems now.
-    fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, due: &mut Vec<Key>) -> Result<(), SinkError> {
+    /// Lets rows of one side wait for their files.
+    fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
         let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
         let first = self.waiting.entry(side).or_default().push(rows.clone())?.start;
-        let (sizes, limits) = (Sizes::new(&rows), self.limits(side));
+        let sizes = Sizes::new(&rows);
         for Share { key, rows, windows } in shares {
-            let mut open = match self.open.entry(key) {
-                Entry::Occupied(open) => open,
-                Entry::Vacant(none) => {
-                    self.opened += 1;
-                    none.insert_entry(OpenFile::new(side, self.opened))
-                }
-            };
-            open.get_mut().count(rows.len() as u64, windows);
-            self.notes += open.get_mut().wait(first + rows.start as u64..first + rows.end as u64, sizes.of(&rows));
-            if limits.row_group_ends(open.get()) {
-                due.push(open.key().clone());
-            }
+            let open = self.open.entry(key.clone()).or_insert_with(|| {
+                self.opened += 1;
+                OpenFile::new(side, self.opened)
+            });
+            open.count(rows.len() as u64, windows);
+            self.notes += open.wait(first + rows.start as u64..first + rows.end as u64, sizes.of(&rows));
+            touched.push(key);
         }
         Ok(())
     }
 
-    /// What a file of a side may have before it ends or its row group does.
-    fn limits(&self, side: Side) -> Limits {
-        let encoded = self.encoded.get(&side).copied().unwrap_or((1, 1));
-        Limits { rows: self.row_group_rows, file_bytes: self.bytes_max, encoded }
-    }
-
-    /// After rows came or a row group ended: ends the row group where it is to end, and the file where it has all its bytes.
+    /// After rows came or a row group ended: ends the row group where as many rows again would be too many for one, or where its file
+    /// has all its bytes with it, by what other rows took; and the file where it has them.
     fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
         // Making room for an earlier one of this write's files may have ended this one.
         let Some(open) = self.open.get(key) else { return Ok(()) };
-        if self.limits(key.0).row_group_ends(open) {
+        let (rows, bytes) = (open.waiting_rows(), open.waiting_bytes());
+        let whole = rows + open.newest() > self.row_group_rows || bytes >= ROW_GROUP_BYTES_MAX;
+        if rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(key.0, bytes) >= self.bytes_max) {
             self.end_row_groups(key.0, std::slice::from_ref(key))?;
         }
         if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
@@ -266,6 +230,13 @@ impl LaneWriter {
             self.end(vec![key.clone()])?;
         }
         Ok(())
+    }
+
+    /// Bytes that so many bytes of rows have in a file, going by those that were encoded lately; as many before any was.
+    fn bytes_of_encoded(&self, side: Side, rows: usize) -> u64 {
+        let (from, to) =
+            self.encoded.get(&side).map_or((1, 1), |(from, to)| (u128::from(*from).max(1), u128::from(*to)));
+        u64::try_from(rows as u128 * to / from).unwrap_or(u64::MAX)
     }
 
     /// Where waiting rows take too much memory: ends row groups of the files that have enough for one, if no more than half of it has
