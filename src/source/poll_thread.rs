@@ -693,10 +693,8 @@ mod tests {
         let producer: BaseProducer = config.create().unwrap();
         producer.send(BaseRecord::<(), str>::to("t").partition(0).payload("1")).map_err(|(error, _)| error).unwrap();
         producer.flush(WAIT).unwrap();
-        // By its last record, where the client doesn't tell of ends; by the client's word, where there is no record.
-        for (partition, end, tells, expected) in [(0, 1, "false", vec!["1 record", "end"]), (1, 0, "true", vec!["end"])]
-        {
-            config.set("enable.partition.eof", tells);
+        // By its last record, and where there is none; the client doesn't tell of ends unless it is asked to.
+        for (partition, end, expected) in [(0, 1, vec!["1 record", "end"]), (1, 0, vec!["end"])] {
             let (mut thread, mut events) = thread(&config, Credits::new(1 << 20));
             assert!(!thread.reads());
             let of = Partition { topic: "t".into(), partition };
