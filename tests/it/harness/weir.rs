@@ -100,8 +100,17 @@ impl Run {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Whether SIGSTOP has stopped it.
-    pub fn is_stopped(&self) -> bool {
+    /// Waits until SIGSTOP has stopped it; after `timeout` this panics with its output.
+    #[track_caller]
+    pub fn until_stopped(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "weir was not stopped within {timeout:?}:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         status.lines().any(|line| line.starts_with("State:\tT"))
     }

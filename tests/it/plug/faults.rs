@@ -182,7 +182,7 @@ pub(super) fn frozen_at_a_point(world: &mut World, variant: usize, dice: &mut Di
     world.weir().signal("TERM");
     world.ended().expect_code(0);
     let sleeper = world.another(&[("WEIR_FAILPOINT", &format!("{name}:{times}:stop"))]);
-    until("it stops at the point", PATIENCE, || sleeper.is_stopped());
+    sleeper.until_stopped(PATIENCE);
     taken_over(world, sleeper, dice);
 }
 

@@ -115,7 +115,7 @@ pub(super) fn election_before_the_end(cluster: &Cluster, topic: &str, dice: &mut
             return;
         }
         let run = doomed.case.to_end_with(&[("WEIR_FAILPOINT", "recover.before_return:1:stop")]);
-        until("it stops before it reads", PATIENCE, || run.is_stopped());
+        run.until_stopped(PATIENCE);
         (end, runs) = (doomed.end().expect("broker 1 leads"), vec![run]);
     });
     let run = runs.pop().expect("one that sleeps");
