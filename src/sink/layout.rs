@@ -1,4 +1,5 @@
-//! Which folder each row goes to, and what is left of it in the file.
+//! Which folder each row goes to, and what is left of it in the file. Folders have numbers, so that whoever keeps something for
+//! each of thousands finds it without looking at their names.
 //!
 //! Rows keep their order within a folder. Columns that are hive keys are not columns of the files: some readers refuse a
 //! column that stands in both places.
@@ -30,17 +31,17 @@ pub struct Layout {
     converter: RowConverter,
     /// The folders that rows went to since the last [`forget`](Self::forget), by that form and their window's name.
     known: HashMap<Box<[u8]>, Known>,
-    /// Bytes of these.
+    /// Their paths, by their numbers.
+    paths: Vec<Arc<str>>,
+    /// Bytes of both.
     bytes: usize,
     /// How many batches were split.
     batches: u64,
 }
 
-/// A folder that rows went to: its path is put together once.
+/// A folder that rows went to.
 #[derive(Debug)]
 struct Known {
-    path: Arc<str>,
-    /// How many were known before it.
     number: usize,
     /// The last batch that had rows for it, and which of that batch's folders it was.
     batch: u64,
@@ -57,10 +58,10 @@ pub struct Split {
 }
 
 /// The rows of one folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Folder {
-    /// `key=value/key2=value2`; empty without keys.
-    pub path: Arc<str>,
+    /// How many others had rows before it since the last [`forget`](Layout::forget).
+    pub number: usize,
     /// Which rows of the [`Split`] these are.
     pub rows: Range<usize>,
     /// Which of all rows the first and the last of these were.
@@ -107,7 +108,7 @@ impl Layout {
             (0..rows.fields().len()).filter(|index| keys.iter().all(|key| key.index() != Some(*index))).collect();
         let fields: Vec<_> = kept.iter().map(|index| rows.fields()[*index].clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, rows.metadata().clone()));
-        Ok(Layout { keys, kept, schema, converter, known: HashMap::new(), bytes: 0, batches: 0 })
+        Ok(Layout { keys, kept, schema, converter, known: HashMap::new(), paths: Vec::new(), bytes: 0, batches: 0 })
     }
 
     /// The schema of the files.
@@ -115,22 +116,21 @@ impl Layout {
         &self.schema
     }
 
-    /// Whether windows have folders.
-    pub fn by_window(&self) -> bool {
-        self.keys.iter().any(|key| matches!(key, Key::Window))
-    }
-
-    /// Rows by folder, in the order in which these had their first rows since the last [`forget`](Self::forget); `window` is the
-    /// name of their window, where windows have folders.
+    /// Rows by folder, in the order of these; `window` is the name of their window of time, if any: each has folders of its own.
     ///
     /// Nothing is copied when all rows belong to one folder.
     pub fn split(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
         Ok(self.split_by_key(rows, window)?)
     }
 
-    /// Frees what is known of folders. To be called at times: there is no end to them.
+    /// The path of a folder by its number: `key=value/key2=value2`; empty without keys.
+    pub fn path(&self, number: usize) -> &Arc<str> {
+        &self.paths[number]
+    }
+
+    /// Frees what is known of folders, and numbers them anew. To be called at times: there is no end to them.
     pub fn forget(&mut self) {
-        (self.known, self.bytes) = Default::default();
+        (self.known, self.paths, self.bytes) = Default::default();
     }
 
     /// Bytes of what is known of folders, about.
@@ -144,80 +144,58 @@ impl Layout {
             return Ok(Split { rows: file_rows, folders: Vec::new() });
         }
         let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
-        let one_folder = |rows: RecordBatch| {
-            let last = rows.num_rows() - 1;
-            let path = self.path(&columns, 0, window)?.into();
-            let folder = Folder { path, rows: 0..last + 1, first: 0, last };
-            Ok(Split { rows, folders: vec![folder] })
-        };
-        if columns.is_empty() {
-            return one_folder(file_rows);
+        let runs = if columns.is_empty() { vec![0..rows.num_rows()] } else { partition(&columns)?.ranges() };
+        let (folders, folder_of_run) = self.folders(&columns, &runs, window)?;
+        if let [_] = folders[..] {
+            return Ok(Split { rows: file_rows, folders });
         }
-        let runs = partition(&columns)?.ranges();
-        if let [_] = runs[..] {
-            return one_folder(file_rows);
-        }
-        let (folders, order) = self.group(&columns, &runs, window)?;
+        let (folders, order) = in_order(folders, &runs, &folder_of_run);
         // One copy that puts each folder's rows together.
         Ok(Split { rows: take_record_batch(&file_rows, &UInt32Array::from(order))?, folders })
     }
 
-    /// The folders of rows that come in runs of one key, and the order in which each one's rows are together.
-    fn group(
+    /// The folders of rows that come in runs of one key, and which of them each run goes to. A folder's `rows` are not yet
+    /// places, but as many as it has.
+    fn folders(
         &mut self,
         columns: &[ArrayRef],
         runs: &[Range<usize>],
         window: &str,
-    ) -> Result<(Vec<Folder>, Vec<u32>), ArrowError> {
-        let index = |row: usize| u32::try_from(row).expect("a batch is far smaller");
+    ) -> Result<(Vec<Folder>, Vec<usize>), ArrowError> {
         let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| index(run.start)));
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
-        let window_key = if self.by_window() { window.as_bytes() } else { &[] };
+        let (mut folders, mut folder_of_run, mut name) =
+            (Vec::<Folder>::new(), Vec::with_capacity(runs.len()), Vec::new());
         self.batches += 1;
-        let (mut folders, mut folder_of_run, mut name) = (Vec::new(), Vec::with_capacity(runs.len()), Vec::new());
-        for (run, key) in runs.iter().zip(keys.iter()) {
+        for (at, run) in runs.iter().enumerate() {
             name.clear();
-            name.extend_from_slice(key.as_ref());
-            name.extend_from_slice(window_key);
+            if !columns.is_empty() {
+                name.extend_from_slice(keys.row(at).data());
+            }
+            name.extend_from_slice(window.as_bytes());
             let known = match self.known.get_mut(&*name) {
                 Some(known) => known,
                 None => {
-                    let path: Arc<str> = self.path(columns, run.start, window)?.into();
+                    let path: Arc<str> = self.path_of(columns, run.start, window)?.into();
                     self.bytes += KNOWN_BYTES + name.len() + path.len();
-                    let known = Known { path, number: self.known.len(), batch: 0, at: 0 };
+                    self.paths.push(path);
+                    let known = Known { number: self.known.len(), batch: 0, at: 0 };
                     self.known.entry(name.as_slice().into()).or_insert(known)
                 }
             };
             if known.batch != self.batches {
                 (known.batch, known.at) = (self.batches, folders.len());
-                let folder = Folder { path: known.path.clone(), rows: 0..0, first: run.start, last: 0 };
-                folders.push((known.number, folder));
+                folders.push(Folder { number: known.number, rows: 0..0, first: run.start, last: 0 });
             }
-            let folder = &mut folders[known.at].1;
+            let folder = &mut folders[known.at];
             (folder.rows.end, folder.last) = (folder.rows.end + run.len(), run.end - 1);
             folder_of_run.push(known.at);
         }
-        let mut in_order: Vec<&mut (usize, Folder)> = folders.iter_mut().collect();
-        in_order.sort_unstable_by_key(|(number, _)| *number);
-        let mut start = 0;
-        for (_, Folder { rows, .. }) in in_order {
-            let next = start + rows.end;
-            *rows = start..start;
-            start = next;
-        }
-        let mut order = vec![0; start];
-        for (run, at) in runs.iter().zip(folder_of_run) {
-            let (_, Folder { rows, .. }) = &mut folders[at];
-            let end = rows.end + run.len();
-            order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(place, row)| *place = index(row));
-            rows.end = end;
-        }
-        folders.sort_unstable_by_key(|(number, _)| *number);
-        Ok((folders.into_iter().map(|(_, folder)| folder).collect(), order))
+        Ok((folders, folder_of_run))
     }
 
     /// The folder of one row.
-    fn path(&self, columns: &[ArrayRef], row: usize, window: &str) -> Result<String, ArrowError> {
+    fn path_of(&self, columns: &[ArrayRef], row: usize, window: &str) -> Result<String, ArrowError> {
         let mut path = String::new();
         let mut columns = columns.iter();
         for key in &self.keys {
@@ -235,6 +213,31 @@ impl Layout {
         }
         Ok(path)
     }
+}
+
+/// Folders by their numbers, each with the places of its rows, and the rows in the order of these places.
+fn in_order(mut folders: Vec<Folder>, runs: &[Range<usize>], folder_of_run: &[usize]) -> (Vec<Folder>, Vec<u32>) {
+    let mut by_number: Vec<(usize, usize)> = folders.iter().map(|folder| folder.number).zip(0..).collect();
+    by_number.sort_unstable();
+    let mut start = 0;
+    for (_, at) in &by_number {
+        let rows = &mut folders[*at].rows;
+        let next = start + rows.end;
+        *rows = start..start;
+        start = next;
+    }
+    let mut order = vec![0; start];
+    for (run, at) in runs.iter().zip(folder_of_run) {
+        let rows = &mut folders[*at].rows;
+        let end = rows.end + run.len();
+        order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(place, row)| *place = index(row));
+        rows.end = end;
+    }
+    (by_number.into_iter().map(|(_, at)| folders[at].clone()).collect(), order)
+}
+
+fn index(row: usize) -> u32 {
+    u32::try_from(row).expect("a batch is far smaller")
 }
 
 fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
@@ -272,9 +275,9 @@ mod tests {
         let mut layout = layout(batch, keys).unwrap();
         let Split { rows: all, folders } = layout.split(batch, "").unwrap();
         assert_eq!(all.schema_ref(), layout.schema());
-        let folders = folders.into_iter().map(|Folder { path, rows, .. }| {
+        let folders = folders.into_iter().map(|Folder { number, rows, .. }| {
             let rows = all.slice(rows.start, rows.len());
-            (path.to_string(), rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
+            (layout.path(number).to_string(), rows["_kafka_offset"].as_primitive::<Int64Type>().values().to_vec())
         });
         folders.collect()
     }
@@ -308,7 +311,7 @@ mod tests {
         let mut layout = Layout::new(&batch.schema(), &keys).unwrap();
         let mut paths = |batch: &RecordBatch, window: &str| {
             let folders = layout.split(batch, window).unwrap().folders.into_iter();
-            folders.map(|folder| format!("{} {:?}", folder.path, folder.rows)).collect::<Vec<_>>()
+            folders.map(|folder| format!("{} {:?}", layout.path(folder.number), folder.rows)).collect::<Vec<_>>()
         };
         assert_eq!(paths(&batch, "1"), ["k=a/window=1 0..2", "k=b/window=1 2..3"]);
         assert_eq!(paths(&batch, "2"), ["k=a/window=2 0..2", "k=b/window=2 2..3"]);

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
+use super::route::Place;
 use super::waiting::Run;
 use crate::ledger::{FileEntry, Side, StagedName};
 use crate::sink::{ParquetFile, Recipe, SinkError};
@@ -63,7 +65,8 @@ impl Files {
 /// A file that has rows.
 pub(super) struct OpenFile {
     side: Side,
-    number: u64,
+    /// Its hive path.
+    path: Arc<str>,
     /// None before its first rows are encoded.
     file: Option<Box<(StagedName, ParquetFile)>>,
     /// Its rows that are not yet encoded, how many they are, and their bytes.
@@ -83,11 +86,11 @@ pub(super) fn notes_bytes(runs: &Vec<Run>) -> usize {
 }
 
 impl OpenFile {
-    /// Without a row yet; files are numbered as they are opened.
-    pub(super) fn new(side: Side, number: u64) -> Self {
+    /// Without a row yet, in the folder of this hive path.
+    pub(super) fn new(side: Side, path: Arc<str>) -> Self {
         OpenFile {
             side,
-            number,
+            path,
             file: None,
             waiting: Vec::new(),
             waiting_rows: 0,
@@ -121,15 +124,16 @@ impl OpenFile {
         notes_bytes(&self.waiting) - before
     }
 
-    /// Its number.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Those that wait, to be encoded or moved.
     pub(super) fn take_waiting(&mut self) -> Vec<Run> {
         (self.waiting_rows, self.waiting_bytes) = (0, 0);
         std::mem::take(&mut self.waiting)
+    }
+
+    /// Its hive path.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// How many of its rows wait.
@@ -162,14 +166,8 @@ impl OpenFile {
         self.file.as_ref().map_or(0, |made| made.1.memory())
     }
 
-    /// Adds rows to its next row group. `path` is the file's folder; it is `whole` where no further rows will come.
-    pub(super) fn write(
-        &mut self,
-        rows: RecordBatch,
-        files: &mut Files,
-        path: &str,
-        whole: bool,
-    ) -> Result<(), SinkError> {
+    /// Adds rows to its next row group; the file is `whole` where no further rows will come.
+    pub(super) fn write(&mut self, rows: RecordBatch, files: &mut Files, whole: bool) -> Result<(), SinkError> {
         if let Some(time) = &files.time
             && let Some(times) = rows.column_by_name(time).filter(|_| self.side != Side::Rejects)
         {
@@ -183,7 +181,7 @@ impl OpenFile {
             Some(made) => made,
             none => {
                 let rows_max = whole.then_some(self.rows);
-                none.insert(Box::new(files.create(self.side, path, rows_max)?))
+                none.insert(Box::new(files.create(self.side, &self.path, rows_max)?))
             }
         };
         made.1.write(rows);
@@ -209,5 +207,49 @@ impl OpenFile {
             windows: self.windows,
             event_time: self.event_time,
         })
+    }
+}
+
+/// The files that are open, by their places, which are dense.
+#[derive(Default)]
+pub(super) struct OpenFiles {
+    by_number: BTreeMap<Side, Vec<Option<OpenFile>>>,
+}
+
+impl OpenFiles {
+    /// The file at a place, if one is open there.
+    pub(super) fn get(&self, (side, number): Place) -> Option<&OpenFile> {
+        self.by_number.get(&side)?.get(number)?.as_ref()
+    }
+
+    /// As [`get`](Self::get).
+    pub(super) fn get_mut(&mut self, (side, number): Place) -> Option<&mut OpenFile> {
+        self.by_number.get_mut(&side)?.get_mut(number)?.as_mut()
+    }
+
+    /// The file at a place; where none is open there, a new one with the hive path that this gives.
+    pub(super) fn get_or_open(&mut self, (side, number): Place, path: impl FnOnce() -> Arc<str>) -> &mut OpenFile {
+        let files = self.by_number.entry(side).or_default();
+        if files.len() <= number {
+            files.resize_with(number + 1, || None);
+        }
+        files[number].get_or_insert_with(|| OpenFile::new(side, path()))
+    }
+
+    /// Takes it out.
+    pub(super) fn remove(&mut self, (side, number): Place) -> Option<OpenFile> {
+        self.by_number.get_mut(&side)?.get_mut(number)?.take()
+    }
+
+    /// All of them, in the order of their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &OpenFile)> {
+        self.by_number.iter().flat_map(|(side, files)| {
+            files.iter().enumerate().filter_map(|(number, open)| Some(((*side, number), open.as_ref()?)))
+        })
+    }
+
+    /// Bytes of memory that they and their places take, but for what they have.
+    pub(super) fn memory(&self) -> usize {
+        self.by_number.values().map(|files| files.capacity() * size_of::<Option<OpenFile>>()).sum()
     }
 }

@@ -17,12 +17,16 @@ use crate::settings::pipeline::Window;
 use crate::sink::{Folder, Layout, SinkError, Split};
 use crate::window::{Calendar, WindowId};
 
-/// Which file a row goes to. A file of count windows has a run of them, one of windows of time has one.
-pub(super) type Key = (Side, Option<WindowId>, Arc<str>);
+/// Which file a row goes to: its side, and the number of its hive key and window of time among those of that side since the
+/// last [`forget`](Router::forget). A file of count windows has a run of them, one of windows of time has one.
+pub(super) type Place = (Side, usize);
+
+/// Where rejects go.
+pub(super) const REJECTS: Place = (Side::Rejects, 0);
 
 /// Rows for one file.
 pub(super) struct Share {
-    pub(super) key: Key,
+    pub(super) place: Place,
     pub(super) rows: Range<usize>,
     pub(super) windows: Option<(WindowId, WindowId)>,
 }
@@ -57,7 +61,16 @@ impl Router {
         self.data.bytes() + self.late.bytes()
     }
 
-    /// Forgets the folders that it has seen.
+    /// The hive path of the files at a place.
+    pub(super) fn path(&self, (side, number): Place) -> Arc<str> {
+        match side {
+            Side::Data => self.data.path(number).clone(),
+            Side::Late => self.late.path(number).clone(),
+            Side::Rejects => "".into(),
+        }
+    }
+
+    /// Forgets the places that it has seen.
     pub(super) fn forget(&mut self) {
         self.data.forget();
         self.late.forget();
@@ -80,7 +93,7 @@ impl Router {
         let (side, of_time) = self.file_of(run[0]);
         let layout = if side == Side::Late { &mut self.late } else { &mut self.data };
         let name = match (&self.calendar, of_time) {
-            (Some(calendar), Some(window)) if layout.by_window() => calendar.name(window),
+            (Some(calendar), Some(window)) => calendar.name(window),
             _ => String::new(),
         };
         let ends: Vec<usize> = run
@@ -93,9 +106,9 @@ impl Router {
         let batches = joined(run.iter().map(|part| &part.rows));
         let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
         let Split { rows, folders } = layout.split(&joined_batch(batches)?, &name)?;
-        let share = |Folder { path, rows, first, last }| {
+        let share = |Folder { number, rows, first, last }| {
             let windows = Some((window_of(first), window_of(last)));
-            Share { key: (side, of_time, path), rows, windows }
+            Share { place: (side, number), rows, windows }
         };
         Ok((rows, folders.into_iter().map(share).collect()))
     }

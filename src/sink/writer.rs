@@ -6,15 +6,15 @@
 //! row has no file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or
 //! has failed stay in `staging/`, where recovery sweeps them; it must not be used any more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::open_file::{Create, Files, Names, OpenFile, notes_bytes};
-use super::route::{Key, Router, Share};
+use super::open_file::{Create, Files, Names, OpenFile, OpenFiles, notes_bytes};
+use super::route::{Place, REJECTS, Router, Share};
 use super::waiting::{Run, Sizes, Waiting, rows_of};
 use crate::ledger::{FileEntry, Side};
 use crate::pipeline::messages::{Partition, WindowedPart};
@@ -27,11 +27,9 @@ use crate::sink::{SinkError, properties};
 pub struct LaneWriter {
     router: Router,
     files: Files,
-    open: HashMap<Key, OpenFile>,
-    /// How many were opened so far.
-    opened: u64,
+    open: OpenFiles,
     /// Those of `open` that have a row group on disk already.
-    made: BTreeSet<Key>,
+    made: BTreeSet<Place>,
     /// The rows that are not yet encoded.
     waiting: BTreeMap<Side, Waiting>,
     /// Bytes of the notes of which rows wait for which file.
@@ -54,9 +52,6 @@ pub struct LaneWriter {
     finished: Vec<FileEntry>,
     full: bool,
 }
-
-/// Bytes of an [`OpenFile`] without its rows, about.
-const OPEN_ENTRY_BYTES: usize = 512;
 
 /// Bytes of a [`FileEntry`] and its texts, about.
 pub(super) const FILE_ENTRY_BYTES: usize = 1024;
@@ -117,8 +112,7 @@ impl LaneWriter {
         Ok(LaneWriter {
             router,
             files,
-            open: HashMap::new(),
-            opened: 0,
+            open: OpenFiles::default(),
             made: BTreeSet::new(),
             waiting: BTreeMap::new(),
             notes: 0,
@@ -154,25 +148,24 @@ impl LaneWriter {
             self.add(rows, shares, &mut touched)?;
         }
         for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
-            let key = (Side::Rejects, None, "".into());
-            let all = Share { key, rows: 0..rejects.num_rows(), windows: None };
+            let all = Share { place: REJECTS, rows: 0..rejects.num_rows(), windows: None };
             self.add(rejects, vec![all], &mut touched)?;
         }
-        touched.iter().try_for_each(|key| self.settle(key))?;
+        touched.into_iter().try_for_each(|place| self.settle(place))?;
         self.relieve()
     }
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
-        self.end(self.open.keys().filter(|key| key.0 != Side::Rejects).cloned().collect())
+        self.end(self.open.iter().map(|(place, _)| place).filter(|place| *place != REJECTS).collect())
     }
 
     /// Ends all files and gives every file since the last finish.
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
-        self.end(self.open.keys().cloned().collect())?;
+        self.end(self.open.iter().map(|(place, _)| place).collect())?;
         // Empty, but as large as it was.
-        self.open = HashMap::new();
+        self.open = OpenFiles::default();
         self.router.forget();
         self.full = false;
         self.look_at = self.waiting_max;
@@ -186,12 +179,9 @@ impl LaneWriter {
 
     /// Bytes that this keeps in memory, about; what a commit would free.
     pub fn memory(&self) -> usize {
-        let made: usize = self.made.iter().map(|key| self.open[key].memory()).sum();
-        let notes = self.notes + self.router.bytes();
-        made + self.waiting_bytes()
-            + notes
-            + self.open.len() * OPEN_ENTRY_BYTES
-            + self.finished.len() * FILE_ENTRY_BYTES
+        let made: usize = self.made.iter().filter_map(|place| Some(self.open.get(*place)?.memory())).sum();
+        let notes = self.notes + self.router.bytes() + self.open.memory();
+        made + self.waiting_bytes() + notes + self.finished.len() * FILE_ENTRY_BYTES
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -199,35 +189,32 @@ impl LaneWriter {
     }
 
     /// Lets rows of one side wait for their files.
-    fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, touched: &mut Vec<Key>) -> Result<(), SinkError> {
-        let Some(side) = shares.first().map(|share| share.key.0) else { return Ok(()) };
+    fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, touched: &mut Vec<Place>) -> Result<(), SinkError> {
+        let Some(side) = shares.first().map(|share| share.place.0) else { return Ok(()) };
         let first = self.waiting.entry(side).or_default().push(rows.clone())?.start;
         let sizes = Sizes::new(&rows);
-        for Share { key, rows, windows } in shares {
-            let open = self.open.entry(key.clone()).or_insert_with(|| {
-                self.opened += 1;
-                OpenFile::new(side, self.opened)
-            });
+        for Share { place, rows, windows } in shares {
+            let open = self.open.get_or_open(place, || self.router.path(place));
             open.count(rows.len() as u64, windows);
             self.notes += open.wait(first + rows.start as u64..first + rows.end as u64, sizes.of(&rows));
-            touched.push(key);
+            touched.push(place);
         }
         Ok(())
     }
 
     /// After rows came or a row group ended: ends the row group where as many rows again would be too many for one, or where its file
     /// has all its bytes with it, by what other rows took; and the file where it has them.
-    fn settle(&mut self, key: &Key) -> Result<(), SinkError> {
+    fn settle(&mut self, place: Place) -> Result<(), SinkError> {
         // Making room for an earlier one of this write's files may have ended this one.
-        let Some(open) = self.open.get(key) else { return Ok(()) };
+        let Some(open) = self.open.get(place) else { return Ok(()) };
         let (rows, bytes) = (open.waiting_rows(), open.waiting_bytes());
         let whole = rows + open.newest() > self.row_group_rows || bytes >= ROW_GROUP_BYTES_MAX;
-        if rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(key.0, bytes) >= self.bytes_max) {
-            self.end_row_groups(key.0, std::slice::from_ref(key))?;
+        if rows > 0 && (whole || open.bytes() + self.bytes_of_encoded(place.0, bytes) >= self.bytes_max) {
+            self.end_row_groups(place.0, &[place])?;
         }
-        if self.open.get(key).is_some_and(|open| open.bytes() >= self.bytes_max) {
+        if self.open.get(place).is_some_and(|open| open.bytes() >= self.bytes_max) {
             self.full = true;
-            self.end(vec![key.clone()])?;
+            self.end(vec![place])?;
         }
         Ok(())
     }
@@ -251,18 +238,18 @@ impl LaneWriter {
         }
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
             let (mut large, mut others, mut left) = (Vec::new(), Vec::new(), 0);
-            for (key, open) in self.open.iter().filter(|(key, open)| key.0 == side && open.waiting_rows() > 0) {
+            for (place, open) in self.open.iter().filter(|(place, open)| place.0 == side && open.waiting_rows() > 0) {
                 if open.waiting_bytes() >= self.row_group_bytes {
-                    large.push(key.clone());
+                    large.push(place);
                 } else {
                     left += open.waiting_bytes();
-                    others.push(key.clone());
+                    others.push(place);
                 }
             }
             if 2 * left <= self.waiting[&side].bytes() {
                 self.end_row_groups(side, &large)?;
-                self.take(side, &self.in_order(others), Then::Wait)?;
-                large.iter().try_for_each(|key| self.settle(key))?;
+                self.take(side, &others, Then::Wait)?;
+                large.into_iter().try_for_each(|place| self.settle(place))?;
             }
         }
         // Where nothing could be done it isn't looked for with each write.
@@ -272,57 +259,50 @@ impl LaneWriter {
     }
 
     /// Ends a row group of each of these files. Where those that are made are too many with it, the one with the most rows ends first.
-    fn end_row_groups(&mut self, side: Side, keys: &[Key]) -> Result<(), SinkError> {
-        let mut keys = keys.to_vec();
-        keys.sort_unstable();
-        for key in &keys {
-            let Some(open) = self.open.get(key) else { continue };
+    fn end_row_groups(&mut self, side: Side, places: &[Place]) -> Result<(), SinkError> {
+        for place in places {
+            let Some(open) = self.open.get(*place) else { continue };
             let (rows, before) = (open.waiting_bytes(), open.bytes());
-            while !self.made.contains(key) && self.made.len() >= self.max_keys {
-                let largest = self.made.iter().max_by_key(|key| self.open[key].rows()).cloned();
+            while !self.made.contains(place) && self.made.len() >= self.max_keys {
+                let rows = |place: &&Place| self.open.get(**place).map(OpenFile::rows);
+                let largest = self.made.iter().max_by_key(rows).copied();
                 self.end(vec![largest.expect("there is one")])?;
             }
-            self.made.insert(key.clone());
-            self.take(side, std::slice::from_ref(key), Then::EndRowGroup)?;
+            self.made.insert(*place);
+            self.take(side, &[*place], Then::EndRowGroup)?;
+            let after = self.open.get(*place).map_or(before, OpenFile::bytes);
             let (from, to) = self.encoded.entry(side).or_default();
             *from = *from / 2 + rows as u64;
-            *to = *to / 2 + self.open[key].bytes() - before;
+            *to = *to / 2 + after - before;
         }
         Ok(())
     }
 
-    /// Files in the order in which they were opened, which is mostly that of the rows in each batch that waits: what is taken out of
-    /// it then is beside what was taken before, and in the processor's caches already.
-    fn in_order(&self, mut keys: Vec<Key>) -> Vec<Key> {
-        keys.sort_by_cached_key(|key| self.open.get(key).map(OpenFile::number));
-        keys
-    }
-
-    /// Ends files, in the order in which they were opened.
-    fn end(&mut self, keys: Vec<Key>) -> Result<(), SinkError> {
-        let keys = self.in_order(keys);
+    /// Ends files. In the order of their places, which is that of the rows in each batch that waits, what is taken out of it is
+    /// beside what was taken before, and in the processor's caches already.
+    fn end(&mut self, places: Vec<Place>) -> Result<(), SinkError> {
         // What waits for several is taken together, but for no more of them than needed: a file that is made has its price.
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
-            self.take(side, &keys, Then::End)?;
+            self.take(side, &places, Then::End)?;
         }
         // Those for which nothing waited.
-        keys.iter().try_for_each(|key| self.close(key))
+        places.into_iter().try_for_each(|place| self.close(place))
     }
 
     /// Ends a file that has all its rows.
-    fn close(&mut self, key: &Key) -> Result<(), SinkError> {
-        if let Some(open) = self.open.remove(key) {
-            self.made.remove(key);
+    fn close(&mut self, place: Place) -> Result<(), SinkError> {
+        if let Some(open) = self.open.remove(place) {
+            self.made.remove(&place);
             self.finished.push(open.close()?);
         }
         Ok(())
     }
 
     /// Takes what waits for files of a side. Where they end with it, each is closed before the next one is made.
-    fn take(&mut self, side: Side, keys: &[Key], then: Then) -> Result<(), SinkError> {
+    fn take(&mut self, side: Side, places: &[Place], then: Then) -> Result<(), SinkError> {
         let mut together = Together::default();
-        for key in keys.iter().filter(|key| key.0 == side) {
-            let Some(open) = self.open.get_mut(key).filter(|open| open.waiting_rows() > 0) else { continue };
+        for place in places.iter().filter(|place| place.0 == side) {
+            let Some(open) = self.open.get_mut(*place).filter(|open| open.waiting_rows() > 0) else { continue };
             let bytes_a_row = open.waiting_bytes() / usize::try_from(open.waiting_rows()).unwrap_or(usize::MAX);
             let runs = open.take_waiting();
             self.notes -= notes_bytes(&runs);
@@ -337,7 +317,7 @@ impl LaneWriter {
                         self.take_together(side, std::mem::take(&mut together), then)?;
                     }
                     run.start = piece.end;
-                    together.add(key, piece, bytes);
+                    together.add(*place, piece, bytes);
                 }
             }
             together.parts.last_mut().expect("it has the last of the rows").last = true;
@@ -359,17 +339,17 @@ impl LaneWriter {
         });
         if then == Then::Wait {
             let (first, sizes) = (waiting.push(rows.clone())?.start, Sizes::new(&rows));
-            for (Part { key, .. }, part) in parts {
-                let open = self.open.get_mut(key).expect("it has rows that wait");
+            for (Part { place, .. }, part) in parts {
+                let open = self.open.get_mut(place).expect("it has rows that wait");
                 self.notes += open.wait(first + part.start as u64..first + part.end as u64, sizes.of(&part));
             }
             return Ok(());
         }
-        for (Part { key, last, .. }, part) in parts {
-            let open = self.open.get_mut(key).expect("it is ended after its last rows");
-            open.write(rows.slice(part.start, part.len()), &mut self.files, &key.2, then == Then::End)?;
+        for (Part { place, last, .. }, part) in parts {
+            let open = self.open.get_mut(place).expect("it is ended after its last rows");
+            open.write(rows.slice(part.start, part.len()), &mut self.files, then == Then::End)?;
             match then {
-                Then::End if last => self.close(key)?,
+                Then::End if last => self.close(place)?,
                 Then::EndRowGroup if last => open.end_row_group()?,
                 _ => {}
             }
@@ -380,28 +360,28 @@ impl LaneWriter {
 
 /// Waiting rows that are taken together.
 #[derive(Default)]
-struct Together<'k> {
+struct Together {
     pieces: Vec<Run>,
-    parts: Vec<Part<'k>>,
+    parts: Vec<Part>,
     bytes: usize,
 }
 
 /// Those of one file.
-struct Part<'k> {
-    key: &'k Key,
+struct Part {
+    place: Place,
     rows: usize,
     /// Whether nothing more waits for it.
     last: bool,
 }
 
-impl<'k> Together<'k> {
-    fn add(&mut self, key: &'k Key, piece: Run, bytes: usize) {
+impl Together {
+    fn add(&mut self, place: Place, piece: Run, bytes: usize) {
         let rows = rows_of(&piece);
         self.pieces.push(piece);
         self.bytes += bytes;
         match self.parts.last_mut() {
-            Some(part) if part.key == key => part.rows += rows,
-            _ => self.parts.push(Part { key, rows, last: false }),
+            Some(part) if part.place == place => part.rows += rows,
+            _ => self.parts.push(Part { place, rows, last: false }),
         }
     }
 }
@@ -452,7 +432,7 @@ mod tests {
 
     /// The hive paths that have rows and are not ended.
     fn paths(writer: &LaneWriter) -> Vec<&str> {
-        let mut paths: Vec<&str> = writer.open.keys().map(|key| &*key.2).collect();
+        let mut paths: Vec<&str> = writer.open.iter().map(|(_, open)| open.path()).collect();
         paths.sort_unstable();
         paths
     }
@@ -693,7 +673,7 @@ mod tests {
         let mut windower = windower(1_000_000);
         for at in 0..50 {
             writer.write(&parts(&mut windower, at * 300, &[Some("a"); 300], 0)).unwrap();
-            let waiting: u64 = writer.open.values().map(OpenFile::waiting_rows).sum();
+            let waiting: u64 = writer.open.iter().map(|(_, open)| open.waiting_rows()).sum();
             assert!(waiting < 900, "{waiting} rows wait");
         }
         let files = writer.finish().unwrap();
@@ -705,13 +685,12 @@ mod tests {
     fn rows_of_texts_end_a_row_group_by_their_bytes() {
         let mut writer = writer(Path::new("/nowhere"), &pipeline(&[]));
         // Those that another one's average hides.
-        let mut open = OpenFile::new(Side::Data, 0);
+        let place = (Side::Data, 0);
+        let open = writer.open.get_or_open(place, || "".into());
         open.count(1, None);
         writer.notes += open.wait(0..1, ROW_GROUP_BYTES_MAX);
-        let key: Key = (Side::Data, None, "".into());
         writer.waiting.entry(Side::Data).or_default().push(rows(0, &[None])).unwrap();
-        writer.open.insert(key.clone(), open);
-        let error = writer.settle(&key).unwrap_err();
+        let error = writer.settle(place).unwrap_err();
         assert!(matches!(error, SinkError::Create { .. }), "it is made: {error}");
     }
 
@@ -724,7 +703,7 @@ mod tests {
         // Rows seem to become far fewer bytes than they do.
         writer.encoded.insert(Side::Data, (1_000_000, 1));
         writer.write(&parts(&mut windower(1_000_000), 0, &[Some("a"); 10 * GROUP_ROWS], 0)).unwrap();
-        assert!(writer.is_full() && writer.open.is_empty());
+        assert!(writer.is_full() && paths(&writer).is_empty());
     }
 
     #[test]
@@ -810,10 +789,14 @@ mod tests {
         assert_eq!(folders, ["data/k=b", "data/k=a", "data/k=c", "data/k=d"]);
 
         write(&mut writer);
-        let mut waiting = |key: &str| writer.open.get_mut(&(Side::Data, None, key.into())).unwrap().take_waiting();
+        let mut waiting = |number| {
+            let open = writer.open.get_mut((Side::Data, number)).unwrap();
+            (open.path().to_owned(), open.take_waiting().last().unwrap().clone())
+        };
         assert_eq!(
-            ["k=b", "k=a", "k=c", "k=d"].map(|key| waiting(key).last().unwrap().clone()),
-            [8 + 3..8 + 4, 12..14, 14..15, 15..16]
+            [0, 1, 2, 3].map(&mut waiting),
+            [("k=b", 11..12), ("k=a", 12..14), ("k=c", 14..15), ("k=d", 15..16)]
+                .map(|(path, run)| (path.to_owned(), run))
         );
     }
 
@@ -860,7 +843,7 @@ mod tests {
         pipeline.sink.roll.bytes = 4000;
         let mut writer = writer(root.path(), &pipeline);
         writer.write(&parts(&mut windower(1000), 0, &[None], 2000)).unwrap();
-        assert!(writer.is_full() && writer.open.keys().all(|key| key.0 == Side::Data));
+        assert!(writer.is_full() && writer.open.iter().all(|(place, _)| place != REJECTS));
         assert_eq!(seen(&writer.finish().unwrap()), [("rejects/", None, 2000), ("data/", Some((0, 0)), 1)]);
     }
 
