@@ -1,10 +1,13 @@
-//! Which folder each row goes to, and what is left of it in the file. Folders have numbers, so that whoever keeps something for
-//! each of thousands finds it without looking at their names.
+//! Which folder each row goes to, and what is left of it in the file.
+//!
+//! Each window of time has folders of its own here, also where it is no hive key and several have the same path. Folders have
+//! numbers, so that whoever keeps something for each of thousands finds it without looking at their names.
 //!
 //! Rows keep their order within a folder. Columns that are hive keys are not columns of the files: some readers refuse a
 //! column that stands in both places.
 
 use std::collections::HashMap;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +19,7 @@ use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::sink::{SinkError, hive};
+use crate::window::{Calendar, WindowId};
 
 /// Hive keys of a dataset at the most: together their folders' names leave half of a path's 4096 bytes.
 pub const KEYS_MAX: usize = 8;
@@ -29,7 +33,8 @@ pub struct Layout {
     schema: SchemaRef,
     /// Gives rows of keys one comparable form.
     converter: RowConverter,
-    /// The folders that rows went to since the last [`forget`](Self::forget), by that form and their window's name.
+    /// The folders that rows went to since the last [`forget`](Self::forget), by that form, which is no other one's beginning, and
+    /// the start of their window.
     known: HashMap<Box<[u8]>, Known>,
     /// Their paths, by their numbers.
     paths: Vec<Arc<str>>,
@@ -76,14 +81,14 @@ enum Key {
     /// The value of a column.
     Column { index: usize, name: String },
     /// The window's name.
-    Window,
+    Window(Calendar),
 }
 
 impl Key {
     fn index(&self) -> Option<usize> {
         match self {
             Key::Column { index, .. } => Some(*index),
-            Key::Window => None,
+            Key::Window(_) => None,
         }
     }
 }
@@ -95,12 +100,12 @@ const KNOWN_BYTES: usize = 128;
 pub const WINDOW: &str = "window";
 
 impl Layout {
-    /// The layout of rows of this schema, in folders by these columns.
-    pub fn new(rows: &SchemaRef, partition_by: &[String]) -> Result<Self, SinkError> {
+    /// The layout of rows of this schema, in folders by these columns; `calendar` names their windows, if these are of time.
+    pub fn new(rows: &SchemaRef, partition_by: &[String], calendar: Option<&Calendar>) -> Result<Self, SinkError> {
         if partition_by.len() > KEYS_MAX {
             return Err(SinkError::TooManyKeys { count: partition_by.len(), max: KEYS_MAX });
         }
-        let keys = partition_by.iter().map(|name| key(rows, name)).collect::<Result<Vec<_>, _>>()?;
+        let keys = partition_by.iter().map(|name| key(rows, name, calendar)).collect::<Result<Vec<_>, _>>()?;
         let columns = keys.iter().filter_map(Key::index);
         let fields = columns.map(|index| SortField::new(rows.field(index).data_type().clone())).collect();
         let converter = RowConverter::new(fields)?;
@@ -116,14 +121,17 @@ impl Layout {
         &self.schema
     }
 
-    /// Rows by folder, in the order of these; `window` is the name of their window of time, if any: each has folders of its own.
+    /// Rows by folder, in the order of these folders' numbers; `window` is the window of time that they are all of, if any.
     ///
     /// Nothing is copied when all rows belong to one folder.
-    pub fn split(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, SinkError> {
+    pub fn split(&mut self, rows: &RecordBatch, window: Option<WindowId>) -> Result<Split, SinkError> {
         Ok(self.split_by_key(rows, window)?)
     }
 
     /// The path of a folder by its number: `key=value/key2=value2`; empty without keys.
+    ///
+    /// # Panics
+    /// When no folder has this number since the last [`forget`](Self::forget).
     pub fn path(&self, number: usize) -> &Arc<str> {
         &self.paths[number]
     }
@@ -138,13 +146,16 @@ impl Layout {
         self.bytes
     }
 
-    fn split_by_key(&mut self, rows: &RecordBatch, window: &str) -> Result<Split, ArrowError> {
+    fn split_by_key(&mut self, rows: &RecordBatch, window: Option<WindowId>) -> Result<Split, ArrowError> {
         let file_rows = rows.project(&self.kept)?;
         if rows.num_rows() == 0 {
             return Ok(Split { rows: file_rows, folders: Vec::new() });
         }
         let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
-        let runs = if columns.is_empty() { vec![0..rows.num_rows()] } else { partition(&columns)?.ranges() };
+        let runs = match columns[..] {
+            [] => iter::once(0..rows.num_rows()).collect(),
+            _ => partition(&columns)?.ranges(),
+        };
         let (folders, folder_of_run) = self.folders(&columns, &runs, window)?;
         if let [_] = folders[..] {
             return Ok(Split { rows: file_rows, folders });
@@ -154,13 +165,13 @@ impl Layout {
         Ok(Split { rows: take_record_batch(&file_rows, &UInt32Array::from(order))?, folders })
     }
 
-    /// The folders of rows that come in runs of one key, and which of them each run goes to. A folder's `rows` are not yet
-    /// places, but as many as it has.
+    /// The folders of rows that come in runs of one key, and which of them each run goes to. Where a folder's rows will be isn't
+    /// known yet: its `rows` only are as many as it has.
     fn folders(
         &mut self,
         columns: &[ArrayRef],
         runs: &[Range<usize>],
-        window: &str,
+        window: Option<WindowId>,
     ) -> Result<(Vec<Folder>, Vec<usize>), ArrowError> {
         let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| index(run.start)));
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
@@ -172,14 +183,16 @@ impl Layout {
             if !columns.is_empty() {
                 name.extend_from_slice(keys.row(at).data());
             }
-            name.extend_from_slice(window.as_bytes());
+            if let Some(WindowId::Time { start, .. }) = window {
+                name.extend_from_slice(&start.to_be_bytes());
+            }
             let known = match self.known.get_mut(&*name) {
                 Some(known) => known,
                 None => {
                     let path: Arc<str> = self.path_of(columns, run.start, window)?.into();
                     self.bytes += KNOWN_BYTES + name.len() + path.len();
+                    let known = Known { number: self.paths.len(), batch: 0, at: 0 };
                     self.paths.push(path);
-                    let known = Known { number: self.known.len(), batch: 0, at: 0 };
                     self.known.entry(name.as_slice().into()).or_insert(known)
                 }
             };
@@ -195,7 +208,7 @@ impl Layout {
     }
 
     /// The folder of one row.
-    fn path_of(&self, columns: &[ArrayRef], row: usize, window: &str) -> Result<String, ArrowError> {
+    fn path_of(&self, columns: &[ArrayRef], row: usize, window: Option<WindowId>) -> Result<String, ArrowError> {
         let mut path = String::new();
         let mut columns = columns.iter();
         for key in &self.keys {
@@ -203,7 +216,10 @@ impl Layout {
                 path.push('/');
             }
             match key {
-                Key::Window => path.push_str(&hive::segment(WINDOW, Some(window))),
+                Key::Window(calendar) => {
+                    let name = window.map(|window| calendar.name(window));
+                    path.push_str(&hive::segment(WINDOW, name.as_deref()));
+                }
                 Key::Column { name, .. } => {
                     let column = columns.next().expect("there is one for each key that is a column");
                     let text = ArrayFormatter::try_new(column, &FormatOptions::new())?.value(row).to_string();
@@ -215,7 +231,7 @@ impl Layout {
     }
 }
 
-/// Folders by their numbers, each with the places of its rows, and the rows in the order of these places.
+/// Folders by their numbers, each with where its rows will be, and the rows in that order.
 fn in_order(mut folders: Vec<Folder>, runs: &[Range<usize>], folder_of_run: &[usize]) -> (Vec<Folder>, Vec<u32>) {
     let mut by_number: Vec<(usize, usize)> = folders.iter().map(|folder| folder.number).zip(0..).collect();
     by_number.sort_unstable();
@@ -230,7 +246,7 @@ fn in_order(mut folders: Vec<Folder>, runs: &[Range<usize>], folder_of_run: &[us
     for (run, at) in runs.iter().zip(folder_of_run) {
         let rows = &mut folders[*at].rows;
         let end = rows.end + run.len();
-        order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(place, row)| *place = index(row));
+        order[rows.end..end].iter_mut().zip(run.clone()).for_each(|(slot, row)| *slot = index(row));
         rows.end = end;
     }
     (by_number.into_iter().map(|(_, at)| folders[at].clone()).collect(), order)
@@ -240,11 +256,11 @@ fn index(row: usize) -> u32 {
     u32::try_from(row).expect("a batch is far smaller")
 }
 
-fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
-    let index = match rows.index_of(name) {
-        Ok(index) => index,
-        Err(_) if name == WINDOW => return Ok(Key::Window),
-        Err(_) => return Err(SinkError::NoSuchKey { name: name.to_owned() }),
+fn key(rows: &SchemaRef, name: &str, calendar: Option<&Calendar>) -> Result<Key, SinkError> {
+    let index = match (rows.index_of(name), calendar) {
+        (Ok(index), _) => index,
+        (Err(_), Some(calendar)) if name == WINDOW => return Ok(Key::Window(calendar.clone())),
+        (Err(_), _) => return Err(SinkError::NoSuchKey { name: name.to_owned() }),
     };
     let kind = rows.field(index).data_type();
     if !(kind.is_integer() || matches!(kind, DataType::Utf8 | DataType::Boolean | DataType::Date32)) {
@@ -261,19 +277,29 @@ fn key(rows: &SchemaRef, name: &str) -> Result<Key, SinkError> {
 mod tests {
     use arrow::array::{AsArray, BooleanArray, Date32Array, Int8Array, UInt64Array};
     use arrow::datatypes::Int64Type;
+    use jiff::civil::DateTime;
+    use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
     use super::*;
     use crate::sink::testing::rows;
 
     fn layout(batch: &RecordBatch, keys: &[&str]) -> Result<Layout, SinkError> {
-        Layout::new(&batch.schema(), &keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>())
+        let days = Calendar::new(DAY, DateTime::default(), &TimeZone::UTC);
+        Layout::new(&batch.schema(), &keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(), Some(&days))
+    }
+
+    const DAY: i64 = 86_400_000_000;
+
+    /// A day after 1970-01-01.
+    fn day(day: i64) -> Option<WindowId> {
+        Some(WindowId::Time { start: day * DAY, end: (day + 1) * DAY })
     }
 
     /// Each folder and the offsets of its rows.
     fn split(batch: &RecordBatch, keys: &[&str]) -> Vec<(String, Vec<i64>)> {
         let mut layout = layout(batch, keys).unwrap();
-        let Split { rows: all, folders } = layout.split(batch, "").unwrap();
+        let Split { rows: all, folders } = layout.split(batch, None).unwrap();
         assert_eq!(all.schema_ref(), layout.schema());
         let folders = folders.into_iter().map(|Folder { number, rows, .. }| {
             let rows = all.slice(rows.start, rows.len());
@@ -304,30 +330,47 @@ mod tests {
         );
     }
 
+    /// Each folder's number and path, and its rows.
+    fn folders(layout: &mut Layout, batch: &RecordBatch, window: Option<WindowId>) -> Vec<String> {
+        let folders = layout.split(batch, window).unwrap().folders.into_iter();
+        folders.map(|Folder { number, rows, .. }| format!("{number} {} {rows:?}", layout.path(number))).collect()
+    }
+
     #[test]
     fn a_folder_is_known_again_and_each_window_has_its_own() {
-        let keys = ["k".to_owned(), WINDOW.to_owned()];
         let batch = rows(0, &[Some("a"), Some("b"), Some("a")]);
-        let mut layout = Layout::new(&batch.schema(), &keys).unwrap();
-        let mut paths = |batch: &RecordBatch, window: &str| {
-            let folders = layout.split(batch, window).unwrap().folders.into_iter();
-            folders.map(|folder| format!("{} {:?}", layout.path(folder.number), folder.rows)).collect::<Vec<_>>()
-        };
-        assert_eq!(paths(&batch, "1"), ["k=a/window=1 0..2", "k=b/window=1 2..3"]);
-        assert_eq!(paths(&batch, "2"), ["k=a/window=2 0..2", "k=b/window=2 2..3"]);
+        let mut layout = layout(&batch, &["k", WINDOW]).unwrap();
+        let mut paths = |batch: &RecordBatch, of: i64| folders(&mut layout, batch, day(of));
+        assert_eq!(paths(&batch, 1), ["0 k=a/window=1970-01-02 0..2", "1 k=b/window=1970-01-02 2..3"]);
+        assert_eq!(paths(&batch, 2), ["2 k=a/window=1970-01-03 0..2", "3 k=b/window=1970-01-03 2..3"]);
         let other = rows(3, &[Some("b"), Some("c"), Some("c"), Some("a")]);
         // Those that are known first, as they were then.
-        assert_eq!(paths(&other, "1"), ["k=a/window=1 0..1", "k=b/window=1 1..2", "k=c/window=1 2..4"]);
-        assert_eq!(layout.known.len(), 5);
+        let all = ["0 k=a/window=1970-01-02 0..1", "1 k=b/window=1970-01-02 1..2", "4 k=c/window=1970-01-02 2..4"];
+        assert_eq!(paths(&other, 1), all);
         assert!(layout.bytes() > 5 * KNOWN_BYTES);
         layout.forget();
         assert_eq!((layout.known.len(), layout.bytes()), (0, 0));
+        // Numbered anew.
+        let all = ["0 k=b/window=1970-01-02 0..1", "1 k=c/window=1970-01-02 1..3", "2 k=a/window=1970-01-02 3..4"];
+        assert_eq!(folders(&mut layout, &other, day(1)), all);
+    }
+
+    #[test]
+    fn a_window_that_is_no_key_has_its_own_folders_under_the_same_path() {
+        let batch = rows(0, &[Some("a"), Some("b")]);
+        let mut by_key = layout(&batch, &["k"]).unwrap();
+        assert_eq!(folders(&mut by_key, &batch, day(1)), ["0 k=a 0..1", "1 k=b 1..2"]);
+        assert_eq!(folders(&mut by_key, &batch, day(2)), ["2 k=a 0..1", "3 k=b 1..2"]);
+        assert_eq!(folders(&mut by_key, &batch, day(1)), ["0 k=a 0..1", "1 k=b 1..2"]);
+        let mut by_nothing = layout(&batch, &[]).unwrap();
+        let days = [1, 2, 1].map(|of| folders(&mut by_nothing, &batch, day(of)));
+        assert_eq!(days, [["0  0..2"], ["1  0..2"], ["0  0..2"]]);
     }
 
     #[test]
     fn one_key_copies_nothing() {
         let batch = rows(0, &[Some("a"); 3]);
-        let split = layout(&batch, &["k"]).unwrap().split(&batch, "").unwrap();
+        let split = layout(&batch, &["k"]).unwrap().split(&batch, None).unwrap();
         assert_eq!(
             split.rows.column(0).to_data().buffers()[0].as_ptr(),
             batch.column(1).to_data().buffers()[0].as_ptr()
@@ -357,6 +400,8 @@ mod tests {
         let batch = rows(0, &[]);
         let refused = |keys: &[&str]| layout(&batch, keys).unwrap_err().to_string();
         assert_eq!(refused(&["nope"]), "sink.partition_by names `nope`, which is no column");
+        let without_time = Layout::new(&batch.schema(), &[WINDOW.to_owned()], None).unwrap_err().to_string();
+        assert_eq!(without_time, "sink.partition_by names `window`, which is no column");
         assert_eq!(
             refused(&["value"]),
             "sink.partition_by names `value`, a Float64: a key is a string, an integer, a bool or a date"

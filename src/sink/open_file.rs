@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{self, Write};
+use std::ops::Index;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -248,8 +249,21 @@ impl OpenFiles {
         })
     }
 
+    /// Forgets the places of a side where no file is open any more.
+    pub(super) fn forget_closed(&mut self) {
+        self.by_number.retain(|_, files| files.iter().any(Option::is_some));
+    }
+
     /// Bytes of memory that they and their places take, but for what they have.
     pub(super) fn memory(&self) -> usize {
         self.by_number.values().map(|files| files.capacity() * size_of::<Option<OpenFile>>()).sum()
+    }
+}
+
+impl Index<Place> for OpenFiles {
+    type Output = OpenFile;
+
+    fn index(&self, place: Place) -> &OpenFile {
+        self.get(place).expect("a file is open at this place")
     }
 }

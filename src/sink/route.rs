@@ -15,7 +15,7 @@ use crate::pipeline::rows::joined;
 use crate::settings::Pipeline;
 use crate::settings::pipeline::Window;
 use crate::sink::{Folder, Layout, SinkError, Split};
-use crate::window::{Calendar, WindowId};
+use crate::window::WindowId;
 
 /// Which file a row goes to: its side, and the number of its hive key and window of time among those of that side since the
 /// last [`forget`](Router::forget). A file of count windows has a run of them, one of windows of time has one.
@@ -35,20 +35,20 @@ pub(super) struct Share {
 pub(super) struct Router {
     data: Layout,
     late: Layout,
-    /// Names windows of time.
-    calendar: Option<Calendar>,
+    /// Whether windows are of time.
+    of_time: bool,
 }
 
 impl Router {
     /// For rows of this schema.
     pub(super) fn new(rows: &SchemaRef, pipeline: &Pipeline) -> Result<Self, SinkError> {
-        let data = Layout::new(rows, &pipeline.sink.partition_by)?;
-        let late = Layout::new(&late_schema(rows), &pipeline.sink.partition_by)?;
         let calendar = match &pipeline.window {
             Window::Count { .. } => None,
             Window::Tumbling(window) => Some(window.calendar()),
         };
-        Ok(Router { data, late, calendar })
+        let data = Layout::new(rows, &pipeline.sink.partition_by, calendar.as_ref())?;
+        let late = Layout::new(&late_schema(rows), &pipeline.sink.partition_by, calendar.as_ref())?;
+        Ok(Router { data, late, of_time: calendar.is_some() })
     }
 
     /// What data and late files have.
@@ -90,12 +90,8 @@ impl Router {
 
     /// A run's rows in the order of their files, and which of them each file has; no file twice.
     pub(super) fn shares(&mut self, run: &[&WindowRows]) -> Result<(RecordBatch, Vec<Share>), SinkError> {
-        let (side, of_time) = self.file_of(run[0]);
+        let (side, window) = self.file_of(run[0]);
         let layout = if side == Side::Late { &mut self.late } else { &mut self.data };
-        let name = match (&self.calendar, of_time) {
-            (Some(calendar), Some(window)) => calendar.name(window),
-            _ => String::new(),
-        };
         let ends: Vec<usize> = run
             .iter()
             .scan(0, |end, part| {
@@ -105,7 +101,7 @@ impl Router {
             .collect();
         let batches = joined(run.iter().map(|part| &part.rows));
         let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
-        let Split { rows, folders } = layout.split(&joined_batch(batches)?, &name)?;
+        let Split { rows, folders } = layout.split(&joined_batch(batches)?, window)?;
         let share = |Folder { number, rows, first, last }| {
             let windows = Some((window_of(first), window_of(last)));
             Share { place: (side, number), rows, windows }
@@ -113,9 +109,9 @@ impl Router {
         Ok((rows, folders.into_iter().map(share).collect()))
     }
 
-    /// Which files rows go to, but for their folder.
+    /// Which files rows go to, but for their hive key.
     fn file_of(&self, rows: &WindowRows) -> (Side, Option<WindowId>) {
-        (rows.side, self.calendar.as_ref().map(|_| rows.window))
+        (rows.side, self.of_time.then_some(rows.window))
     }
 }
 

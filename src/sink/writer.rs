@@ -13,7 +13,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::open_file::{Create, Files, Names, OpenFile, OpenFiles, notes_bytes};
+use super::open_file::{Create, Files, Names, OpenFiles, notes_bytes};
 use super::route::{Place, REJECTS, Router, Share};
 use super::waiting::{Run, Sizes, Waiting, rows_of};
 use crate::ledger::{FileEntry, Side};
@@ -157,16 +157,17 @@ impl LaneWriter {
 
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
-        self.end(self.open.iter().map(|(place, _)| place).filter(|place| *place != REJECTS).collect())
+        self.end(self.open.iter().map(|(place, _)| place).filter(|place| *place != REJECTS).collect())?;
+        self.router.forget();
+        self.open.forget_closed();
+        Ok(())
     }
 
     /// Ends all files and gives every file since the last finish.
     pub fn finish(&mut self) -> Result<Vec<FileEntry>, SinkError> {
         self.end_files()?;
-        self.end(self.open.iter().map(|(place, _)| place).collect())?;
-        // Empty, but as large as it was.
-        self.open = OpenFiles::default();
-        self.router.forget();
+        self.end(vec![REJECTS])?;
+        self.open.forget_closed();
         self.full = false;
         self.look_at = self.waiting_max;
         Ok(std::mem::take(&mut self.finished))
@@ -179,7 +180,7 @@ impl LaneWriter {
 
     /// Bytes that this keeps in memory, about; what a commit would free.
     pub fn memory(&self) -> usize {
-        let made: usize = self.made.iter().filter_map(|place| Some(self.open.get(*place)?.memory())).sum();
+        let made: usize = self.made.iter().map(|place| self.open[*place].memory()).sum();
         let notes = self.notes + self.router.bytes() + self.open.memory();
         made + self.waiting_bytes() + notes + self.finished.len() * FILE_ENTRY_BYTES
     }
@@ -264,22 +265,20 @@ impl LaneWriter {
             let Some(open) = self.open.get(*place) else { continue };
             let (rows, before) = (open.waiting_bytes(), open.bytes());
             while !self.made.contains(place) && self.made.len() >= self.max_keys {
-                let rows = |place: &&Place| self.open.get(**place).map(OpenFile::rows);
-                let largest = self.made.iter().max_by_key(rows).copied();
+                let largest = self.made.iter().max_by_key(|place| self.open[**place].rows()).copied();
                 self.end(vec![largest.expect("there is one")])?;
             }
             self.made.insert(*place);
             self.take(side, &[*place], Then::EndRowGroup)?;
-            let after = self.open.get(*place).map_or(before, OpenFile::bytes);
             let (from, to) = self.encoded.entry(side).or_default();
             *from = *from / 2 + rows as u64;
-            *to = *to / 2 + after - before;
+            *to = *to / 2 + self.open[*place].bytes() - before;
         }
         Ok(())
     }
 
-    /// Ends files. In the order of their places, which is that of the rows in each batch that waits, what is taken out of it is
-    /// beside what was taken before, and in the processor's caches already.
+    /// Ends files, given in the order of their places. That is the order of the rows in each batch that waits, so that what is taken
+    /// out of it is beside what was taken before, and in the processor's caches already.
     fn end(&mut self, places: Vec<Place>) -> Result<(), SinkError> {
         // What waits for several is taken together, but for no more of them than needed: a file that is made has its price.
         for side in self.waiting.keys().copied().collect::<Vec<_>>() {
