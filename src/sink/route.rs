@@ -76,10 +76,10 @@ impl Router {
         self.late.forget();
     }
 
-    /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
+    /// Rows that go to the same files, together, at least one: of a hundred keys, each window of a hundred rows has one or two.
     pub(super) fn runs_of<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
         let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
-        for rows in parts.iter().flat_map(|part| &part.rows) {
+        for rows in parts.iter().flat_map(|part| &part.rows).filter(|rows| !rows.rows.is_empty()) {
             match runs.last_mut() {
                 Some(run) if self.file_of(run[0]) == self.file_of(rows) => run.push(rows),
                 _ => runs.push(vec![rows]),
@@ -89,7 +89,10 @@ impl Router {
     }
 
     /// A run's rows in the order of their files, and which of them each file has; no file twice.
-    pub(super) fn shares(&mut self, run: &[&WindowRows]) -> Result<(RecordBatch, Vec<Share>), SinkError> {
+    pub(super) fn shares<'r>(
+        &mut self,
+        run: &'r [&WindowRows],
+    ) -> Result<(RecordBatch, impl Iterator<Item = Share> + use<'r>), SinkError> {
         let (side, window) = self.file_of(run[0]);
         let layout = if side == Side::Late { &mut self.late } else { &mut self.data };
         let ends: Vec<usize> = run
@@ -100,13 +103,13 @@ impl Router {
             })
             .collect();
         let batches = joined(run.iter().map(|part| &part.rows));
-        let window_of = |row: usize| run[ends.partition_point(|end| *end <= row)].window;
+        let window_of = move |row: usize| run[ends.partition_point(|end| *end <= row)].window;
         let Split { rows, folders } = layout.split(&joined_batch(batches)?, window)?;
-        let share = |Folder { number, rows, first, last }| {
+        let share = move |Folder { number, rows, first, last }| {
             let windows = Some((window_of(first), window_of(last)));
             Share { place: (side, number), rows, windows }
         };
-        Ok((rows, folders.into_iter().map(share).collect()))
+        Ok((rows, folders.into_iter().map(share)))
     }
 
     /// Which files rows go to, but for their hive key.

@@ -145,11 +145,11 @@ impl LaneWriter {
         let mut touched = Vec::new();
         for run in self.router.runs_of(parts) {
             let (rows, shares) = self.router.shares(&run)?;
-            self.add(rows, shares, &mut touched)?;
+            self.add(run[0].side, rows, shares, &mut touched)?;
         }
         for rejects in joined(parts.iter().map(|part| &part.rejects).filter(|rejects| !rejects.is_empty())) {
             let all = Share { place: REJECTS, rows: 0..rejects.num_rows(), windows: None };
-            self.add(rejects, vec![all], &mut touched)?;
+            self.add(Side::Rejects, rejects, [all], &mut touched)?;
         }
         touched.into_iter().try_for_each(|place| self.settle(place))?;
         self.relieve()
@@ -189,9 +189,14 @@ impl LaneWriter {
         self.waiting.values().map(Waiting::bytes).sum()
     }
 
-    /// Lets rows of one side wait for their files.
-    fn add(&mut self, rows: RecordBatch, shares: Vec<Share>, touched: &mut Vec<Place>) -> Result<(), SinkError> {
-        let Some(side) = shares.first().map(|share| share.place.0) else { return Ok(()) };
+    /// Lets rows of one side, at least one, wait for their files.
+    fn add(
+        &mut self,
+        side: Side,
+        rows: RecordBatch,
+        shares: impl IntoIterator<Item = Share>,
+        touched: &mut Vec<Place>,
+    ) -> Result<(), SinkError> {
         let first = self.waiting.entry(side).or_default().push(rows.clone())?.start;
         let sizes = Sizes::new(&rows);
         for Share { place, rows, windows } in shares {
