@@ -44,8 +44,11 @@ const TOLD_PER_ROUND: usize = 64;
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// They do when there are that many bytes between two ticks.
 const FAST_BYTES: usize = 1 << 20;
-/// A batch of one partition is handed on at this size, or at the lesser one when all of them have their bytes.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// A batch of one partition is handed on at a size between these two, by the memory that there is: of thousands of hive keys each has
+/// more rows in a larger one;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+const BATCH_BYTES_USUAL: usize = 1 << 20;
+/// or at this one when all of them have their bytes.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 
 /// What the poll thread is told.
@@ -130,6 +133,8 @@ pub(crate) struct PollThread {
     mark: String,
     /// Bytes that all half-full batches together may have.
     collecting_bytes: usize,
+    /// Bytes at which a batch is handed on before a tick.
+    batch_bytes: usize,
     pub(super) open: Vec<(Partition, Collecting)>,
     /// Partitions to which the client hasn't gone yet: until then nothing of them is taken.
     pub(super) unsought: Vec<StartAt>,
@@ -146,6 +151,11 @@ pub(crate) struct PollThread {
     collected: usize,
     /// Bytes of the records that came since the last tick.
     received: usize,
+}
+
+/// At how many bytes a batch is handed on before a tick, where all half-full ones together may have so many.
+fn batch_bytes(collecting_bytes: usize) -> usize {
+    (collecting_bytes / 16).clamp(BATCH_BYTES_USUAL, BATCH_BYTES_MAX)
 }
 
 impl PollThread {
@@ -185,6 +195,7 @@ impl PollThread {
             credits,
             mark,
             collecting_bytes,
+            batch_bytes: batch_bytes(collecting_bytes),
             open: Vec::new(),
             unsought: Vec::new(),
             index: HashMap::new(),
@@ -297,7 +308,7 @@ impl PollThread {
             Ok(bytes) => {
                 self.received += bytes - before;
                 self.collected += bytes - before;
-                let enough = if self.collected < self.collecting_bytes { BATCH_BYTES_MAX } else { BATCH_BYTES_MIN };
+                let enough = if self.collected < self.collecting_bytes { self.batch_bytes } else { BATCH_BYTES_MIN };
                 if bytes >= enough {
                     self.hand_on(at);
                 }
@@ -681,6 +692,12 @@ mod tests {
         drop(files);
         thread.tick();
         assert!(!thread.paused && events.try_recv().is_err());
+    }
+
+    #[test]
+    fn batches_are_larger_where_there_is_memory() {
+        let mib = |bytes: usize| bytes >> 20;
+        assert_eq!([0, 16, 64, 128, 4096].map(|all| mib(batch_bytes(all << 20))), [1, 1, 4, 8, 8]);
     }
 
     /// Without a tick: the last records' lanes shouldn't wait for one.
