@@ -217,8 +217,8 @@ impl Layout {
             }
             match key {
                 Key::Window(calendar) => {
-                    let name = window.map(|window| calendar.name(window));
-                    path.push_str(&hive::segment(WINDOW, name.as_deref()));
+                    let name = calendar.name(window.expect("where there is a calendar, rows are of a window of time"));
+                    path.push_str(&hive::segment(WINDOW, Some(&name)));
                 }
                 Key::Column { name, .. } => {
                     let column = columns.next().expect("there is one for each key that is a column");

@@ -76,10 +76,10 @@ impl Router {
         self.late.forget();
     }
 
-    /// Rows that go to the same files, together, at least one: of a hundred keys, each window of a hundred rows has one or two.
+    /// Rows that go to the same files, together: of a hundred keys, each window of a hundred rows has one or two.
     pub(super) fn runs_of<'p>(&self, parts: &'p [WindowedPart]) -> Vec<Vec<&'p WindowRows>> {
         let mut runs: Vec<Vec<&WindowRows>> = Vec::new();
-        for rows in parts.iter().flat_map(|part| &part.rows).filter(|rows| !rows.rows.is_empty()) {
+        for rows in parts.iter().flat_map(|part| &part.rows) {
             match runs.last_mut() {
                 Some(run) if self.file_of(run[0]) == self.file_of(rows) => run.push(rows),
                 _ => runs.push(vec![rows]),

@@ -158,6 +158,7 @@ impl LaneWriter {
     /// Ends the open data and late files, keeping them for the next [`finish`](Self::finish).
     pub fn end_files(&mut self) -> Result<(), SinkError> {
         self.end(self.open.iter().map(|(place, _)| place).filter(|place| *place != REJECTS).collect())?;
+        debug_assert!(self.open.iter().all(|(place, _)| place == REJECTS), "places get new meanings");
         self.router.forget();
         self.open.forget_closed();
         Ok(())

@@ -97,6 +97,11 @@ impl Collecting {
         Ok(self.records.bytes())
     }
 
+    /// How many records are collected.
+    pub(super) fn records(&self) -> usize {
+        self.records.len()
+    }
+
     /// Moves on to `position` without a record: markers and aborted records. Never back, never past this run's end.
     pub(super) fn pass(&mut self, position: i64) {
         let position = self.start.end.map_or(position, |end| position.min(end));

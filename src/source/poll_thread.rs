@@ -44,11 +44,16 @@ const TOLD_PER_ROUND: usize = 64;
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// They do when there are that many bytes between two ticks.
 const FAST_BYTES: usize = 1 << 20;
-/// A batch of one partition is handed on at a size between these two, by the memory that there is: of thousands of hive keys each has
-/// more rows in a larger one;
-const BATCH_BYTES_MAX: usize = 8 << 20;
-const BATCH_BYTES_USUAL: usize = 1 << 20;
-/// or at this one when all of them have their bytes.
+/// A batch of one partition is handed on when it has one part in so many of the budget: sixteen of them may be on their way. Of thousands
+/// of hive keys, each has more rows in a larger batch.
+const BATCH_PART: usize = 96;
+/// It has no less than this,
+const BATCH_BYTES_LEAST: usize = 1 << 20;
+/// no more than this,
+const BATCH_BYTES_MOST: usize = 8 << 20;
+/// and no more records than the least one has of the smallest ones: columns and windows grow with their number.
+const BATCH_RECORDS_MOST: usize = 20_000;
+/// When all half-full batches together have their bytes, each is handed on at this size.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 
 /// What the poll thread is told.
@@ -153,9 +158,9 @@ pub(crate) struct PollThread {
     received: usize,
 }
 
-/// At how many bytes a batch is handed on before a tick, where all half-full ones together may have so many.
-fn batch_bytes(collecting_bytes: usize) -> usize {
-    (collecting_bytes / 16).clamp(BATCH_BYTES_USUAL, BATCH_BYTES_MAX)
+/// At how many bytes a batch is handed on before a tick, by the budget of its pipeline.
+fn batch_bytes(budget: usize) -> usize {
+    (budget / BATCH_PART).clamp(BATCH_BYTES_LEAST, BATCH_BYTES_MOST)
 }
 
 impl PollThread {
@@ -185,6 +190,7 @@ impl PollThread {
         collecting_bytes: usize,
     ) -> Self {
         PollThread {
+            batch_bytes: batch_bytes(credits.limit()),
             queue: Queue::of(&consumer),
             messages: Messages::new(&consumer),
             taken: Vec::new(),
@@ -195,7 +201,6 @@ impl PollThread {
             credits,
             mark,
             collecting_bytes,
-            batch_bytes: batch_bytes(collecting_bytes),
             open: Vec::new(),
             unsought: Vec::new(),
             index: HashMap::new(),
@@ -309,7 +314,7 @@ impl PollThread {
                 self.received += bytes - before;
                 self.collected += bytes - before;
                 let enough = if self.collected < self.collecting_bytes { self.batch_bytes } else { BATCH_BYTES_MIN };
-                if bytes >= enough {
+                if bytes >= enough || self.open[at].1.records() >= BATCH_RECORDS_MOST {
                     self.hand_on(at);
                 }
             }
@@ -393,6 +398,8 @@ impl PollThread {
 
     /// Hands on what waits, passes gaps, and goes on reading when memory is free again.
     fn tick(&mut self) {
+        // Pipelines of a service come and go, and share the memory.
+        self.batch_bytes = batch_bytes(self.credits.limit());
         let received = std::mem::take(&mut self.received);
         if received > 0 {
             self.consumer.context().alive();
@@ -697,7 +704,34 @@ mod tests {
     #[test]
     fn batches_are_larger_where_there_is_memory() {
         let mib = |bytes: usize| bytes >> 20;
-        assert_eq!([0, 16, 64, 128, 4096].map(|all| mib(batch_bytes(all << 20))), [1, 1, 4, 8, 8]);
+        assert_eq!([0, 96, 384, 768, 4096].map(|budget| mib(batch_bytes(budget << 20))), [1, 1, 4, 8, 8]);
+    }
+
+    #[test]
+    fn a_batch_of_small_records_ends_by_their_number() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
+        let producer: BaseProducer = config.create().unwrap();
+        for _ in 0..BATCH_RECORDS_MOST + 10 {
+            producer.send(BaseRecord::<(), str>::to("t").payload("{}")).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(WAIT).unwrap();
+        let (mut thread, mut events) = thread(&config, Credits::new(1 << 30));
+        thread.collecting_bytes = usize::MAX;
+        let of = Partition { topic: "t".into(), partition: 0 };
+        thread.start(&[StartAt { partition: of, generation: 1, position: 0, last: None, end: None }]);
+        let began = Instant::now();
+        let event = loop {
+            match events.try_recv() {
+                Ok(event) => break event,
+                Err(_) => thread.round(POLL),
+            }
+            assert!(began.elapsed() < WAIT, "no batch, and it has all records");
+        };
+        let Event::Batch { batch, .. } = event else { panic!("{event:?}") };
+        assert_eq!(batch.records.len(), BATCH_RECORDS_MOST);
     }
 
     /// Without a tick: the last records' lanes shouldn't wait for one.

@@ -104,15 +104,17 @@ impl Run {
     #[track_caller]
     pub fn until_stopped(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        while !self.is_stopped() {
-            assert!(Instant::now() < deadline, "weir was not stopped within {timeout:?}:\n{}", self.stderr());
+        while !self.is_in_state('T') {
+            let may_be = Instant::now() < deadline && !self.is_in_state('Z');
+            assert!(may_be, "weir was not stopped within {timeout:?}:\n{}", self.stderr());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether the operating system says that of its process: `T` stopped, `Z` ended.
+    fn is_in_state(&self, state: char) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("State:\tT"))
+        status.lines().any(|line| line.starts_with(&format!("State:\t{state}")))
     }
 
     /// Several signals, one right after the other.
