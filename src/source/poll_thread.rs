@@ -51,8 +51,8 @@ const BATCH_PART: usize = 96;
 const BATCH_BYTES_LEAST: usize = 1 << 20;
 /// no more than this,
 const BATCH_BYTES_MOST: usize = 8 << 20;
-/// and no more records than the least one has of the smallest ones: columns and windows grow with their number.
-const BATCH_RECORDS_MOST: usize = 20_000;
+/// and no more records than this: columns and windows grow with their number, however small they are.
+const BATCH_RECORDS_MOST: usize = 32_768;
 /// When all half-full batches together have their bytes, each is handed on at this size.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 
