@@ -253,7 +253,9 @@ impl Copy {
         let pipelines = self.from.disk().path("ledger/pipelines");
         for name in self.from.disk().list(&pipelines)? {
             let content = self.from.disk().read(&pipelines.join(&name))?;
-            self.write(self.to.path("ledger/pipelines").join(name), &content)?;
+            let path = self.to.path("ledger/pipelines").join(name);
+            self.to.write_private(&path, &content)?;
+            self.unsynced.insert(path);
         }
         Ok(())
     }

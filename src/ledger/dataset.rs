@@ -157,7 +157,8 @@ impl Dataset {
         let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&disk)?;
         agree(&there, identity, &disk.root)?;
         let path = disk.path(&format!("ledger/pipelines/{}.toml", names::encode(&definition.hash)));
-        disk.create_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
+        disk.create_private_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
+        keep_private(&disk, path.parent().expect("it was joined to a folder"))?;
         Ok(Dataset { inner: Arc::new(Inner { disk, id, every, identity: there, pipeline: definition.hash }) })
     }
 
@@ -338,6 +339,17 @@ impl Dataset {
         let late_by = (side == Side::Late).then(late_by);
         (side != Side::Rejects).then(|| identity.columns.iter().filter(in_files).cloned().chain(late_by).collect())
     }
+}
+
+/// Definitions are for their owner alone: those of earlier versions were not, and may have secrets in them.
+fn keep_private(disk: &Disk, folder: &Path) -> Result<(), LedgerError> {
+    for name in disk.list(folder)? {
+        let path = folder.join(name);
+        if let Err(error) = disk.make_private(&path) {
+            tracing::warn!(path = %path.display(), %error, "others may read this definition; chmod 600 it");
+        }
+    }
+    Ok(())
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {

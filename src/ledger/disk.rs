@@ -148,6 +148,18 @@ impl Disk {
         file.write_all(content).and_then(|()| file.flush()).map_err(LedgerError::io("write", path))
     }
 
+    /// The same, of a file that only its owner may read and write, from before it has content.
+    pub(super) fn write_private(&self, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+        let mut file = self.create(path)?;
+        self.make_private(path).map_err(LedgerError::io("chmod", path))?;
+        file.write_all(content).and_then(|()| file.flush()).map_err(LedgerError::io("write", path))
+    }
+
+    /// Lets only a file's owner read and write it.
+    pub(super) fn make_private(&self, path: &Path) -> io::Result<()> {
+        self.files.make_private(path)
+    }
+
     /// A new file, to be written. It is not durable.
     pub(super) fn create(&self, path: &Path) -> Result<Box<dyn Write + Send>, LedgerError> {
         self.create_file(path).map_err(LedgerError::io("create", path))
@@ -161,8 +173,18 @@ impl Disk {
     /// Makes a file with this content, whole or not at all, durably, unless the name is taken. Then the other's is durable
     /// when this returns.
     pub(super) fn create_if_absent(&self, temporary: &Path, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+        self.create_if_absent_by(Self::write, temporary, path, content)
+    }
+
+    fn create_if_absent_by(
+        &self,
+        write: fn(&Self, &Path, &[u8]) -> Result<(), LedgerError>,
+        temporary: &Path,
+        path: &Path,
+        content: &[u8],
+    ) -> Result<(), LedgerError> {
         if !self.exists(path)? {
-            self.write(temporary, content)?;
+            write(self, temporary, content)?;
             self.sync(temporary)?;
             failpoint::hit("dataset.before_link");
             let linked = self.link(temporary, path);
@@ -176,6 +198,16 @@ impl Disk {
             }
         }
         self.sync(path.parent().expect("a file has a folder"))
+    }
+
+    /// The same, of a file that only its owner may read and write.
+    pub(super) fn create_private_if_absent(
+        &self,
+        temporary: &Path,
+        path: &Path,
+        content: &[u8],
+    ) -> Result<(), LedgerError> {
+        self.create_if_absent_by(Self::write_private, temporary, path, content)
     }
 
     /// A second name for a file, which must be free.

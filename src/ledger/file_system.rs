@@ -4,8 +4,11 @@
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt as _};
 use std::path::Path;
+
+/// All that a file's group and all others may do.
+const OF_OTHERS: u32 = 0o077;
 
 /// What waits for the disk at the same time shares the file system's commits.
 ///
@@ -17,6 +20,8 @@ const SYNCS_AT_ONCE: usize = 16;
 pub(crate) trait FileSystem: Debug + Send + Sync {
     /// A new file. Closed is not durable.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>>;
+    /// Lets only a file's owner read and write it.
+    fn make_private(&self, path: &Path) -> io::Result<()>;
     /// A file's content.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
     /// A file's size.
@@ -51,6 +56,14 @@ pub(crate) struct Local;
 impl FileSystem for Local {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
         Ok(Box::new(File::create_new(path)?))
+    }
+
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        // What is private already may be somebody else's, or on a disk that can't be written to.
+        match fs::metadata(path)?.permissions().mode() & OF_OTHERS {
+            0 => Ok(()),
+            _ => fs::set_permissions(path, fs::Permissions::from_mode(0o600)),
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {

@@ -4,11 +4,14 @@
 //! never repeated in a message: that includes librdkafka's own words about it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
+use super::mask::is_secret;
 use super::mistake::{Mistake, Mistakes};
+use super::secret;
 use super::section::{closest, refuse};
 use super::tree::{Entry, Node, Toml};
 
@@ -63,6 +66,17 @@ const PINNED: &[(&str, &str, &str)] = &[
         "an eager assignor takes every partition away in each rebalance; weir hands them over one by one",
     ),
     ("group.protocol", "classic", "the `consumer` protocol is not supported yet"),
+];
+
+/// How librdkafka's words about a property that it doesn't have begin.
+const UNKNOWN: &str = "No such configuration property";
+
+/// Properties that name a file with a secret in it.
+const SECRET_FILES: [&str; 4] = [
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "sasl.kerberos.keytab",
+    "sasl.oauthbearer.assertion.private.key.file",
 ];
 
 /// Reads the table, in which `"a.b" = 1` and `a.b = 1` mean the same.
@@ -123,6 +137,14 @@ fn property(entry: &Entry, mistakes: &Mistakes) -> Option<(String, bool)> {
     }
 }
 
+/// Whether librdkafka has a property of this name, whatever its value may be.
+pub(super) fn is_known(name: &str) -> bool {
+    match ClientConfig::new().set(name, "").create_native_config() {
+        Err(KafkaError::ClientConfig(_, words, ..)) => !words.starts_with(UNKNOWN),
+        _ => true,
+    }
+}
+
 fn objection(name: &str, value: &str, secret: bool, entry: &Entry) -> Option<Mistake> {
     if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         return Some(Mistake::new(&entry.key_span, format!("weir sets `{name}` itself")).help(*reason));
@@ -132,8 +154,12 @@ fn objection(name: &str, value: &str, secret: bool, entry: &Entry) -> Option<Mis
         return Some(Mistake::new(&entry.node.span, message).help(format!("{reason}; leave it out")));
     }
     match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) if SECRET_FILES.contains(&name) && secret::is_open_to_all(Path::new(value)) => {
+            let message = format!("everybody on this machine may read the file of `{name}`");
+            Some(Mistake::new(&entry.node.span, message).help("chmod o-r it: it holds a secret"))
+        }
         Ok(_) => None,
-        Err(KafkaError::ClientConfig(_, words, ..)) if words.starts_with("No such configuration property") => {
+        Err(KafkaError::ClientConfig(_, words, ..)) if words.starts_with(UNKNOWN) => {
             let help = match closest(name, OWNED.iter().map(|(owned, _)| *owned).chain(COMMON.iter().copied())) {
                 Some(close) => format!("did you mean `{close}`?"),
                 None => {
@@ -144,7 +170,7 @@ fn objection(name: &str, value: &str, secret: bool, entry: &Entry) -> Option<Mis
         }
         Err(error) => {
             let words = match error {
-                KafkaError::ClientConfig(_, words, ..) if !secret => format!(": {}", words.trim()),
+                KafkaError::ClientConfig(_, words, ..) if !secret && !is_secret(name) => format!(": {}", words.trim()),
                 _ => String::new(),
             };
             let message = format!("librdkafka doesn't take this value for `{name}`{words}");
@@ -152,9 +178,6 @@ fn objection(name: &str, value: &str, secret: bool, entry: &Entry) -> Option<Mis
         }
     }
 }
-
-/// What is in the names of properties whose values are secrets, and in their usual misspellings.
-pub(crate) const SECRET_WORDS: [&str; 7] = ["pas", "pwd", "secret", "token", "pem", "credential", "oauthbearer.config"];
 
 /// Properties that people set, for advice on misspelt ones.
 const COMMON: &[&str] = &[

@@ -1,18 +1,23 @@
 //! What is wrong with a pipeline file: every mistake, with its place and what to type instead.
 //!
-//! A message never holds the value of a variable in `[source.client]`: passwords stand there.
+//! A message never holds the value of a variable in `[source.client]`: passwords stand there. What is shown of
+//! the file has its secrets masked, and is short: a file may have one line of a megabyte, and a mistake in
+//! each of its columns.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::LazyLock;
 
+use super::mask::mask;
 use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteHandlerOpts, MietteSpanContents, ReportHandler, SourceCode, SourceSpan,
     SpanContents,
 };
-use regex::Regex;
 
-use super::client::SECRET_WORDS;
+/// Bytes of a line that are shown before and after a mistake in it.
+const LINE_BYTES_MAX: usize = 300;
+/// Bytes of a report that programs show: the service's log and its answers.
+const PLAIN_REPORT_BYTES_MAX: usize = 16 << 10;
 
 /// A pipeline file that can't be used: all its mistakes, in the file's order.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -64,10 +69,34 @@ impl Broken {
         Report { broken: self, style: MietteHandlerOpts::new() }
     }
 
-    /// [`Broken::report`] as it looks without a terminal.
+    /// [`Broken::report`] as it looks without a terminal; only its beginning, if it is very long.
     pub fn plain_report(&self) -> String {
         let style = MietteHandlerOpts::new().color(false).unicode(true).width(120).terminal_links(false);
-        Report { broken: self, style }.to_string()
+        let mut beginning = Beginning { text: String::new(), is_cut: false };
+        // Its only error is that the report is longer than what is kept.
+        let _ = write!(beginning, "{}", Report { broken: self, style });
+        if beginning.is_cut {
+            let name = &self.file.name;
+            beginning.text += &format!("\n… and more: `weir check {name}` shows all of it\n");
+        }
+        beginning.text
+    }
+}
+
+/// The beginning of a text that is being written.
+struct Beginning {
+    text: String,
+    is_cut: bool,
+}
+
+impl std::fmt::Write for Beginning {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        if self.text.len() + part.len() > PLAIN_REPORT_BYTES_MAX {
+            self.is_cut = true;
+            return Err(std::fmt::Error);
+        }
+        self.text.push_str(part);
+        Ok(())
     }
 }
 
@@ -83,7 +112,8 @@ impl std::fmt::Display for Report<'_> {
 }
 
 impl SourceCode for File {
-    /// Where context is asked for, gives the span's own lines in full and none beside them: those may hold a password.
+    /// Where context is asked for, gives the span's own lines and none beside them: those may hold a password.
+    /// Of a long line it gives the part around the span.
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
@@ -96,6 +126,8 @@ impl SourceCode for File {
             let end = (span.offset() + span.len()).min(bytes.len());
             let start = bytes[..span.offset().min(end)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let end = bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
+            let start = self.boundary(start.max(span.offset().saturating_sub(LINE_BYTES_MAX)));
+            let end = self.boundary(end.min((span.offset() + span.len()).saturating_add(LINE_BYTES_MAX)));
             span = (start..end).into();
         }
         let contents = self.text.read_span(&span, 0, 0)?;
@@ -106,24 +138,11 @@ impl SourceCode for File {
     }
 }
 
-/// The text with the values of what is called as secrets are written as stars, in as many bytes, so that every span stays right. Variables
-/// are shown: they are no secrets, what they hold is.
-fn mask(text: &str) -> String {
-    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
-        let value = r#"(?s:\"{3}.*?\"{3}|'{3}.*?'{3})|"[^"\n]*"|'[^'\n]*'"#;
-        let name = SECRET_WORDS.join("|").replace('.', r"\.");
-        Regex::new(&format!(r#"(?mi)^[ \t]*["']?[\w.\-]*(?:{name})[\w.\-]*["']?[ \t]*=[ \t]*({value})"#))
-            .expect("the pattern is valid")
-    });
-    let mut masked = text.as_bytes().to_vec();
-    for found in SECRETS.captures_iter(text) {
-        let value = found.get(1).expect("the pattern has this group");
-        if !value.as_str().contains("${") {
-            let hidden = masked[value.range()].iter_mut().filter(|byte| !matches!(byte, b'"' | b'\'' | b'\n' | b'\r'));
-            hidden.for_each(|byte| *byte = b'*');
-        }
+impl File {
+    /// The first place at or after this one that is between two characters.
+    fn boundary(&self, at: usize) -> usize {
+        (at..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len())
     }
-    String::from_utf8(masked).expect("whole characters were replaced")
 }
 
 fn count(mistakes: usize) -> String {
@@ -171,19 +190,25 @@ impl Mistakes {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::settings::Pipeline;
+
+    #[track_caller]
+    fn check(text: &str, words: &str) {
+        let report = Pipeline::parse("a.toml", text, &|_| None).unwrap_err().plain_report();
+        assert!(report.len() < PLAIN_REPORT_BYTES_MAX + 200, "{} bytes", report.len());
+        assert!(report.contains(words), "{report}");
+    }
 
     #[test]
-    fn secrets_are_stars_and_nothing_moves() {
-        let text = "# sasl.password = \"a\"\n\"sasl.pasword\" = 'x'\n\"sasl.password\" = \"hünter2\" # why\nsasl.username = \"ana\"\n\
-                    'ssl.key.pem' = \"\"\"\n-----\nabc\"\"\"\nSASL.PASSWORD='p'\nssl.key.password = \"${KEY}\"\n";
-        let masked = mask(text);
-        assert_eq!(masked.len(), text.len());
-        assert_eq!(
-            masked,
-            "# sasl.password = \"a\"\n\"sasl.pasword\" = '*'\n\"sasl.password\" = \"********\" # why\nsasl.username = \"ana\"\n\
-             'ssl.key.pem' = \"\"\"\n*****\n***\"\"\"\nSASL.PASSWORD='*'\nssl.key.password = \"${KEY}\"\n"
-        );
+    fn a_report_is_short_whatever_the_file() {
+        let long = "é".repeat(400_000);
+        check(&format!("x = 1 # {long}"), "the file has no key `x`");
+        check(&format!("\"{long}\" = 1\ny = 1"), "… and more: `weir check a.toml` shows all of it");
+        check(&format!("a = [\"{long}\", }}"), "a.toml:1:");
+        let many: String = (0..2_000).map(|number| format!("k{number} = 1\n")).collect();
+        check(&many, "… and more: `weir check a.toml` shows all of it");
     }
 }

@@ -12,6 +12,7 @@ mod column;
 mod documentation;
 pub(crate) mod http;
 mod keys;
+mod mask;
 mod mistake;
 mod parse;
 pub mod pipeline;
@@ -30,8 +31,8 @@ mod value;
 mod variables;
 mod window;
 
-pub(crate) use client::SECRET_WORDS;
 pub use http::{Http, Token};
+pub(crate) use mask::is_secret;
 pub use mistake::{Broken, Mistake};
 pub(crate) use parse::read;
 pub use pipeline::Pipeline;

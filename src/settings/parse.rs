@@ -5,12 +5,13 @@
 //! environment, and the files of secrets that it names.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
 use super::column::columns;
+use super::mask::mask;
 use super::mistake::{Broken, Mistake, Mistakes};
 use super::pipeline::{Pipeline, UnknownFields, Validate, defaults};
 use super::section::{Section, choice, refuse, text};
@@ -34,7 +35,11 @@ impl Pipeline {
         let text = read(path).map_err(|error| {
             Broken::new(&name_of_file, "", vec![Mistake::of_file(format!("can't be read: {error}"))])
         })?;
-        Pipeline::parse(&name_of_file, &text, &|name| std::env::var(name).ok())
+        let read = Pipeline::parse(&name_of_file, &text, &|name| std::env::var(name).ok());
+        match elsewhere(path) {
+            Some(target) if read.is_err() => Err(Broken::new(&name_of_file, "", vec![of_a_link(&target)])),
+            _ => read,
+        }
     }
 
     /// Reads the text of a pipeline file; `name_of_file` is for messages, `environment` tells variables' values.
@@ -51,6 +56,23 @@ impl Pipeline {
             _ => Err(Broken::new(name_of_file, text, mistakes.into_inner())),
         }
     }
+}
+
+/// Where a link leads, if it leads out of its folder. Those that container platforms mount stay in it.
+fn elsewhere(path: &Path) -> Option<PathBuf> {
+    if !path.is_symlink() {
+        return None;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let target = path.canonicalize().ok()?;
+    (!target.starts_with(folder.canonicalize().ok()?)).then_some(target)
+}
+
+/// The only mistake that is told of a file which a link leads to: it may be anybody's, and no pipeline file.
+fn of_a_link(target: &Path) -> Mistake {
+    let target = target.display();
+    let message = format!("is a link to {target}, which is no pipeline file or has mistakes: nothing of it is shown");
+    Mistake::of_file(message).help(format!("`weir check {target}` shows them"))
 }
 
 /// The text of a pipeline file, which is a file and no larger than one can be.
@@ -86,6 +108,7 @@ fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<
     let sink = section
         .must("sink", "a section [sink] with type = \"parquet\"")
         .and_then(|node| sink(node, columns.as_deref(), window.as_ref(), mistakes));
+    let masked = mask(text);
     Some(Pipeline {
         name: name?.to_owned(),
         source: source?,
@@ -93,9 +116,9 @@ fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<
         validate: validate.unwrap_or(Validate { unknown_fields: defaults::UNKNOWN_FIELDS }),
         window: window?,
         sink: sink?,
-        hash: hash(text),
+        hash: hash(&masked),
         fingerprint: fingerprint(text, root),
-        text: text.to_owned(),
+        text: masked,
         file: file.into(),
     })
 }

@@ -29,12 +29,13 @@ pub struct Pipeline {
     pub window: Window,
     /// Where rows go.
     pub sink: Sink,
-    /// SHA-256 (hex) of the definition as written, before variables are filled in.
+    /// SHA-256 (hex) of `text`: of nothing secret, so that no secret can be guessed from it.
     pub hash: String,
     /// SHA-256 (hex) over the definition and every value that was filled in: another one means that a password was changed,
     /// though the file is the same. Only fingerprints of one process can be compared.
     pub fingerprint: String,
-    /// The definition as written, before variables are filled in: what `ledger/pipelines/` keeps.
+    /// The definition as written: variables are not filled in, and secrets that stand in it are stars. This is
+    /// what `ledger/pipelines/` keeps.
     pub text: String,
     /// The file that it was read from, as it was named: for commands that messages name.
     pub file: PathBuf,

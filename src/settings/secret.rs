@@ -49,6 +49,11 @@ impl SecretError {
     }
 }
 
+/// Whether a file is there that everybody on this machine may read.
+pub(crate) fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & READABLE_BY_OTHERS != 0)
+}
+
 /// The secret in a file.
 ///
 /// # Errors

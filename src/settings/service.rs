@@ -91,9 +91,9 @@ pub enum ServiceError {
         /// The file looked for.
         file: String,
     },
-    /// A file is not TOML.
-    #[error("the settings can't be read")]
-    Unreadable(#[source] config::ConfigError),
+    /// A file is not TOML. Nothing of it is shown: tokens may stand there.
+    #[error("the settings can't be read: {0}")]
+    Unreadable(String),
     /// Every setting that is wrong, each with its source.
     #[error("the settings have mistakes:\n  {}", .0.join("\n  "))]
     Wrong(Vec<String>),
@@ -117,9 +117,15 @@ impl Service {
             builder = builder.add_source(toml_file(&environment_file(folder, name)?, true));
         }
         let overrides = Environment::with_prefix("WEIR").separator("__").source(Some(variables));
-        let settings = builder.add_source(overrides).build().map_err(ServiceError::Unreadable)?;
+        let unreadable = |error: config::ConfigError| ServiceError::Unreadable(without_excerpt(&error.to_string()));
+        let settings = builder.add_source(overrides).build().map_err(unreadable)?;
         Reader { origins: origins(&settings), settings, mistakes: Vec::new() }.read()
     }
+}
+
+/// An error of TOML without the lines that show the file: each has a `|` after its number.
+fn without_excerpt(error: &str) -> String {
+    error.lines().filter(|line| !line.contains('|')).map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
 fn toml_file(path: &Path, required: bool) -> File<config::FileSourceFile, FileFormat> {
@@ -380,6 +386,19 @@ mod tests {
             mistakes(&[], &[("WEIR__RESTART__BACKOFF_MIN", "1m")]),
             ["restart.backoff_min is above restart.backoff_max (from WEIR__RESTART__BACKOFF_MIN)"]
         );
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_not_shown() {
+        for text in
+            ["http.read_token = \"planted-planted", "http.read_token planted-planted", "[http\nplanted = \"planted"]
+        {
+            let error = read(&[("default.toml", text)], &[]).unwrap_err();
+            for shown in [error.to_string(), format!("{:#}", anyhow::Error::new(error))] {
+                assert!(shown.contains("default.toml") && shown.contains("line "), "{shown}");
+                assert!(!shown.contains("plan"), "{shown}");
+            }
+        }
     }
 
     #[test]

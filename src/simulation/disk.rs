@@ -348,6 +348,11 @@ fn is_parquet(path: &Path) -> bool {
 }
 
 impl FileSystem for SimulatedDisk {
+    /// It has one user.
+    fn make_private(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
         let act = |state: &mut State| {
             let inode = state.inodes.len();
