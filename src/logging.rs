@@ -1,23 +1,86 @@
 //! Where words go: log lines (standard error, or a file a day) and the progress line.
+//!
+//! Two things don't follow the level that people set. A line of the audit log is always written. What
+//! actix says of requests that are no HTTP never is: whoever sends them would write the log. They are
+//! counted, and told once a minute.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::settings::service::{self, LogFormat, Service};
 
-/// A filter's directives beside the level that people set: what others say is for those who ask for it by name, and who changed what is
-/// always said.
+/// The target of the audit log: who changed what. No level and no filter leaves it out.
+pub(crate) const AUDIT: &str = "weir::audit";
+
+/// The target of lines about clients' requests that are no HTTP, each an ERROR.
+const MALFORMED: &str = "actix_http";
+
+/// Malformed requests that were not told yet.
+static MALFORMED_UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+/// Adds to the level that people set. Dependencies are silent unless they are named.
 fn directives(level: &str) -> String {
-    format!("librdkafka=error,actix_server=warn,{level},weir::audit=info")
+    format!("librdkafka=error,actix_server=warn,{level}")
+}
+
+/// What is logged: what the level lets through, and the audit log; but no malformed requests.
+fn filter<F: Filter<S> + 'static, S: Subscriber + 'static>(level: F) -> impl Filter<S> {
+    let audit = |metadata: &Metadata<'_>| metadata.target() == AUDIT && *metadata.level() <= tracing::Level::INFO;
+    level.or(filter_fn(audit).with_max_level_hint(LevelFilter::INFO)).and(NoMalformedRequests)
+}
+
+/// Lets all lines through but those about requests that are no HTTP, which it counts.
+struct NoMalformedRequests;
+
+impl NoMalformedRequests {
+    fn is_of_one(metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR && metadata.target().starts_with(MALFORMED)
+    }
+}
+
+impl<S> Filter<S> for NoMalformedRequests {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if NoMalformedRequests::is_of_one(metadata) { Interest::sometimes() } else { Interest::always() }
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let malformed = NoMalformedRequests::is_of_one(event.metadata());
+        if malformed {
+            MALFORMED_UNTOLD.fetch_add(1, Ordering::Relaxed);
+        }
+        !malformed
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
+    }
+}
+
+/// Says how many requests were no HTTP since it was last called, if there were any.
+pub(crate) fn tell_malformed() {
+    let requests = MALFORMED_UNTOLD.swap(0, Ordering::Relaxed);
+    if requests > 0 {
+        tracing::warn!(requests, "clients sent requests that are no HTTP, or left an answer unread");
+    }
 }
 
 /// Changes the level of the log that has been started.
@@ -33,11 +96,11 @@ struct Level {
 /// # Errors
 /// When the log's file can't be made.
 pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
-    let (level, filter) = match std::env::var("RUST_LOG") {
+    let (level, directives) = match std::env::var("RUST_LOG") {
         Ok(level) if EnvFilter::try_new(&level).is_ok() && !level.is_empty() => (level.clone(), level),
         _ => (settings.log.level.clone(), directives(&settings.log.level)),
     };
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(filter));
+    let (level_filter, handle) = reload::Layer::new(EnvFilter::new(directives));
     let terminal = settings.log.file.is_none() && io::stderr().is_terminal();
     let json = match settings.log.format {
         LogFormat::Json => true,
@@ -51,7 +114,7 @@ pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
         Box::new(fmt::layer().with_ansi(terminal).with_target(false).with_writer(writer))
     };
     // Already started only when a command runs inside another one, as the demo does.
-    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+    if tracing_subscriber::registry().with(lines.with_filter(filter(level_filter))).try_init().is_ok() {
         let _ = LEVEL.set(Level { now: Mutex::new(level), filter: handle });
     }
     Ok(())
@@ -109,7 +172,7 @@ pub(crate) fn level() -> String {
 pub(crate) fn set_level(wanted: &str) -> Result<(), String> {
     let level = LEVEL.get().ok_or("the log has not been started")?;
     let wanted = Some(wanted)
-        .filter(|wanted| !wanted.contains("weir::audit"))
+        .filter(|wanted| !wanted.contains(AUDIT))
         .and_then(service::log_level)
         .ok_or_else(|| format!("{wanted:?} is no level; write one such as info or info,weir::sink=debug"))?;
     level.filter.reload(EnvFilter::new(directives(&wanted))).map_err(|error| error.to_string())?;
@@ -154,6 +217,45 @@ impl Write for AboveTheBar {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Collects what is written.
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_audit_log_has_no_level_and_malformed_requests_are_counted() {
+        for level in ["off", "error", "warn", "weir::audit=off", "info,weir::audit=off", "trace"] {
+            let written = Written::default();
+            let writer = written.clone();
+            let lines = fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+            // As `RUST_LOG` gives it: whole, without weir's own additions.
+            let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter(EnvFilter::new(level))));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(target: AUDIT, "asked to change something");
+                tracing::debug!(target: AUDIT, "no line of it");
+                for _ in 0..2_000 {
+                    tracing::error!(target: "actix_http::h1::dispatcher", "stream error");
+                }
+                tell_malformed();
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let lines = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+            assert_eq!(lines("asked to change something"), 1, "{level}: {text}");
+            assert_eq!(lines("stream error"), 0, "{level}");
+            let counted = ["warn", "info,weir::audit=off", "trace"].contains(&level);
+            assert_eq!(lines("requests=2000"), usize::from(counted), "{level}: {text}");
+        }
+    }
 
     #[test]
     fn only_old_files_of_the_log_are_deleted() {

@@ -76,11 +76,13 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
     });
     notify(&[NotifyState::Ready]);
     let (mut watchdog, mut hourly) = (watchdog(), tokio::time::interval(Duration::from_secs(3600)));
+    let mut each_minute = tokio::time::interval(Duration::from_secs(60));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hourly.tick() => logging::prune(settings),
+            _ = each_minute.tick() => logging::tell_malformed(),
             _ = hang_up.recv() => {
                 tracing::info!("SIGHUP: the pipeline files are read again");
                 fleet.do_send(Reload);
@@ -112,6 +114,7 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
     if let Some(server) = server {
         server.stop(false).await;
     }
+    logging::tell_malformed();
     if code == INTERRUPTED {
         std::process::exit(INTERRUPTED.into());
     }

@@ -192,8 +192,8 @@ impl Fleet {
         };
         let before: HashSet<_> = self.shared.board.problems().into_iter().map(|problem| problem.text).collect();
         for problem in problems.iter().filter(|problem| !before.contains(&problem.text)) {
-            let (file, goes_on) = (&problem.file, problem.pipeline.as_deref().unwrap_or("none"));
-            tracing::error!(?file, goes_on, reason = problem.text, "pipeline file refused");
+            let (file, goes_on) = (problem.file.display(), problem.pipeline.as_deref().unwrap_or("none"));
+            tracing::error!(%file, goes_on, reason = problem.text, "pipeline file refused");
         }
         self.shared.board.reloaded(problems);
         self.shared.board.set_stage(Stage::Kept);
@@ -227,9 +227,15 @@ impl Fleet {
             }
         }
         self.keepers.values().for_each(|kept| kept.keeper.do_send(ShareMemory));
-        let Reloaded { added, changed, removed, unchanged, refused } = &reloaded;
-        let unchanged = unchanged.len();
-        tracing::info!(?added, ?changed, ?removed, unchanged, ?refused, "pipeline files read");
+        let names = |names: &[String]| names.join(", ");
+        tracing::info!(
+            added = names(&reloaded.added),
+            changed = names(&reloaded.changed),
+            removed = names(&reloaded.removed),
+            unchanged = reloaded.unchanged.len(),
+            refused = names(&reloaded.refused),
+            "pipeline files read"
+        );
         reloaded
     }
 
