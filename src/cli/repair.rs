@@ -117,7 +117,7 @@ mod tests {
           put the file back: data/a.parquet
               because:  it is the right one
               moved to: aside/data/a.parquet.ab
-          MissingFile: data/b.parquet
+          missing file: data/b.parquet
               named by ledger/t/id/0/7.json
               expected: 7 rows
               found:    no file

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         return super::fail(FOUND, &clash);
     }
     if let Err(reason) = logging::start(&settings, false) {
-        return super::fail(FOUND, &reason);
+        return super::fail(FAILED, &reason);
     }
     let until = if args.close {
         Until::EndAndClose

@@ -89,7 +89,7 @@ fn text(report: &Report) -> String {
     for Finding { kind, .. } in &report.findings {
         if !kinds.contains(kind) {
             kinds.push(*kind);
-            line(format!("  {kind:?}: {}", kind.way_out()));
+            line(format!("  {kind}: {}", kind.way_out()));
         }
     }
     out
@@ -97,7 +97,6 @@ fn text(report: &Report) -> String {
 
 pub(super) fn finding_text(finding: &Finding) -> String {
     let Finding { kind, path, entry, expected, found } = finding;
-    let kind = format!("{kind:?}");
     let entry = entry.as_ref().map_or(String::new(), |entry| format!("\n      named by {entry}"));
     format!("  {kind}: {path}{entry}\n      expected: {expected}\n      found:    {found}")
 }
@@ -124,12 +123,12 @@ mod tests {
           row 0, rejected 0, late 0, filtered 0, tombstone 0, lost 0
           committed but not yet published: 1 (the next start does it)
           in staging/, under way or left by a crash: 2 (a later start sweeps)
-          Rows: data/t-0-1-0-r.parquet
+          another number of rows: data/t-0-1-0-r.parquet
               named by ledger/t/id/0/1.json
               expected: 7 rows
               found:    6 rows
         1 difference
-          Rows: the file is the one that was committed, so the ledger was changed, or this is a bug in weir: please report it
+          another number of rows: the file is the one that was committed, so the ledger was changed, or this is a bug in weir: please report it
         ");
     }
 }

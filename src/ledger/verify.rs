@@ -83,7 +83,7 @@ pub enum Kind {
     Checksum,
     /// A file isn't Parquet.
     Parquet,
-    /// A file has another number of rows.
+    /// A file has another another number of rows.
     Rows,
     /// A file has other columns.
     Schema,
@@ -91,6 +91,27 @@ pub enum Kind {
     UnknownFile,
     /// A chain ends before the backup's does; only `weir repair` finds it.
     ShorterThanBackup,
+}
+
+impl std::fmt::Display for Kind {
+    /// For people; programs get the variant's name in snake case.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::MissingEntry => "missing entry",
+            Kind::UnreadableEntry => "unreadable entry",
+            Kind::BrokenRange => "broken range",
+            Kind::Counts => "wrong counts",
+            Kind::MissingFile => "missing file",
+            Kind::Path => "impossible name",
+            Kind::Size => "another size",
+            Kind::Checksum => "another content",
+            Kind::Parquet => "not Parquet",
+            Kind::Rows => "another number of rows",
+            Kind::Schema => "other columns",
+            Kind::UnknownFile => "unknown file",
+            Kind::ShorterThanBackup => "shorter than the backup",
+        })
+    }
 }
 
 /// Verifies the dataset in a folder.

@@ -6,8 +6,8 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseFuture,
-    StreamHandler, WrapFuture as _,
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, StreamHandler,
+    WrapFuture as _,
 };
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
@@ -105,7 +105,7 @@ pub(super) enum State {
 /// How a source ended: the reason, where it wasn't asked to.
 pub type Finished = Result<(), String>;
 
-/// Ask a source to commit everything, leave the group and end; answered when that is done.
+/// Ask a source to commit everything, leave the group and end. [`Finished`] tells when that is done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -658,33 +658,30 @@ impl Handler<Committed> for Source {
 }
 
 impl Handler<Stop> for Source {
-    type Result = ResponseFuture<()>;
+    type Result = ();
 
-    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         self.stopping = true;
         self.run.confirm.stop();
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
         let drained = self.drain(&partitions);
-        let (tell, told) = oneshot::channel();
         ctx.spawn(drained.into_actor(self).map(|drained, source, ctx| {
             source.drained(drained);
             // After the lanes' last Committed, which are in the mailbox by now.
-            ctx.notify(Close(tell));
+            ctx.notify(Close);
         }));
-        Box::pin(async move { drop(told.await) })
     }
 }
 
 /// The lanes have drained: close the consumer.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Close(oneshot::Sender<()>);
+struct Close;
 
 impl Handler<Close> for Source {
     type Result = ();
 
-    fn handle(&mut self, close: Close, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
         self.close();
-        drop(close.0);
     }
 }
