@@ -50,20 +50,48 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The beginning of a payload as text that is safe to print: control characters and bytes that are no text are escaped.
+/// Returns the beginning of a payload as text that is safe to print. What is cut ends in `…`.
 pub(crate) fn shorten(payload: &[u8], chars: usize) -> String {
-    let mut shown = Vec::new();
-    for chunk in payload.utf8_chunks() {
-        let safe = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
-        shown.extend(chunk.valid().chars().map(safe));
-        shown.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-        if shown.len() > chars {
-            shown.truncate(chars);
-            shown.push("…".into());
-            break;
+    match beginning(payload, chars) {
+        (text, true) => text + "…",
+        (text, false) => text,
+    }
+}
+
+/// Returns the beginning of a payload, and whether there is more of it. Control characters and bytes that
+/// are no text are escaped.
+pub(crate) fn beginning(payload: &[u8], chars: usize) -> (String, bool) {
+    // No character has more than four bytes: what comes after these is not shown, and not looked at.
+    let looked_at = &payload[..payload.len().min((chars + 1).saturating_mul(4))];
+    let (mut text, mut shown) = (String::new(), 0);
+    for chunk in looked_at.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                _ if shown == chars => return (text, true),
+                control if control.is_control() => text.extend(control.escape_default()),
+                plain => text.push(plain),
+            }
+            shown += 1;
+        }
+        for byte in chunk.invalid() {
+            if shown == chars {
+                return (text, true);
+            }
+            text.push_str(&format!("\\x{byte:02x}"));
+            shown += 1;
         }
     }
-    shown.concat()
+    (text, false)
+}
+
+/// Returns a text whole, or its beginning and how long it was, if it has more bytes than that.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> std::borrow::Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return text.into();
+    }
+    let end = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let beginning = &text[..end];
+    format!("{beginning}… (the first of {} bytes)", number(text.len() as u64)).into()
 }
 
 #[cfg(test)]
@@ -84,6 +112,26 @@ mod tests {
     #[test]
     fn payloads_are_safe_to_print() {
         assert_eq!(shorten(b"{\"a\":\xff\x1b[31m}", 60), "{\"a\":\\xff\\u{1b}[31m}");
-        assert_eq!(shorten("é".repeat(100).as_bytes(), 60).chars().last(), Some('…'));
+        assert_eq!(shorten("é".repeat(100).as_bytes(), 60), "é".repeat(60) + "…");
+        assert_eq!(shorten("é".repeat(60).as_bytes(), 60), "é".repeat(60));
+        assert_eq!(shorten(&[0xff; 61], 60), "\\xff".repeat(60) + "…");
+        assert_eq!(shorten("🦀".repeat(61).as_bytes(), 60), "🦀".repeat(60) + "…");
+        assert_eq!(shorten(b"", 0), "");
+    }
+
+    #[test]
+    fn a_large_payload_costs_no_more_than_what_is_shown() {
+        // Text of any length, and bytes that are no text at its end, give the same beginning.
+        let mut payload = vec![b'x'; 40 << 20];
+        payload.push(0xff);
+        let shown = shorten(&payload, 1024);
+        assert_eq!(shown, "x".repeat(1024) + "…");
+        assert!(shown.capacity() < 8 * 1024, "{}", shown.capacity());
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("aéé", 2), "a… (the first of 5 bytes)");
     }
 }

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context as _;
-use arrow::array::AsArray as _;
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::words::shorten;
@@ -32,17 +33,33 @@ pub(crate) fn rejects(folder: &Path) -> anyhow::Result<Rejects> {
 }
 
 fn read_rejects(path: &Path, found: &mut Rejects) -> anyhow::Result<()> {
-    for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()? {
+    let open = |columns: &[&str]| -> anyhow::Result<_> {
+        let file = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+        let columns = ProjectionMask::columns(file.parquet_schema(), columns.iter().copied());
+        Ok(file.with_projection(columns))
+    };
+    let mut first_row = 0;
+    for batch in open(&["rule", "reason"])?.build()? {
         let batch = batch?;
-        let column = |name: &str| batch.column_by_name(name).with_context(|| format!("it has no column {name}"));
-        let (rules, reasons) = (column("rule")?.as_string::<i32>(), column("reason")?.as_string::<i32>());
-        let payloads = column("payload")?.as_binary::<i32>();
+        let (rules, reasons) =
+            (column(&batch, "rule")?.as_string::<i32>(), column(&batch, "reason")?.as_string::<i32>());
         for row in 0..batch.num_rows() {
-            let example = || (0, reasons.value(row).to_owned(), shorten(payloads.value(row), PAYLOAD_CHARS));
-            found.entry(rules.value(row).to_owned()).or_insert_with(example).0 += 1;
+            if !found.contains_key(rules.value(row)) {
+                // Payloads may be large: only the one that is shown is read.
+                let mut one = open(&["payload"])?.with_offset(first_row + row).with_limit(1).build()?;
+                let payload = one.next().context("it has fewer payloads than rules")??;
+                let payload = shorten(column(&payload, "payload")?.as_binary::<i32>().value(0), PAYLOAD_CHARS);
+                found.insert(rules.value(row).to_owned(), (0, reasons.value(row).to_owned(), payload));
+            }
+            found.entry(rules.value(row).to_owned()).or_default().0 += 1;
         }
+        first_row += batch.num_rows();
     }
     Ok(())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a ArrayRef> {
+    batch.column_by_name(name).with_context(|| format!("it has no column {name}"))
 }
 
 /// The lines that open a dataset's rows in the usual libraries.

@@ -110,6 +110,15 @@ impl Completeness {
     /// # Errors
     /// When an entry can't be read, or its windows are not of time.
     pub fn read(dataset: &Dataset) -> Result<Self, LedgerError> {
+        Completeness::newest(dataset, usize::MAX)
+    }
+
+    /// Reads a dataset's whole ledger, and gives no more than this many windows, the newest ones. What a
+    /// window has for each partition is made only for these.
+    ///
+    /// # Errors
+    /// When an entry can't be read, or its windows are not of time.
+    pub fn newest(dataset: &Dataset, windows_max: usize) -> Result<Self, LedgerError> {
         let mut partitions = partitions(dataset)?;
         let mut windows = BTreeMap::new();
         let (mut closings, mut lost) = (Vec::new(), Vec::new());
@@ -141,7 +150,8 @@ impl Completeness {
             }
         }
         let partitions: Vec<_> = partitions.into_iter().map(|(_, frontier)| frontier).collect();
-        let mut windows: Vec<Window> = windows.into_values().collect();
+        let older = windows.len().saturating_sub(windows_max);
+        let mut windows: Vec<Window> = windows.into_values().skip(older).collect();
         for window in &mut windows {
             let open = |partition: &&PartitionFrontier| partition.is_open(window.end_us);
             let early = closings.iter().filter(|closing| closing.closed(window.end_us));

@@ -114,6 +114,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Its name as a server-sent event, which its data has as `event`, too.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Change::Phase { .. } => "phase",
+            Change::Gone { .. } => "gone",
+            Change::Reloaded { .. } => "reloaded",
+        }
+    }
+}
+
 /// How the service is as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -246,6 +257,18 @@ mod tests {
     use crate::pipeline::credits::Credits;
     use crate::pipeline::messages::Partition;
     use crate::pipeline::progress::BrokerConnection;
+
+    #[test]
+    fn changes_are_named_as_their_data_says() {
+        let pipeline = || "a".to_owned();
+        for change in [
+            Change::Phase { pipeline: pipeline(), phase: Phase::Running, reason: None },
+            Change::Gone { pipeline: pipeline() },
+            Change::Reloaded { problems: 0 },
+        ] {
+            assert_eq!(serde_json::to_value(&change).unwrap()["event"], change.name());
+        }
+    }
 
     #[test]
     fn what_is_not_as_it_should_be_is_named() {

@@ -17,10 +17,13 @@ use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Arbiters, Limits, Numbers, RunError, Running};
 use crate::settings::Pipeline;
 use crate::settings::service::Restart;
-use crate::words::chain;
+use crate::words::{chain, cut};
 
 /// A run that lasted so long has not failed to start: its failures before are over.
 const SETTLED: Duration = Duration::from_secs(60);
+
+/// Bytes of a reason at the most: it is in every event and answer, and in the log.
+const REASON_BYTES_MAX: usize = 16 << 10;
 
 /// What all keepers share.
 pub(super) struct Shared {
@@ -241,6 +244,7 @@ impl Keeper {
     }
 
     fn failed(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let reason = cut(&reason, REASON_BYTES_MAX).into_owned();
         let again = match self.failures.failed(&self.shared.restarts) {
             Decision::Restart(after) => after,
             Decision::Park => unreachable!("a service's restarts are for ever"),

@@ -9,6 +9,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod harness;
 
+mod api;
 mod broker;
 mod commands;
 mod documentation;

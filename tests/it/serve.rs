@@ -500,8 +500,9 @@ fn live_events_tell_what_changes() {
             seen.push_str(&String::from_utf8_lossy(&part[..length]));
         }
     };
-    read_until("event: progress");
+    read_until("event: progress\n");
     service.order(name, "stop");
+    read_until("event: phase\n");
     read_until("\"phase\":\"stopped\"");
     produce(broker, &case.pipeline.topic, 1, &Load { records: 1_000, ..Load::default() });
     service.order(name, "start");
@@ -616,6 +617,12 @@ fn tls_and_secret_files() {
     let config = said["config"].to_string();
     assert!(config.contains("***") && !config.contains("from-a-file"), "{config}");
     service.stop();
+
+    let mode = |file: &str, mode| fs::set_permissions(folder.join(file), fs::Permissions::from_mode(mode)).unwrap();
+    mode("broker.key", 0o644);
+    let refused = workspace.spawn_with(["serve"], &tls).wait(PATIENCE).expect_code(3);
+    assert!(refused.stderr.contains("http.tls_key") && refused.stderr.contains("chmod o-r"), "{}", refused.stderr);
+    mode("broker.key", 0o600);
 
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = workspace.spawn_with(["serve"], &tls).wait(PATIENCE).expect_code(1);

@@ -1,33 +1,37 @@
 //! The routes: one function each.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, get, post, put, route, web};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, get, post, put, route, web};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{RefOr, Response};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
+use super::answer::TEXT_BYTES_MAX;
 use super::events::{self, PipelineProgress};
 use super::reading::ReadError;
 use super::view::{
     ClassesView, DefinitionView, EntryView, Failure, FileView, Health, LaneView, Level, Newest, Ordered, PipelineView,
     PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
 };
-use super::{Context, reading};
+use super::{Context, answer, reading};
 use crate::logging;
 use crate::service::board::{Change, Phase, Status, not_ready};
 use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
 use crate::service::keeper::Command;
 use crate::service::metrics::CONTENT_TYPE;
 use crate::settings::{Pipeline, duration};
-use crate::words::chain;
+use crate::words::{chain, cut};
 
 /// How long the fleet may take to say that it is there.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 /// The longest wait for a command.
 const WAIT_MAX: Duration = Duration::from_secs(600);
+/// Bytes of the reasons for which a service is not ready.
+const READINESS_BYTES_MAX: usize = 24 << 10;
 /// How often a waiting answer looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -58,11 +62,20 @@ impl utoipa::Modify for Finish {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         api.components.get_or_insert_default().add_security_scheme("token", scheme);
         for (path, item) in &mut api.paths.paths {
-            let operations = [&mut item.get, &mut item.post, &mut item.put];
-            for operation in operations.into_iter().flatten() {
+            let operations =
+                [(Method::GET, &mut item.get), (Method::POST, &mut item.post), (Method::PUT, &mut item.put)];
+            for (method, operation) in operations {
+                let Some(operation) = operation else { continue };
                 let responses = &mut operation.responses.responses;
+                let mut fails = vec!["400", "403", "421", "500"];
                 if path != "/healthz" {
-                    responses.entry("401".to_owned()).or_insert_with(|| RefOr::T(Response::new("")));
+                    fails.push("401");
+                }
+                if answer::may_be_large(&method, path) {
+                    fails.push("503");
+                }
+                for status in fails {
+                    responses.entry(status.to_owned()).or_insert_with(failure);
                 }
                 for (status, response) in responses {
                     if let RefOr::T(response) = response
@@ -76,15 +89,24 @@ impl utoipa::Modify for Finish {
     }
 }
 
+/// An answer that says why something could not be done.
+fn failure() -> RefOr<Response> {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
+    RefOr::T(ResponseBuilder::new().content("application/json", content).build())
+}
+
 fn meaning(status: &str) -> &'static str {
     match status {
         "200" => "What was asked for",
         "202" => "It is on its way",
-        "400" => "The request has a mistake",
+        "400" => "The request has a mistake, or names no host",
         "401" => "The token is missing or wrong, where tokens are set",
+        "403" => "The token may only read, or a page of another origin or site asks",
         "404" => "There is no such pipeline",
         "409" => "It can't be done as things are",
-        "503" => "Not now",
+        "421" => "Not a name of weir's; http.hosts adds one",
+        "500" => "A bug in weir",
+        "503" => "Not now: too many large answers are on their way, or weir is stopping",
         other => unreachable!("no route answers {other}"),
     }
 }
@@ -99,14 +121,42 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         let answer = Failure::answer(StatusCode::BAD_REQUEST, format!("{error}; /docs/ has what a path takes"));
         InternalError::from_response(error, answer).into()
     }));
-    app.service(health).service(readiness).service(metrics);
+    app.service(front).service(health).service(readiness).service(metrics);
     app.service(pipelines).service(pipeline).service(lanes).service(windows).service(rejects);
     app.service(files).service(entries).service(definition).service(settings).service(events::events);
     app.service(start).service(stop).service(pause).service(resume).service(flush).service(reload).service(log_level);
 }
 
-pub(super) async fn nothing_here() -> HttpResponse {
-    Failure::answer(StatusCode::NOT_FOUND, "there is nothing here; /docs/ has what there is")
+/// The API's page is what a person who asks for the address alone wants.
+#[route("/", method = "GET", method = "HEAD")]
+async fn front() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+}
+
+/// Answers where no route does: with the methods that the path has, if there is one.
+pub(super) async fn nothing_here(request: HttpRequest) -> HttpResponse {
+    let methods = methods(request.path());
+    if methods.is_empty() {
+        return Failure::answer(StatusCode::NOT_FOUND, "there is nothing here; /docs/ has what there is");
+    }
+    let error = format!("this path takes {methods}; /docs/ has what there is");
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, methods)).json(Failure { error })
+}
+
+/// The methods of a path, as the description has them: `GET, HEAD`; none if there is no such path.
+fn methods(path: &str) -> String {
+    static PATHS: LazyLock<utoipa::openapi::Paths> = LazyLock::new(|| Api::openapi().paths);
+    let fits = |template: &str| {
+        let (parts, known) = (path.split('/'), template.split('/'));
+        parts.clone().count() == known.clone().count()
+            && parts.zip(known).all(|(part, known)| part == known || known.starts_with('{') && !part.is_empty())
+    };
+    let item = PATHS.paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item);
+    let methods = item.into_iter().flat_map(|item| {
+        let has = [("GET", item.get.is_some()), ("POST", item.post.is_some()), ("PUT", item.put.is_some())];
+        has.into_iter().filter_map(|(method, there)| there.then_some(method))
+    });
+    methods.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the process lives
@@ -127,6 +177,12 @@ async fn health(context: web::Data<Context>) -> HttpResponse {
 async fn readiness(context: web::Data<Context>) -> HttpResponse {
     let reasons = not_ready(&context.board);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (all, shown) = (reasons.len(), reasons.iter().map(|reason| cut(reason, TEXT_BYTES_MAX).into_owned()));
+    let mut room = READINESS_BYTES_MAX;
+    let (mut reasons, truncated) = answer::fit(shown, &mut room);
+    if truncated {
+        reasons.push(format!("and {} more: /api/v1/pipelines tells", all - reasons.len()));
+    }
     HttpResponse::build(status).json(Readiness { ready: reasons.is_empty(), reasons })
 }
 
@@ -143,14 +199,17 @@ async fn metrics(context: web::Data<Context>) -> HttpResponse {
 }
 
 /// All pipelines, and the files that were refused
-#[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelinesView)))]
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelinesView, headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB")))))]
 #[get("/api/v1/pipelines")]
 async fn pipelines(context: web::Data<Context>) -> HttpResponse {
     let problems = context.board.problems();
     let view = |(name, status): (String, Status)| PipelineView::new(name, &status, &problems);
-    let pipelines = context.board.pipelines().into_iter().map(view).collect();
-    HttpResponse::Ok()
-        .json(PipelinesView { pipelines, problems: problems.into_iter().map(ProblemView::from).collect() })
+    // The files that were refused leave at least half of the room to the pipelines.
+    let mut room = answer::BYTES_MAX / 2;
+    let (refused, some_refused_left_out) = answer::fit(problems.iter().cloned().map(ProblemView::from), &mut room);
+    room += answer::BYTES_MAX / 2;
+    let (pipelines, some_left_out) = answer::fit(context.board.pipelines().into_iter().map(view), &mut room);
+    answer::json(&PipelinesView { pipelines, problems: refused }, some_left_out || some_refused_left_out)
 }
 
 /// A pipeline
@@ -165,38 +224,43 @@ async fn pipeline(context: web::Data<Context>, name: web::Path<String>) -> HttpR
 }
 
 /// A pipeline's partitions
-#[utoipa::path(tag = "pipelines", responses((status = 200, body = [LaneView]), (status = 404, body = Failure)))]
+#[utoipa::path(tag = "pipelines", responses((status = 200, body = [LaneView], headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB"))), (status = 404, body = Failure)))]
 #[get("/api/v1/pipelines/{name}/lanes")]
 async fn lanes(context: web::Data<Context>, name: web::Path<String>) -> HttpResponse {
     let Some(status) = context.board.pipeline(&name) else { return unknown(&name) };
     let lanes = status.run.map(|run| run.progress.snapshot().lanes).unwrap_or_default();
-    let views: Vec<_> = lanes.iter().map(|(partition, lane)| LaneView::new(partition, lane)).collect();
-    HttpResponse::Ok().json(views)
+    answer::list(lanes.iter().map(|(partition, lane)| LaneView::new(partition, lane)))
 }
 
 /// A pipeline's newest windows of time
-#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [WindowView]), (status = 404, body = Failure)))]
+///
+/// They are summed over the whole ledger: the longer it is, the longer this takes.
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [WindowView], headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB"))), (status = 404, body = Failure), (status = 409, body = Failure)))]
 #[get("/api/v1/pipelines/{name}/windows")]
 async fn windows(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
     read(&context, &name, *newest, reading::windows).await
 }
 
 /// A pipeline's newest rejects
-#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [RejectView]), (status = 404, body = Failure)))]
+///
+/// Of the newest 1000 commits. Of each payload the first 1024 characters are shown.
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [RejectView], headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB"))), (status = 404, body = Failure), (status = 409, body = Failure)))]
 #[get("/api/v1/pipelines/{name}/rejects")]
 async fn rejects(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
     read(&context, &name, *newest, reading::rejects).await
 }
 
 /// A pipeline's newest files
-#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [FileView]), (status = 404, body = Failure)))]
+///
+/// Of the newest 1000 commits.
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [FileView], headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB"))), (status = 404, body = Failure), (status = 409, body = Failure)))]
 #[get("/api/v1/pipelines/{name}/files")]
 async fn files(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
     read(&context, &name, *newest, reading::files).await
 }
 
 /// The newest entries of a pipeline's ledger
-#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [EntryView]), (status = 404, body = Failure)))]
+#[utoipa::path(tag = "pipelines", params(Newest), responses((status = 200, body = [EntryView], headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB"))), (status = 404, body = Failure), (status = 409, body = Failure)))]
 #[get("/api/v1/pipelines/{name}/ledger")]
 async fn entries(context: web::Data<Context>, name: web::Path<String>, newest: web::Query<Newest>) -> HttpResponse {
     read(&context, &name, *newest, reading::entries).await
@@ -330,10 +394,14 @@ async fn read<T: serde::Serialize + Send + 'static>(
     what: fn(&Pipeline, usize) -> Result<Vec<T>, ReadError>,
 ) -> HttpResponse {
     let Some(status) = context.board.pipeline(name) else { return unknown(name) };
+    let limit = match newest.limit() {
+        Ok(limit) => limit,
+        Err(answer) => return answer,
+    };
     // One at a time: the other thread is for what must not wait.
     let _turn = context.reading.acquire().await;
-    match web::block(move || what(&status.pipeline, newest.limit())).await {
-        Ok(Ok(found)) => HttpResponse::Ok().json(found),
+    match web::block(move || what(&status.pipeline, limit)).await {
+        Ok(Ok(found)) => answer::list(found),
         Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, chain(&error)),
         Err(_) => {
             Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the dataset panicked; this is a bug in weir")

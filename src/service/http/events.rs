@@ -43,10 +43,12 @@ struct Listener {
 
 /// Live events
 ///
-/// Server-sent events: `phase`, `gone` and `reloaded` when they happen; `progress` once a second while something moves.
+/// Server-sent events, each with JSON as its data: `phase`, `gone` and `reloaded` when they happen (Change);
+/// `progress` once a second while something moves (a list of PipelineProgress); `missed` with the number of
+/// events that were lost because the client read too slowly.
 #[utoipa::path(get, path = "/api/v1/events", tag = "service", responses(
     (status = 200, description = "the stream", content_type = "text/event-stream", body = Change),
-    (status = 503, description = "too many streams", body = Failure),
+    (status = 503, description = "Too many streams; close another one", body = Failure),
 ))]
 #[actix_web::get("/api/v1/events")]
 pub(super) async fn events(context: web::Data<Context>) -> HttpResponse {
@@ -73,7 +75,7 @@ impl Listener {
     async fn next(&mut self) -> Option<String> {
         tokio::select! {
             change = self.changes.recv() => match change {
-                Ok(change) => Some(event("change", &change)),
+                Ok(change) => Some(event(change.name(), &change)),
                 Err(RecvError::Lagged(missed)) => Some(event("missed", &missed)),
                 Err(RecvError::Closed) => None,
             },

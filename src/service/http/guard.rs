@@ -13,9 +13,12 @@ use actix_web::{Error, HttpResponse, web};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::answer::{self, Places};
 use super::pace::Pace;
 use super::view::Failure;
+use crate::logging::AUDIT;
 use crate::settings::{Http, Token};
+use crate::words::cut;
 
 /// What may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +43,11 @@ pub(super) struct Guard {
     control: Option<[u8; 32]>,
     hosts: Vec<String>,
     pace: Pace,
+    places: Places,
 }
+
+/// Bytes of what a client has sent that are logged.
+const LOGGED_BYTES_MAX: usize = 200;
 
 /// Headers of every answer.
 const HEADERS: [(HeaderName, &str); 4] = [
@@ -64,6 +71,7 @@ impl Guard {
             control: digest(&http.control_token),
             hosts: http.hosts.clone(),
             pace: Pace::default(),
+            places: Places::default(),
         }
     }
 
@@ -79,6 +87,12 @@ impl Guard {
             && origin.split_once("://").map(|(_, authority)| authority) != Some(host)
         {
             return Err(Refusal(StatusCode::FORBIDDEN, "pages of other origins may not ask weir"));
+        }
+        // A page's picture or script says no origin, but browsers say where the page is from. Other
+        // clients don't send this. A page on another port of this machine is of the `same-site`.
+        let sites = || headers.get_all("sec-fetch-site");
+        if path != "/healthz" && sites().any(|site| site != "same-origin" && site != "none") {
+            return Err(Refusal(StatusCode::FORBIDDEN, "pages of other sites may not ask weir"));
         }
         let needed = scope(method, path);
         if self.open || needed == Scope::Anybody {
@@ -114,7 +128,7 @@ impl Guard {
 }
 
 fn scope(method: &Method, path: &str) -> Scope {
-    let page = path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/");
+    let page = ["/", "/openapi.json", "/docs"].contains(&path) || path.starts_with("/docs/");
     match (method, path) {
         (&Method::GET | &Method::HEAD, "/healthz") => Scope::Anybody,
         (&Method::GET | &Method::HEAD, _) if page => Scope::Anybody,
@@ -146,6 +160,16 @@ pub(super) async fn check(
     let from = request.peer_addr().map(|address| address.to_string());
     let admitted = guard.admit(&method, &path, request.headers());
     let mut response = match admitted {
+        Ok(_) if answer::may_be_large(&method, &path) => match guard.places.take().await {
+            Some(place) => {
+                let response = next.call(request).await?.map_into_boxed_body();
+                response.map_body(|_, body| answer::in_pieces(body, place))
+            }
+            None => {
+                let error = "too many large answers are on their way; ask again later".to_owned();
+                request.into_response(HttpResponse::ServiceUnavailable().json(Failure { error }))
+            }
+        },
         Ok(_) => next.call(request).await?.map_into_boxed_body(),
         Err(Refusal(status, words)) => {
             let mut answer = HttpResponse::build(status);
@@ -157,10 +181,12 @@ pub(super) async fn check(
     };
     if scope(&method, &path) == Scope::Control {
         let (by, status) = (admitted.unwrap_or("nobody"), response.status().as_u16());
+        let path = cut(&path, LOGGED_BYTES_MAX);
         // Only what a command can have: somebody may have put a token there.
         let query: Vec<_> = response.request().query_string().split('&').filter(|pair| known(pair)).collect();
         let (query, from) = (query.join("&"), from.as_deref().unwrap_or("unknown"));
-        tracing::info!(target: "weir::audit", %method, path, query, by, from, status, "asked to change something");
+        let (query, method) = (cut(&query, LOGGED_BYTES_MAX), cut(method.as_str(), LOGGED_BYTES_MAX));
+        tracing::info!(target: AUDIT, %method, %path, %query, by, from, status, "asked to change something");
     }
     let page = path.starts_with("/docs/");
     let headers = response.headers_mut();
@@ -227,6 +253,25 @@ mod tests {
         for origin in ["http://evil.example.com", "http://localhost:9000", "null", "http://localhost"] {
             check(&guard, "POST /api/v1/reload", "localhost:8321", &[&from(origin)], Err(403));
         }
+    }
+
+    #[test]
+    fn pictures_in_pages_of_other_sites_do_not() {
+        let guard = guard(None, None);
+        let get = |path: &str, sites: &[&str], expected| {
+            let headers: Vec<_> = sites.iter().map(|site| format!("sec-fetch-site: {site}")).collect();
+            let headers: Vec<_> = headers.iter().map(String::as_str).collect();
+            check(&guard, path, "localhost:8321", &headers, expected);
+        };
+        for path in ["GET /api/v1/pipelines/x/rejects", "GET /metrics", "GET /docs/", "GET /readyz", "POST /x"] {
+            for site in ["same-origin", "none"] {
+                get(path, &[site], Ok("anybody"));
+            }
+            for site in ["cross-site", "same-site", "", "anything"] {
+                get(path, &[site], Err(403));
+            }
+        }
+        get("GET /healthz", &["cross-site"], Ok("anybody"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! clients do, pipelines don't feel it. It reads the [`Board`](super::Board) and the ledgers, and orders through the
 //! [`Fleet`](super::Fleet); it owns nothing.
 
+mod answer;
 mod api;
 mod events;
 mod guard;
@@ -31,7 +32,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::board::Board;
 use super::fleet::Fleet;
 use super::metrics::Metrics;
-use crate::settings::{Http, Service};
+use crate::settings::{Http, Service, secret};
 
 pub use api::openapi;
 
@@ -81,6 +82,14 @@ pub enum HttpError {
         /// The system's error.
         #[source]
         cause: std::io::Error,
+    },
+    /// The key's file is no secret, or can't be read.
+    #[error("http.tls_key: {reason}; {help}")]
+    Key {
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        help: String,
     },
     /// The certificate or key can't be used.
     #[error("{setting} {} can't be used: {reason}; it must be a PEM file", path.display())]
@@ -177,7 +186,9 @@ fn tls(certificate: &Path, key: &Path) -> Result<ServerConfig, HttpError> {
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong("http.tls_certificate", certificate)(error.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("http.tls_key", key)(error.to_string()))?;
+    let secret = secret::read(key).map_err(|error| HttpError::Key { reason: error.to_string(), help: error.help() })?;
+    let secret = PrivateKeyDer::from_pem_slice(secret.as_bytes())
+        .map_err(|error| wrong("http.tls_key", key)(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,25 +1,36 @@
-//! What answers read from datasets and definitions. All of it blocks. Windows are summed over the whole ledger; the rest reads
-//! no more than it shows.
+//! What answers read from datasets and definitions. All of it blocks.
+//!
+//! Windows are summed over the whole ledger. The rest reads no more than it shows: only the columns and
+//! the rows that it needs, one row at a time, so that of several large values one is in memory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
+use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
 use crate::ledger::{Completeness, Dataset, LedgerError, Side, State};
 use crate::settings::pipeline::Window;
-use crate::settings::{Pipeline, SECRET_WORDS};
-use crate::words::shorten;
+use crate::settings::{Pipeline, is_secret};
+use crate::words::{beginning, cut};
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;
 
-/// Not every commit has rejects: so many of the newest are looked at.
-const ENTRIES_FOR_REJECTS: usize = 1_000;
+/// Entries that are looked at, the newest first: not every one has files, or rejects.
+const ENTRIES_MAX: usize = 1_000;
+
+/// Partitions that are named where they keep a window open.
+const HELD_BACK_BY_MAX: usize = 20;
+
+/// The columns of `rejects/` that are shown. Its keys and headers may be as large as payloads.
+const REJECT_COLUMNS: [&str; 8] =
+    ["_kafka_topic", "_kafka_partition", "_kafka_offset", "stage", "column", "rule", "reason", "payload"];
 
 /// Why something can't be shown.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +50,7 @@ pub(super) fn entries(pipeline: &Pipeline, limit: usize) -> Result<Vec<EntryView
 
 pub(super) fn files(pipeline: &Pipeline, limit: usize) -> Result<Vec<FileView>, ReadError> {
     let mut found = Vec::new();
-    for entry in Dataset::existing(&pipeline.folder())?.newest()? {
+    for entry in Dataset::existing(&pipeline.folder())?.newest()?.take(ENTRIES_MAX) {
         found.extend(FileView::of(&entry?).take(limit - found.len()));
         if found.len() >= limit {
             break;
@@ -52,7 +63,7 @@ pub(super) fn files(pipeline: &Pipeline, limit: usize) -> Result<Vec<FileView>, 
 pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectView>, ReadError> {
     let dataset = Dataset::existing(&pipeline.folder())?;
     let mut found = Vec::new();
-    for entry in dataset.newest()?.take(ENTRIES_FOR_REJECTS) {
+    for entry in dataset.newest()?.take(ENTRIES_MAX) {
         for file in entry?.files.iter().filter(|file| file.side == Side::Rejects) {
             let path = dataset.folder().join(&file.path);
             let skip = usize::try_from(file.rows).unwrap_or(usize::MAX).saturating_sub(limit - found.len());
@@ -70,9 +81,10 @@ pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectVie
 
 fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
     let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_offset(skip);
+    let shown = ProjectionMask::columns(rows.parquet_schema(), REJECT_COLUMNS);
     let mut found = Vec::new();
-    // Payloads can be large: few are held at a time.
-    for batch in rows.with_batch_size(16).build()? {
+    // A large payload has a page of its own: with one row a batch, its page and its row are in memory.
+    for batch in rows.with_projection(shown).with_batch_size(1).build()? {
         let batch: RecordBatch = batch?;
         let missing = |name| ParquetError::General(format!("it has no column {name}"));
         let column = |name: &'static str| batch.column_by_name(name).ok_or_else(|| missing(name));
@@ -82,17 +94,22 @@ fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetErro
         let partitions = column("_kafka_partition")?.as_primitive::<Int32Type>();
         let offsets = column("_kafka_offset")?.as_primitive::<Int64Type>();
         let payloads = column("payload")?.as_binary::<i32>();
-        found.extend((0..batch.num_rows()).map(|row| RejectView {
-            topic: topics.value(row).to_owned(),
-            partition: partitions.value(row),
-            offset: offsets.value(row),
-            stage: stages.value(row).to_owned(),
-            column: columns.is_valid(row).then(|| columns.value(row).to_owned()),
-            rule: rules.value(row).to_owned(),
-            reason: reasons.value(row).to_owned(),
-            payload: shorten(payloads.value(row), PAYLOAD_CHARS),
-            payload_bytes: payloads.value(row).len(),
-        }));
+        let view = |row: usize| {
+            let (payload, truncated) = beginning(payloads.value(row), PAYLOAD_CHARS);
+            RejectView {
+                topic: topics.value(row).to_owned(),
+                partition: partitions.value(row),
+                offset: offsets.value(row),
+                stage: stages.value(row).to_owned(),
+                column: columns.is_valid(row).then(|| columns.value(row).to_owned()),
+                rule: rules.value(row).to_owned(),
+                reason: cut(reasons.value(row), TEXT_BYTES_MAX).into_owned(),
+                payload,
+                payload_bytes: payloads.value(row).len(),
+                truncated,
+            }
+        };
+        found.extend((0..batch.num_rows()).map(view));
     }
     Ok(found)
 }
@@ -102,7 +119,7 @@ pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> Result<Vec<WindowVie
     if matches!(pipeline.window, Window::Count { .. }) {
         return Err(ReadError::NoWindows);
     }
-    let completeness = Completeness::read(&Dataset::existing(&pipeline.folder())?)?;
+    let completeness = Completeness::newest(&Dataset::existing(&pipeline.folder())?, limit)?;
     let view = |window: crate::ledger::Window| WindowView {
         start: time(window.start_us),
         end: time(window.end_us),
@@ -115,14 +132,15 @@ pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> Result<Vec<WindowVie
         late: window.late,
         rejected: window.rejected,
         files: window.files.len(),
-        held_back_by: window.held_back_by,
+        held_back_by_partitions: window.held_back_by.len(),
+        held_back_by: window.held_back_by.into_iter().take(HELD_BACK_BY_MAX).collect(),
     };
-    Ok(completeness.windows.into_iter().rev().take(limit).map(view).collect())
+    Ok(completeness.windows.into_iter().rev().map(view).collect())
 }
 
 /// A definition as it was written, with what could be a secret masked.
 pub(super) fn definition(pipeline: &Pipeline) -> serde_json::Value {
-    let mut written: toml::Table = pipeline.text.parse().expect("it was parsed before");
+    let Ok(mut written) = pipeline.text.parse::<toml::Table>() else { return pipeline.text.clone().into() };
     if let Some(toml::Value::Table(client)) = written.get_mut("source").and_then(|source| source.get_mut("client")) {
         mask("", client);
     }
@@ -135,7 +153,7 @@ fn mask(prefix: &str, properties: &mut toml::Table) {
         let name = format!("{prefix}{key}");
         match value {
             toml::Value::Table(inner) => mask(&format!("{name}."), inner),
-            _ if SECRET_WORDS.iter().any(|word| name.to_lowercase().contains(word)) => *value = "***".into(),
+            _ if is_secret(&name) => *value = "***".into(),
             _ => {}
         }
     }

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::answer::TEXT_BYTES_MAX;
 use crate::ledger::{Counts, Entry, Side};
 use crate::pipeline::messages::Partition;
 use crate::pipeline::progress::LaneProgress;
 use crate::service::board::{Phase, Problem, Status};
+use crate::words::cut;
 
 /// Why something could not be done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -97,6 +99,8 @@ struct RunView {
     rebalances: u64,
     /// Partitions that it has.
     partitions: usize,
+    /// Partitions that have failed and not committed since; they are tried again.
+    failing: usize,
     /// Partitions that were given up.
     parked: usize,
     /// Positions between the ledger's ends and the last stable offsets, over all partitions; nothing where one's is not known.
@@ -164,6 +168,7 @@ impl PipelineView {
                 restarts: now.restarts,
                 rebalances: now.rebalances,
                 partitions: now.lanes.len(),
+                failing: now.lanes.values().filter(|lane| lane.failing.is_some()).count(),
                 parked: now.parked().count(),
                 lag: (!now.lanes.is_empty()).then(|| now.lanes.values().map(LaneProgress::lag).sum()).flatten(),
                 buffered_bytes: run.credits.used(),
@@ -173,8 +178,8 @@ impl PipelineView {
         PipelineView {
             file: status.file.display().to_string(),
             phase: status.phase,
-            reason: status.reason.clone(),
-            problem: problem.map(|problem| problem.text.clone()),
+            reason: status.reason.as_deref().map(shown),
+            problem: problem.map(|problem| shown(&problem.text)),
             topics: pipeline.source.topics.clone(),
             group: pipeline.source.group.clone(),
             dataset: std::path::absolute(&folder).unwrap_or(folder).display().to_string(),
@@ -217,7 +222,7 @@ pub(super) struct ProblemView {
 
 impl From<Problem> for ProblemView {
     fn from(Problem { file, pipeline, text }: Problem) -> Self {
-        ProblemView { file: file.display().to_string(), pipeline, text }
+        ProblemView { file: file.display().to_string(), pipeline, text: shown(&text) }
     }
 }
 
@@ -244,6 +249,8 @@ pub(super) struct LaneView {
     newest: Option<String>,
     /// The watermark of windows of time.
     watermark: Option<String>,
+    /// Why it failed last, if it has not committed since; it is tried again.
+    failing: Option<String>,
     /// Why it was given up, if it was: stop and start the pipeline once the cause is mended.
     parked: Option<String>,
 }
@@ -261,9 +268,15 @@ impl LaneView {
             stuck_seconds: lane.log_end.and_then(|end| end.stuck_since).map(|since| since.elapsed().as_secs_f64()),
             newest: lane.newest_us.map(time),
             watermark: lane.watermark_us.map(time),
-            parked: lane.parked.clone(),
+            failing: lane.failing.as_deref().map(shown),
+            parked: lane.parked.as_deref().map(shown),
         }
     }
+}
+
+/// A text of any length, as it is shown.
+fn shown(text: &str) -> String {
+    cut(text, TEXT_BYTES_MAX).into_owned()
 }
 
 /// RFC 3339.
@@ -364,10 +377,12 @@ pub(super) struct RejectView {
     pub(super) rule: String,
     /// What was expected and what was found.
     pub(super) reason: String,
-    /// The beginning of its payload, with bytes that are no text escaped.
+    /// The first 1024 characters of its payload, with bytes that are no text escaped.
     pub(super) payload: String,
     /// How many bytes the payload has; all of them are in `rejects/`.
     pub(super) payload_bytes: usize,
+    /// Whether the payload is longer than what is shown of it.
+    pub(super) truncated: bool,
 }
 
 /// A window of time.
@@ -387,8 +402,10 @@ pub(super) struct WindowView {
     pub(super) rejected: u64,
     /// How many files it has.
     pub(super) files: usize,
-    /// The partitions that keep it open.
+    /// The partitions that keep it open: the first 20 of them.
     pub(super) held_back_by: Vec<String>,
+    /// How many partitions keep it open.
+    pub(super) held_back_by_partitions: usize,
 }
 
 /// How many of the newest are wanted.
@@ -407,8 +424,15 @@ impl Newest {
         20
     }
 
-    pub(super) fn limit(self) -> usize {
-        self.limit.clamp(1, 1000)
+    /// The limit, or why it can't be one.
+    pub(super) fn limit(self) -> Result<usize, HttpResponse> {
+        match self.limit {
+            limit @ 1..=1000 => Ok(limit),
+            limit => Err(Failure::answer(
+                StatusCode::BAD_REQUEST,
+                format!("limit is {limit}; write a number from 1 to 1000"),
+            )),
+        }
     }
 }
 
@@ -418,7 +442,7 @@ impl Newest {
 #[into_params(parameter_in = Query)]
 pub(super) struct Wait {
     /// Answer only when it is done, or after this long: `30s`, at the most `10m`. Without it the answer comes at once.
-    #[param(example = "30s")]
+    #[param(example = "30s", pattern = r"^((600000|[1-5]?[0-9]{1,5})ms|(600|[1-5]?[0-9]{1,2})s|(10|[0-9])m)$")]
     pub(super) wait: Option<String>,
 }
 
@@ -428,7 +452,10 @@ pub(super) struct Wait {
 #[into_params(parameter_in = Query)]
 pub(super) struct Level {
     /// As `log.level` of the settings: `info`, `info,weir::sink=debug`.
-    #[param(example = "info,weir::sink=debug")]
+    #[param(
+        example = "info,weir::sink=debug",
+        pattern = "^([a-z_:]+=)?(off|error|warn|info|debug|trace)(,([a-z_:]+=)?(off|error|warn|info|debug|trace))*$"
+    )]
     pub(super) level: String,
 }
 
