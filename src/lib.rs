@@ -23,7 +23,7 @@
 //! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
 //! | [`settings`] | what people write: pipeline files, service settings |
 //! | [`cli`] | the commands |
-//! | [`allocator`] | how memory that the C library keeps is given back |
+//! | [`allocator`], `machine` | how memory that the C library keeps is given back; how much memory there is |
 //! | `background` | on which threads blocking work goes on beside a lane |
 //! | `logging`, `words` | where log lines go; how things are written for people |
 //! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
@@ -51,6 +51,7 @@ pub mod decode;
 pub mod failpoint;
 pub mod ledger;
 pub(crate) mod logging;
+pub(crate) mod machine;
 pub mod pipeline;
 pub mod readings;
 #[cfg(test)]

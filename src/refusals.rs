@@ -34,7 +34,7 @@ macro_rules! variants {
 
 variants!(LedgerError: Io NotDurable Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
 variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
-variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead Readable GoesOn);
+variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead TooLarge Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
 variants!(RepairError: Ledger OtherBackup);
 
@@ -145,6 +145,7 @@ fn of_skip() {
         SkipError::Behind { partition: partition(), position: 70, to: 66 },
         SkipError::PastEnd { partition: partition(), to: 111, end: 99 },
         SkipError::CanBeRead { partition: partition(), position: 70, found: 72 },
+        SkipError::TooLarge { partition: partition(), first: 70, reason: "it needs up to 2.00 GiB".into() },
         readable(70),
         readable(80),
         SkipError::GoesOn { partition: partition(), winner: "host-1-ab".into() },

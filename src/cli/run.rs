@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
 use crate::ledger::{Completeness, Dataset, State};
+use crate::machine;
 use crate::pipeline::progress::Snapshot;
 use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
 use crate::settings::pipeline::Window;
@@ -209,6 +210,7 @@ impl std::fmt::Display for Outcome {
 
 /// Runs pipelines on an actix system of their own, until they end or a signal ends them.
 pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until) -> Vec<Outcome> {
+    machine::plan(settings.limits.memory);
     // Each pipeline gets its share of the process's limit.
     let memory = settings.limits.memory / pipelines.len().max(1);
     let limits = Limits { memory, drain: settings.limits.drain };

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, fail};
 use crate::logging;
+use crate::machine;
 use crate::service::{Board, Fleet, Reload, Server, Shutdown, openapi};
 use crate::settings::Service;
 
@@ -57,6 +58,7 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
     let handler = |kind| signal(kind).expect("the process may handle its signals");
     let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt()), handler(SignalKind::terminate()));
     let mut hang_up = handler(SignalKind::hangup());
+    machine::plan(settings.limits.memory);
     let board = Board::default();
     let fleet = Fleet::new(folder, settings, board.clone()).start();
     let server = match &settings.http {

@@ -219,6 +219,11 @@ impl Run {
         self.limits.collecting_bytes() / self.consumers
     }
 
+    /// How many consumers read it.
+    pub fn consumers(&self) -> usize {
+        self.consumers
+    }
+
     /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
     pub fn dataset_id(&self) -> &str {
         self.dataset.id()

@@ -157,6 +157,7 @@ impl Source {
         let (tell, events) = mpsc::unbounded_channel();
         let name = format!("{}-{number}", run.pipeline.name);
         let collecting = run.collecting_bytes();
+        broker.share(run.credits.clone(), run.consumers());
         let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
         PollThread::spawn(&name, broker.consumer(), (told, tell), memory, mark, collecting)?;
         let (finished, end) = oneshot::channel();
@@ -560,6 +561,7 @@ impl StreamHandler<Event> for Source {
                 }
             }
             Event::Damaged { partition, generation, reason } => self.damaged(partition, generation, reason, ctx),
+            Event::TooLarge { partition, generation, reason } => self.too_large(partition, generation, reason, ctx),
             Event::Broken { partition, generation, reason } => {
                 if self.is_running(&partition, generation) {
                     self.failed(&partition, &reason, ctx);

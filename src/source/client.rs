@@ -16,8 +16,10 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Consumer, Context};
 use super::ffi::{self, Polled, Queue, Trouble};
+use super::gate;
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
+use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
 
@@ -154,6 +156,8 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")
+        // No answer is too large for the client: `gate.rs` says for which batches there is memory.
+        .set("receive.message.max.bytes", i32::MAX.to_string())
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", queue_kilobytes.to_string())
         // The default of a second stalls a consumer that empties its queue faster than that.
@@ -190,7 +194,9 @@ impl Broker {
         // What `debug` asks for has that level.
         let level = if config.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
         config.set_log_level(level);
-        let consumer = config.create_with_context(context).map_err(|cause| BrokerError::Client { cause })?;
+        let consumer: Consumer = config.create_with_context(context).map_err(|cause| BrokerError::Client { cause })?;
+        // Before anything is assigned to it.
+        consumer.context().room(|| gate::open(consumer.client().native_ptr()));
         Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })
     }
 
@@ -202,6 +208,12 @@ impl Broker {
     /// Closes it, with its last owner; blocks while it leaves its group.
     pub(super) fn close(self) {
         self.owner.context().ends();
+    }
+
+    /// What the client fetches is a part of these credits, which so many clients share.
+    pub(super) fn share(&self, credits: Credits, clients: usize) {
+        let client = self.owner.client().native_ptr();
+        self.owner.context().room(|| gate::open(client)).share(credits, clients);
     }
 
     /// The consumer, to be polled by one thread.

@@ -1,7 +1,7 @@
 //! What the client says while it runs, and what of it is passed on: lost connections, refusals and denied rights, each once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::client::BrokerError;
+use super::gate::Opened;
 use super::refusal::{Claim, Refusal};
 use crate::pipeline::messages::Partition;
 
@@ -23,6 +24,8 @@ pub(crate) struct Context {
     claim: Claim,
     connection: Mutex<Connection>,
     group: Mutex<DeniedGroup>,
+    /// The room of the client's records; the client is gone before this is.
+    room: OnceLock<Opened>,
     /// Whether nobody wants anything of this client any more.
     over: AtomicBool,
 }
@@ -54,6 +57,7 @@ impl Context {
             claim: Claim::of(config),
             connection: Mutex::default(),
             group: Mutex::default(),
+            room: OnceLock::new(),
             over: AtomicBool::new(false),
         }
     }
@@ -73,6 +77,11 @@ impl Context {
         if let Some(since) = connection.down_since {
             tracing::info!(brokers = %self.claim.brokers, seconds = since.elapsed().as_secs(), "connected to Kafka again");
         }
+    }
+
+    /// The client's room, which is made once.
+    pub(super) fn room(&self, open: impl FnOnce() -> Opened) -> &Opened {
+        self.room.get_or_init(open)
     }
 
     pub(super) fn claim(&self) -> &Claim {

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::bulk::Messages;
 use super::client::{ANSWER_WITHIN, Broker, BrokerError, positions};
 use super::ffi::Trouble;
+use super::gate::TOO_LARGE;
 use crate::pipeline::messages::Partition;
 
 /// How long one look at what the client has may take.
@@ -20,27 +21,27 @@ const POLL: Duration = Duration::from_millis(20);
 const READING: &str = "the records";
 
 /// What is at a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     /// A batch that can't be read, which begins there.
     Damaged(i64),
     /// The next record, or the end of the log.
     Readable(i64),
+    /// A batch that begins there, and for which there is not enough memory here; with the client's words.
+    TooLarge(i64, String),
 }
 
-/// Whether an error of the client's says that a batch can't be read: it asks for it again and again, or leaves it out.
+/// Whether an error of the client's says that a batch is damaged: its checksum or its format is wrong. The client asks for
+/// it again and again, or leaves it out.
 pub(super) fn is_damage(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::*;
-    matches!(
-        code,
-        BadMessage
-            | BadCompression
-            | NotImplemented
-            | Underflow
-            | InvalidMessage
-            | InvalidMessageSize
-            | MessageSizeTooLarge
-    )
+    matches!(code, BadMessage | BadCompression | NotImplemented | Underflow | InvalidMessage)
+}
+
+/// Whether it says that a batch is too large. That is a limit of this process, never damage.
+pub(super) fn is_too_large(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::*;
+    code == TOO_LARGE || matches!(code, InvalidMessageSize | MessageSizeTooLarge)
 }
 
 /// Where the damaged batch ends that begins at `first` and holds the position `inside`; it ends before `end`, or there.
@@ -98,6 +99,7 @@ impl Broker {
                 Some(Trouble { code, reason, place, .. }) => match (code, place.and_then(|(_, offset)| offset)) {
                     (RDKafkaErrorCode::PartitionEOF, Some(offset)) => return Ok(Found::Readable(offset)),
                     (code, Some(offset)) if is_damage(code) => return Ok(Found::Damaged(offset)),
+                    (code, Some(offset)) if is_too_large(code) => return Ok(Found::TooLarge(offset, reason)),
                     (code, _) if is_damage(code) || code == RDKafkaErrorCode::AutoOffsetReset => {
                         return Err(refused(KafkaError::MessageConsumption(code)));
                     }

@@ -19,7 +19,7 @@ use super::batch::{Collecting, Refused};
 use super::bulk::{Message, Messages};
 use super::client::{Rebalance, names, positions};
 use super::context::Consumer;
-use super::damage::is_damage;
+use super::damage::{is_damage, is_too_large};
 use super::ffi::{Polled, Queue, Trouble, words};
 use super::place::StartAt;
 use crate::pipeline::credits::Credits;
@@ -109,6 +109,8 @@ pub(crate) enum Event {
     Short { partition: Partition, generation: u64 },
     /// A batch of records can't be read; all batches before it were sent.
     Damaged { partition: Partition, generation: u64, reason: String },
+    /// There is not enough memory for a batch of records; all batches before it were sent.
+    TooLarge { partition: Partition, generation: u64, reason: String },
     /// Everything that was read before a [`Command::HandOn`] or [`Command::Pause`] was sent.
     HandedOn,
     /// What the client says of itself, every few seconds.
@@ -494,6 +496,15 @@ impl PollThread {
                     let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
                 }
             }
+            code if is_too_large(code) => {
+                if let Some(at) = open {
+                    let offset = offset.map_or_else(String::new, |offset| format!(" at offset {offset}"));
+                    self.too_large(
+                        at,
+                        &format!("there is not enough memory for the batch of records{offset}: {reason}"),
+                    );
+                }
+            }
             code if is_damage(code) => {
                 if let Some(at) = open {
                     self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
@@ -519,11 +530,23 @@ impl PollThread {
     ///
     /// **Invariant:** what can't be read is never taken for a gap. What came before it is handed on, what comes after it isn't.
     fn unreadable(&mut self, at: usize, reason: &str) {
+        let (partition, generation) = self.give_up(at);
+        let _ = self.events.send(Event::Damaged { partition, generation, reason: reason.to_owned() });
+    }
+
+    /// There is no memory for a batch.
+    fn too_large(&mut self, at: usize, reason: &str) {
+        let (partition, generation) = self.give_up(at);
+        let _ = self.events.send(Event::TooLarge { partition, generation, reason: reason.to_owned() });
+    }
+
+    /// Reads no more of a partition, and hands on what was read of it.
+    fn give_up(&mut self, at: usize) -> (Partition, u64) {
         self.hand_on(at);
         let (partition, generation) = (self.open[at].0.clone(), self.open[at].1.start.generation);
         self.forget(&partition);
         let _ = self.consumer.pause(&positions([(&partition, Offset::Invalid)]));
-        let _ = self.events.send(Event::Damaged { partition, generation, reason: reason.to_owned() });
+        (partition, generation)
     }
 
     fn revoked(&mut self, partitions: Vec<Partition>) {

@@ -121,6 +121,19 @@ pub enum SkipError {
         /// The next record, or the end of the log.
         found: i64,
     },
+    /// The batch is whole, as far as anyone can tell.
+    #[error(
+        "{partition}: the batch at offset {first} is not known to be damaged: {reason}. Nothing was given up; give this \
+         command and weir more memory, and the batch is read"
+    )]
+    TooLarge {
+        /// The partition.
+        partition: Partition,
+        /// Where the batch begins.
+        first: i64,
+        /// What it needs, and what there is.
+        reason: String,
+    },
     /// Records would be lost that need not be.
     #[error(
         "{partition}: of the {} offset(s) from {position} to {to}, Kafka still has {}: its log starts at {start}. If weir can \
@@ -215,6 +228,7 @@ fn first_readable(broker: &Broker, partition: &Partition, position: i64, bounds:
     let look = |position| broker.look_at(partition, position);
     match look(from)? {
         Found::Damaged(first) => Ok(end_of_batch(first, from.max(first), bounds.end, look)?),
+        Found::TooLarge(first, reason) => Err(SkipError::TooLarge { partition: partition.clone(), first, reason }),
         Found::Readable(_) if from > position => Ok(from),
         Found::Readable(found) => Err(SkipError::CanBeRead { partition: partition.clone(), position, found }),
     }

@@ -14,6 +14,10 @@ use super::start::{StartError, check_partition, give_up_a_batch, transient};
 use crate::pipeline::messages::Partition;
 use crate::words::chain;
 
+/// What to do about a batch that does not fit.
+const MORE_MEMORY: &str = "What came before it is committed, and nothing is lost: the batch is whole. Give the process more \
+                           memory (the container's limit) or a smaller `limits.memory`, and start weir again";
+
 /// What is being looked at: a lane, or all, and whether the client has stopped reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Checking {
@@ -35,6 +39,22 @@ impl Source {
             source.drained(drained);
             if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
                 source.failed(&partition, &reason, ctx);
+            }
+        }));
+    }
+
+    /// There is no memory for a batch of a partition: what came before it is committed, and the lane is parked. To try again
+    /// would not help before a person has given the process more.
+    pub(super) fn too_large(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
+        if !self.is_running(&partition, generation) {
+            return;
+        }
+        let reason = format!("{reason}. {MORE_MEMORY}");
+        let drained = self.drain(std::slice::from_ref(&partition));
+        ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
+            source.drained(drained);
+            if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
+                source.park(&partition, &reason);
             }
         }));
     }

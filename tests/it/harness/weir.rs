@@ -43,10 +43,21 @@ impl Workspace {
 
     /// Starts `weir` with arguments and environment variables.
     pub fn spawn_with<'a>(&self, args: impl IntoIterator<Item = &'a str>, environment: &[(&str, &str)]) -> Run {
+        self.spawn_under(&[], args, environment)
+    }
+
+    /// The same as the arguments of another program, which becomes `weir`.
+    pub fn spawn_under<'a>(
+        &self,
+        under: &[&str],
+        args: impl IntoIterator<Item = &'a str>,
+        environment: &[(&str, &str)],
+    ) -> Run {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.path().join(format!("{name}.{number}")));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(args).current_dir(self.path()).envs(environment.iter().copied());
+        let mut words = under.iter().copied().chain([env!("CARGO_BIN_EXE_weir")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(args).current_dir(self.path()).envs(environment.iter().copied());
         for name in ["KAFKA_BROKERS", "WEIR_ENV", "RUST_LOG"] {
             if !environment.iter().any(|(key, _)| *key == name) {
                 command.env_remove(name);
