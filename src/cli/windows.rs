@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, fail};
+use crate::decode::{civil, clock};
 use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
 use crate::settings::pipeline::{self, Tumbling};
 use crate::settings::{Pipeline, duration};
@@ -150,11 +150,11 @@ fn folder(pipeline: &Pipeline) -> PathBuf {
 
 /// Microseconds since 1970 of what a person wrote.
 fn instant(text: &str, tumbling: &Tumbling) -> Option<i64> {
-    if let Ok(instant) = text.parse::<Timestamp>() {
-        return Some(instant.as_microsecond());
+    let written = civil::typed(text)?;
+    match written.offset {
+        Some(offset) => Some(written.local - offset * civil::SECOND),
+        None => Some(tumbling.zone.to_timestamp(clock(written.local).ok()?).ok()?.as_microsecond()),
     }
-    let local = text.parse::<DateTime>().ok().filter(|_| !text.contains('['))?;
-    Some(tumbling.zone.to_timestamp(local).ok()?.as_microsecond())
 }
 
 fn time(micros: i64) -> String {

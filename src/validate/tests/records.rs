@@ -94,6 +94,11 @@ fn coordinates_and_schemas() {
     records.push(7, None, None, Some(br#"{"a":1}"#));
     records.push(8, Some(i64::MAX), None, Some(br#"{"a":2}"#));
     records.push(9, Some(3), None, None);
+    // The years 0, 1, 9999 and 10000, and microseconds in the place of milliseconds: good rows, and a reject.
+    for (offset, millis) in (10..).zip([-62_135_596_800_001, -62_135_596_800_000, 253_402_300_799_999, 253_402_300_800_000]) {
+        records.push(offset, Some(millis), None, Some(br#"{"a":3}"#));
+    }
+    records.push(14, Some(1_704_067_200_000_000), None, Some(b"{"));
     let checked = Checker::new(&pipeline).check(&partition(), &records);
     assert_eq!(checked.rows.schema(), data_schema(&pipeline));
     assert_eq!(checked.rejects.schema(), rejects_schema());
@@ -109,14 +114,15 @@ fn coordinates_and_schemas() {
         ("_kafka_timestamp", true),
     ];
     assert_eq!(names, expected.map(|(name, nullable)| (name.to_owned(), nullable)));
-    assert_eq!(cells(&checked.rows, "_kafka_topic"), ["t", "t"]);
-    assert_eq!(cells(&checked.rows, "_kafka_partition"), ["3", "3"]);
-    assert_eq!(cells(&checked.rows, "_kafka_offset"), ["7", "8"]);
-    assert_eq!(cells(&checked.rows, "_kafka_timestamp"), ["null", "null"]);
-    assert_eq!(cells(&checked.rejects, "_kafka_timestamp"), ["1000"]);
-    assert_eq!(cells(&checked.rejects, "_kafka_offset"), ["5"]);
+    assert_eq!(cells(&checked.rows, "_kafka_topic"), ["t"; 6]);
+    assert_eq!(cells(&checked.rows, "_kafka_partition"), ["3"; 6]);
+    assert_eq!(cells(&checked.rows, "_kafka_offset"), ["7", "8", "10", "11", "12", "13"]);
+    let expected = ["null", "null", "null", "-62135596800000000", "253402300799999000", "null"];
+    assert_eq!(cells(&checked.rows, "_kafka_timestamp"), expected);
+    assert_eq!(cells(&checked.rejects, "_kafka_timestamp"), ["1000", "null"]);
+    assert_eq!(cells(&checked.rejects, "_kafka_offset"), ["5", "14"]);
     assert_eq!(checked.rejects.column_by_name("_kafka_key").unwrap().as_binary::<i32>().value(0), b"k");
-    assert_eq!(cells(&checked.rejects, "_kafka_headers"), [r#"[{"key":"h","value":null}]"#]);
+    assert_eq!(cells(&checked.rejects, "_kafka_headers"), [r#"[{"key":"h","value":null}]"#, "null"]);
     assert_eq!(checked.tombstones, [9]);
 }
 
