@@ -17,7 +17,7 @@ use crate::settings::pipeline::{self, Tumbling};
 use crate::settings::{Pipeline, duration};
 use crate::window::{ClosedBy, WindowId};
 use crate::words;
-use crate::words::number;
+use crate::words::{number, plural};
 
 /// How often `wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -296,7 +296,9 @@ fn files(completeness: &Completeness, folder: &Path) -> String {
     let missing: HashSet<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
     completeness.lost.iter().for_each(|lost| eprintln!("weir: {}", lost_text(lost)));
     if !missing.is_empty() {
-        eprintln!("weir: {} files are committed but not in place; the next start does it", missing.len());
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        let files = plural(missing.len() as u64, "file");
+        eprintln!("weir: {files} {are} committed but not in place; the next start does it");
     }
     let there = paths.iter().filter(|path| !missing.contains(path));
     there.map(|path| format!("{}\n", path.display())).collect()

@@ -16,7 +16,7 @@ mod template;
 mod time;
 mod token;
 
-pub(crate) use json::{Fields, Reader};
+pub(crate) use json::{Fields, Reader, Segment};
 pub(crate) use kinds::{Bool, Date, Float, Instant, Integer, Kind, TextKind};
 pub use problem::Rule;
 pub(crate) use problem::{Problem, shorten};
