@@ -107,7 +107,8 @@ pub(crate) fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
         .map(|(payload, partition)| (partition, None, payload));
     let summary = produce_all(&config, &args.topic, records)?;
     if let Some(error) = failed {
-        return Err(error.context(format!("the input ended early: {} sent before it", words::plural(summary.records(), "record"))));
+        return Err(error
+            .context(format!("the input ended early: {} sent before it", words::plural(summary.records(), "record"))));
     }
     print_summary(args, &summary);
     Ok(summary)

@@ -46,7 +46,8 @@ fn read_rejects(path: &Path, found: &mut Rejects) -> anyhow::Result<()> {
 }
 
 /// What to know of a dataset that has no row.
-pub(crate) const EMPTY: &str = "data/ has no file yet: polars and DuckDB fail on an empty folder, pandas gives an empty frame";
+pub(crate) const EMPTY: &str =
+    "data/ has no file yet: polars and DuckDB fail on an empty folder, pandas gives an empty frame";
 
 /// The lines that open a dataset's rows in the usual libraries.
 pub(crate) fn open_lines(folder: &Path) -> [(&'static str, String); 3] {

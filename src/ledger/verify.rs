@@ -213,8 +213,10 @@ impl Verifier {
         for (side, counted) in entry.counts.by_side() {
             let rows: u64 = entry.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
             if rows != counted {
-                let (expected, found) =
-                    (format!("{} counted", plural(counted, "record")), format!("{} in its files of {}/", plural(rows, "row"), side.folder()));
+                let (expected, found) = (
+                    format!("{} counted", plural(counted, "record")),
+                    format!("{} in its files of {}/", plural(rows, "row"), side.folder()),
+                );
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }

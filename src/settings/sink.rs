@@ -58,8 +58,14 @@ fn path<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<&'a str> {
             refuse(node, message, format!("write {folder:?}"), mistakes)
         }
         Some((scheme, _)) => {
-            let message = format!("a dataset can't be written to {scheme}:// yet: it is a folder of a local filesystem");
-            refuse(node, message, "write a folder's path, such as \"/data/lake\", and copy the files from there", mistakes)
+            let message =
+                format!("a dataset can't be written to {scheme}:// yet: it is a folder of a local filesystem");
+            refuse(
+                node,
+                message,
+                "write a folder's path, such as \"/data/lake\", and copy the files from there",
+                mistakes,
+            )
         }
     }
 }
@@ -68,7 +74,8 @@ fn path<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<&'a str> {
 pub(crate) fn url(path: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = path.split_once("://")?;
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
-    (scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(plain)).then_some((scheme, rest))
+    (scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(plain))
+        .then_some((scheme, rest))
 }
 
 fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
@@ -91,7 +98,12 @@ fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
     })
 }
 
-fn partition_by(node: &Node, columns: Option<&[Known<'_>]>, window: Option<&Window>, mistakes: &Mistakes) -> Vec<String> {
+fn partition_by(
+    node: &Node,
+    columns: Option<&[Known<'_>]>,
+    window: Option<&Window>,
+    mistakes: &Mistakes,
+) -> Vec<String> {
     let mut keys = BTreeSet::new();
     let items = array(node, mistakes).unwrap_or_default();
     let names: Vec<_> = items.iter().filter_map(|item| Some((item, text(item, mistakes)?))).collect();

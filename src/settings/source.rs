@@ -26,8 +26,7 @@ pub(super) fn source(node: &Node, name: Option<&str>, mistakes: &Mistakes) -> Op
     let kind = section.must("type", "type = \"kafka\"").and_then(|node| choice(node, &[("kafka", ())], mistakes));
     let brokers = section.must("brokers", "brokers = \"localhost:9092\"").and_then(|node| brokers(node, mistakes));
     let topics = section.must("topics", "topics = [\"readings\"]").and_then(|node| topics(node, mistakes));
-    let format =
-        section.must("format", "format = \"json\"").and_then(|node| format_of(node, mistakes));
+    let format = section.must("format", "format = \"json\"").and_then(|node| format_of(node, mistakes));
     let start = section.node("start").and_then(|node| start(node, mistakes));
     let group = section.node("group").and_then(|node| filled_text(node, mistakes));
     let consumers = section.node("consumers").and_then(|node| integer(node, 1..=CONSUMERS_MAX, mistakes));
@@ -98,7 +97,9 @@ fn no_broker(broker: &str) -> Option<(String, String)> {
             let help = format!("write a port from 1 to 65535, such as \"{host}:9092\"");
             Some((format!("{broker:?} has no valid port"), help))
         }
-        None => Some((format!("{broker:?} has no port"), format!("write \"{host}:9092\", or the port that the broker has"))),
+        None => {
+            Some((format!("{broker:?} has no port"), format!("write \"{host}:9092\", or the port that the broker has")))
+        }
     }
 }
 

@@ -635,7 +635,9 @@ fn a_bad_format_hides_no_other_mistake() {
 
 #[test]
 fn an_option_that_does_not_fit_hides_no_other_mistake() {
-    insta::assert_snapshot!(said(|good| good.replace("from = \"temp_c\"", "pattern = \"a\", min = 2, max = 1, missing = []")));
+    insta::assert_snapshot!(said(
+        |good| good.replace("from = \"temp_c\"", "pattern = \"a\", min = 2, max = 1, missing = []")
+    ));
 }
 
 #[test]
@@ -649,7 +651,9 @@ fn words_from_elsewhere() {
 
 #[test]
 fn a_brace_that_is_not_closed_is_one_mistake() {
-    insta::assert_snapshot!(said(|good| good.replace("\"unix_ms\", required = true }", "\"unix_ms\", required = true")));
+    insta::assert_snapshot!(
+        said(|good| good.replace("\"unix_ms\", required = true }", "\"unix_ms\", required = true"))
+    );
 }
 
 #[test]
@@ -672,11 +676,17 @@ fn paths_that_are_no_folder() {
 #[test]
 fn addresses_of_brokers() {
     let with = |brokers: &str| file().text().replace("localhost:9092", brokers);
-    for good in ["a:1", "a:1, b:65535", "[::1]:9092", "10.0.0.1:9092", "kafka.example.com:9092,b:9092", "my_host-1:9092"] {
+    for good in
+        ["a:1", "a:1, b:65535", "[::1]:9092", "10.0.0.1:9092", "kafka.example.com:9092,b:9092", "my_host-1:9092"]
+    {
         assert_eq!(parse(&with(good)).unwrap().source.brokers, good);
     }
     for (bad, message, help) in [
-        ("http://localhost:9092", "\"http://localhost:9092\" is a URL, but a broker's address is host:port", "write \"localhost:9092\""),
+        (
+            "http://localhost:9092",
+            "\"http://localhost:9092\" is a URL, but a broker's address is host:port",
+            "write \"localhost:9092\"",
+        ),
         (
             "SASL_SSL://a:9092/",
             "\"SASL_SSL://a:9092/\" is a URL, but a broker's address is host:port",
@@ -687,13 +697,30 @@ fn addresses_of_brokers() {
         ("a:0", "\"a:0\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
         ("a:65536", "\"a:65536\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
         ("a:kafka", "\"a:kafka\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
-        ("a:1,,b:2", "\"\" is no broker's address", "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\""),
-        ("a:1 b:2", "\"a:1 b:2\" is no broker's address", "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\""),
-        ("::1:9092", "\"::1:9092\" is no broker's address", "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\""),
-        (":9092", "\":9092\" is no broker's address", "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\""),
+        (
+            "a:1,,b:2",
+            "\"\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            "a:1 b:2",
+            "\"a:1 b:2\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            "::1:9092",
+            "\"::1:9092\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            ":9092",
+            "\":9092\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
     ] {
         let broken = parse(&with(bad)).unwrap_err();
-        let found: Vec<_> = broken.mistakes.iter().map(|mistake| (&*mistake.message, mistake.help.as_deref())).collect();
+        let found: Vec<_> =
+            broken.mistakes.iter().map(|mistake| (&*mistake.message, mistake.help.as_deref())).collect();
         assert_eq!(found, [(message, Some(help))], "{bad}");
     }
     assert_eq!(parse(&with("a,http://b:1,c:0")).unwrap_err().mistakes.len(), 3);

@@ -115,7 +115,8 @@ fn event_time(node: &Node, columns: Option<&[Known<'_>]>, mistakes: &Mistakes) -
             refuse(node, format!("`{name}` is no timestamp, so it can't be the event time"), help, mistakes)
         }
         None => {
-            let times = || columns.iter().filter(is_time).map(|column| column.name).chain([EventTime::KAFKA]);
+            let known = |column: &&Known<'_>| column.family == Some(family::TIMESTAMP);
+            let times = || columns.iter().filter(known).map(|column| column.name).chain([EventTime::KAFKA]);
             let help = match closest(name, times()) {
                 Some(close) => format!("did you mean \"{close}\"?"),
                 None => format!("the timestamps are {}", one_of(times())),

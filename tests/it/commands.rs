@@ -419,7 +419,11 @@ fn a_run_says_why_records_were_rejected() {
 #[test]
 fn a_file_with_a_byte_order_mark_is_sent_without_it() {
     let case = Case::new(Broker::shared(), "marked", 1);
-    fs::write(case.workspace.path().join("marked.jsonl"), "\u{feff}{\"station_id\":\"IT-01\",\"timestamp\":\"2004-03-10T18:00:00\"}\r\n").unwrap();
+    fs::write(
+        case.workspace.path().join("marked.jsonl"),
+        "\u{feff}{\"station_id\":\"IT-01\",\"timestamp\":\"2004-03-10T18:00:00\"}\r\n",
+    )
+    .unwrap();
     let brokers = case.broker.address();
     let args = ["produce", "--brokers", &brokers, "--topic", &case.pipeline.topic, "--file", "marked.jsonl"];
     let sent = case.workspace.run(args, PATIENCE).expect_code(0);
@@ -446,7 +450,10 @@ fn a_local_broker_is_found_by_its_port_alone() {
     let foreign = elsewhere.local_addr().unwrap().port().to_string();
     let (code, text) = kafka(&["stop", "--port", &foreign]);
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("but deploy/kafka did not start it") && text.contains(&format!("kafka stop --port {port} ")), "{text}");
+    assert!(
+        text.contains("but deploy/kafka did not start it") && text.contains(&format!("kafka stop --port {port} ")),
+        "{text}"
+    );
     assert_eq!(kafka(&["status", "--port", &port]).0, Some(0));
     let (code, text) = kafka(&["stop", "--port", &port]);
     assert!(code == Some(0) && text.starts_with("stopped (process "), "{text}");

@@ -273,7 +273,8 @@ fn on_a_full_disk(name: &str, shim: &Shim, environment: &[(&str, &str)]) -> (Cas
     fs::create_dir_all(&files).unwrap();
     fs::write(files.join(case.file()), case.pipeline.toml()).unwrap();
     let shimmed = shim.environment();
-    let all: Vec<(&str, &str)> = shimmed.iter().map(|(name, value)| (*name, &**value)).chain(environment.iter().copied()).collect();
+    let all: Vec<(&str, &str)> =
+        shimmed.iter().map(|(name, value)| (*name, &**value)).chain(environment.iter().copied()).collect();
     let command = if environment.is_empty() { vec!["run", "p.toml"] } else { vec!["serve"] };
     fs::copy(files.join(case.file()), case.workspace.path().join("p.toml")).unwrap();
     let run = case.workspace.spawn_with(command, &all);

@@ -73,7 +73,8 @@ fn every_reader_shows_rows_whose_kafka_timestamp_is_nonsense() {
     let good = r#"{"station_id":"IT-01","timestamp":"2004-03-10T18:00:00"}"#;
     let (millis, micros) = (1_704_067_200_000, 1_704_067_200_000_000);
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", broker.address()).create().unwrap();
-    for (payload, timestamp) in [(good, millis), (good, micros), (good, 253_402_300_800_000), ("{", micros), ("{", millis)]
+    for (payload, timestamp) in
+        [(good, millis), (good, micros), (good, 253_402_300_800_000), ("{", micros), ("{", millis)]
     {
         let record: BaseRecord<'_, (), str> = BaseRecord::to(topic).partition(0).payload(payload);
         producer.send(record.timestamp(timestamp)).map_err(|(error, _)| error).unwrap();

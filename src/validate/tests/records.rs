@@ -67,7 +67,8 @@ fn what_is_kept_is_nested_as_it_was() {
         from: pointer.split('/').map(str::to_owned).collect(),
         ..column(name, ColumnType::Json)
     };
-    let columns = [at("x", "a/x"), at("z", "a/b/z"), at("one", "v/1"), at("k", "v/2/k"), at("all", "j"), at("o", "j/o")];
+    let columns =
+        [at("x", "a/x"), at("z", "a/b/z"), at("one", "v/1"), at("k", "v/2/k"), at("all", "j"), at("o", "j/o")];
     for (payload, extra) in [
         (r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"y":2}}"#),
         (r#"{"a":{"y":2,"b":{"z":1,"u":[{}]},"w":3},"t":4}"#, r#"{"a":{"y":2,"b":{"u":[{}]},"w":3},"t":4}"#),
@@ -86,6 +87,8 @@ fn what_is_kept_is_nested_as_it_was() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     /// The columns and what is kept beside them are all of the payload.
     #[test]
     fn columns_and_unknown_fields_are_the_whole_record(
@@ -111,7 +114,7 @@ proptest! {
                     put(&mut whole, &column.from, value);
                 }
             }
-            let mut expected = payloads[at.parse::<usize>().unwrap() % payloads.len()].clone();
+            let mut expected = payloads[(at.parse::<usize>().unwrap() - 10) % payloads.len()].clone();
             (prune(&mut whole), prune(&mut expected));
             prop_assert_eq!(whole, expected);
         }
@@ -129,10 +132,12 @@ fn object(depth: u32) -> impl Strategy<Value = serde_json::Value> {
     let value = leaf.prop_recursive(depth, 24, 4, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 1..4).prop_map(serde_json::Value::from),
-            proptest::collection::btree_map(keys(), inner, 1..4).prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map(keys(), inner, 1..4)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
         ]
     });
-    proptest::collection::btree_map(keys(), value, 0..5).prop_map(|map| serde_json::Value::Object(map.into_iter().collect()))
+    proptest::collection::btree_map(keys(), value, 0..5)
+        .prop_map(|map| serde_json::Value::Object(map.into_iter().collect()))
 }
 
 /// Puts a value where a path leads, into what is there so far.
@@ -140,7 +145,11 @@ fn put(into: &mut serde_json::Value, path: &[String], value: serde_json::Value) 
     use serde_json::Value;
     let Some((first, rest)) = path.split_first() else {
         // What a wider column holds holds this.
-        if into.is_null() || !into.is_object() && !into.is_array() { *into = value; } else { merge(into, value); }
+        if into.is_null() || !into.is_object() && !into.is_array() {
+            *into = value;
+        } else {
+            merge(into, value);
+        }
         return;
     };
     if into.is_null() {
@@ -222,7 +231,9 @@ fn coordinates_and_schemas() {
     records.push(8, Some(i64::MAX), None, Some(br#"{"a":2}"#));
     records.push(9, Some(3), None, None);
     // The years 0, 1, 9999 and 10000, and microseconds in the place of milliseconds: good rows, and a reject.
-    for (offset, millis) in (10..).zip([-62_135_596_800_001, -62_135_596_800_000, 253_402_300_799_999, 253_402_300_800_000]) {
+    for (offset, millis) in
+        (10..).zip([-62_135_596_800_001, -62_135_596_800_000, 253_402_300_799_999, 253_402_300_800_000])
+    {
         records.push(offset, Some(millis), None, Some(br#"{"a":3}"#));
     }
     records.push(14, Some(1_704_067_200_000_000), None, Some(b"{"));
