@@ -233,7 +233,7 @@ impl std::fmt::Display for Outcome {
         }
         writeln!(f, "  dataset     {}", self.folder.display())?;
         if self.has_no_data() {
-            writeln!(f, "              {}", EMPTY)?;
+            writeln!(f, "              {EMPTY}")?;
         }
         for failure in &self.failures {
             writeln!(f, "  FAILED      {failure}")?;
@@ -258,11 +258,13 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
             let name = pipeline.name.clone();
             match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
-                Err(error) => {
-                    let reason = words::chain(&error);
-                    tracing::error!(pipeline = name, reason, "pipeline can't start");
-                    outcomes.push(Outcome::failed(name, reason));
-                }
+                Err(error) => outcomes.push(Outcome::failed(name, words::chain(&error))),
+            }
+        }
+        // Where nothing runs, the summary follows at once: on a screen it would all be there twice.
+        if !running.is_empty() || settings.log.file.is_some() {
+            for failed in &outcomes {
+                tracing::error!(pipeline = failed.name, reason = failed.failures.join("; "), "pipeline can't start");
             }
         }
         outcomes.extend(watch(running, [ctrl_c, terminate], limits.drain + LEAVE).await);

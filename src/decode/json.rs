@@ -191,7 +191,6 @@ impl Reader {
             let start = scanner.at;
             let step = self.known_key(node, last, scanner)?;
             let key_end = scanner.at;
-            let key = scanner.since(start);
             scanner.expect(b':', "`:`")?;
             match step {
                 Some(position) => {
@@ -211,7 +210,7 @@ impl Reader {
                         }
                         None => {
                             let below = step.node;
-                            self.step_into(|| Segment::Key(key.into()));
+                            self.step_into(|| Segment::Key(scanner.between(start, key_end).into()));
                             self.place(below, scanner, token, fields)?;
                             self.path.pop();
                         }
@@ -226,8 +225,8 @@ impl Reader {
                         reads = Reads::Unread { key: token.place().0 - start, name };
                     } else if self.keeps {
                         fields.unread_below(&self.path, None, scanner.since(start));
-                        let path = self.habit.path(&self.path);
-                        reads = Reads::Below { start: token.place().0 - start, path, element: None };
+                        let path = self.habit.path(&self.path, None);
+                        reads = Reads::Below { start: token.place().0 - start, path };
                     }
                     self.habit.value(token, scanner, reads);
                 }
@@ -366,8 +365,7 @@ impl Reader {
                     let mut reads = Reads::Nothing;
                     if self.keeps {
                         fields.unread_below(&self.path, Some(element), token.raw());
-                        let path = self.habit.path(&self.path);
-                        reads = Reads::Below { start: 0, path, element: Some(element) };
+                        reads = Reads::Below { start: 0, path: self.habit.path(&self.path, Some(element)) };
                     }
                     self.habit.value(token, scanner, reads);
                 }

@@ -35,8 +35,7 @@ pub(super) struct Habit {
 #[derive(Debug, Default)]
 struct Template {
     slots: Vec<Slot>,
-    /// The ways to objects and arrays that hold unread values.
-    paths: Vec<Box<[Segment]>>,
+    paths: Vec<Path>,
     end: Literal,
 }
 
@@ -62,7 +61,6 @@ pub(super) enum Reads {
     Below {
         start: usize,
         path: usize,
-        element: Option<usize>,
     },
     /// Nobody, and nobody asks.
     Nothing,
@@ -77,11 +75,14 @@ struct Literal {
     mask: u128,
 }
 
+/// The way to the object or array that holds an unread value, and the value's index where it is an element.
+type Path = (Box<[Segment]>, Option<usize>);
+
 /// A template in the making.
 #[derive(Debug, Default)]
 struct Lesson {
     slots: Vec<Slot>,
-    paths: Vec<Box<[Segment]>>,
+    paths: Vec<Path>,
     /// Where the last value ended.
     end: usize,
     /// Bytes that the slots take.
@@ -144,13 +145,14 @@ impl Habit {
     }
 
     /// The number of a way in the lesson, if there is one.
-    pub(super) fn path(&mut self, path: &[Segment]) -> usize {
+    pub(super) fn path(&mut self, path: &[Segment], element: Option<usize>) -> usize {
         let Some(lesson) = &mut self.lesson else { return 0 };
-        if lesson.paths.last().is_none_or(|last| **last != *path) {
-            lesson.bytes += size_of_val(path);
-            lesson.paths.push(path.into());
+        let before = lesson.paths.last().is_some_and(|(last, of)| **last == *path && *of == element);
+        if !before && !lesson.void {
+            lesson.bytes += size_of::<Path>() + size_of_val(path);
+            lesson.paths.push((path.into(), element));
         }
-        lesson.paths.len() - 1
+        lesson.paths.len().saturating_sub(1)
     }
 
     /// What was read can't be told by a template.
@@ -208,8 +210,9 @@ impl Template {
                     let member = scanner.since(start - key);
                     fields.unread(&member[1..=name], member);
                 }
-                Reads::Below { start: before, path, element } => {
-                    fields.unread_below(&self.paths[path], element, scanner.since(start - before));
+                Reads::Below { start: before, path } => {
+                    let (path, element) = &self.paths[path];
+                    fields.unread_below(path, *element, scanner.since(start - before));
                 }
                 Reads::Nothing => {}
             }

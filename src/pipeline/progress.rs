@@ -37,7 +37,7 @@ pub struct Snapshot {
     pub commits: u64,
     /// Lanes that were started again.
     pub restarts: u64,
-    /// Whether a lane could not commit its last records before it had to end: they are read again.
+    /// Whether a lane had to end before all that it read was committed: it is read again.
     pub uncommitted: bool,
     /// How often the group gave partitions or took them back.
     pub rebalances: u64,

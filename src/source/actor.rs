@@ -522,25 +522,37 @@ impl Source {
         }
     }
 
-    /// Says which records of a partition were read and not committed, if there are any; once.
-    fn tell_uncommitted(&mut self, partition: &Partition) {
-        let Some(slot) = self.lanes.get_mut(partition) else { return };
+    /// Says which records of a partition were read and not committed, once; whether there are any.
+    fn tell_uncommitted(&mut self, partition: &Partition) -> bool {
+        let Some(slot) = self.lanes.get_mut(partition) else { return false };
         let now = self.run.progress.lane(partition).unwrap_or_default();
         let (from, to) = (now.position, std::mem::take(&mut slot.read_to));
         if to <= from {
-            return;
+            return false;
         }
         let reason = now.parked.as_ref().or(now.failing.as_ref());
         let reason = reason.map_or("its lane had just started again", String::as_str);
         let words = "records were read but not committed; they are read again at the next start";
-        log!(error, self.run, partition, position = from, read_to = to, reason, "{words}");
+        let why = if now.parked.is_some() { "its lane was parked" } else { reason };
+        log!(error, self.run, partition, position = from, read_to = to, reason = why, "{words}");
         self.run.progress.ends_uncommitted();
         let uncommitted = format!("it read positions {from} to {} but did not commit them: {reason}", to - 1);
         self.run.progress.parks(partition, &uncommitted);
+        true
+    }
+
+    /// Also lanes that have failed and wait for their next start have left records behind. One that is done has not.
+    fn tell_all_uncommitted(&mut self) {
+        let left = self.lanes.iter().filter(|(_, slot)| !matches!(slot.state, State::Done));
+        let left: Vec<Partition> = left.map(|(partition, _)| partition.clone()).collect();
+        for partition in &left {
+            self.tell_uncommitted(partition);
+        }
     }
 
     fn close(&mut self) {
         self.stopping = true;
+        self.tell_all_uncommitted();
         let told = self.untold.drain().collect();
         self.command(Command::Close(told));
     }
@@ -658,7 +670,11 @@ impl Handler<LaneEnded> for Source {
                 return;
             }
             self.run.progress.fails(&ended.partition, &reason);
-            self.tell_uncommitted(&ended.partition);
+            if !self.tell_uncommitted(&ended.partition) {
+                log!(error, self.run, ended.partition, reason, "lane failed at its end, though no record was left");
+                self.run.progress.ends_uncommitted();
+                self.run.progress.parks(&ended.partition, &format!("it failed at its end: {reason}"));
+            }
             return;
         }
         match &ended.error {
@@ -715,9 +731,6 @@ impl Handler<Close> for Source {
             ctx.notify_later(close, LOOK_AGAIN);
             return;
         }
-        // Also those that have failed and wait for their next start: what they had read is nowhere.
-        let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
-        partitions.iter().for_each(|partition| self.tell_uncommitted(partition));
         self.close();
         drop(close.0);
     }

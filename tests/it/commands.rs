@@ -105,6 +105,10 @@ fn no_broker_there() {
     let case = case("nobody").with(|pipeline| pipeline.brokers = "localhost:1".into());
     refused(&case, 3, &["localhost:1", "no broker answered"]);
     assert!(!case.dataset().exists());
+    // Once, on whatever it is written.
+    let finished = case.to_end().wait(PATIENCE);
+    let said = finished.stdout + &finished.stderr;
+    assert_eq!(said.matches("no broker answered").count(), 1, "{said}");
 }
 
 #[test]
