@@ -15,6 +15,16 @@ pub(crate) fn number(value: u64) -> String {
     text
 }
 
+/// A number and what is counted: `1 partition`, `2 partitions`, `3 entries`. The word is in the singular.
+pub(crate) fn plural(count: u64, word: &str) -> String {
+    let count_text = number(count);
+    match word.strip_suffix("try") {
+        _ if count == 1 => format!("{count_text} {word}"),
+        Some(stem) => format!("{count_text} {stem}tries"),
+        None => format!("{count_text} {word}s"),
+    }
+}
+
 /// Bytes in the largest binary unit that leaves a number above one.
 pub(crate) fn bytes(value: u64) -> String {
     indicatif::BinaryBytes(value).to_string()
@@ -101,6 +111,13 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let words = [0, 1, 2, 1000].map(|count| plural(count, "partition"));
+        assert_eq!(words, ["0 partitions", "1 partition", "2 partitions", "1,000 partitions"]);
+        assert_eq!([1, 2].map(|count| plural(count, "entry")), ["1 entry", "2 entries"]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::{DONE, FAILED, FOUND, OutputFormat, dataset, fail, show};
 use crate::ledger::{self, Backup, BackupError};
-use crate::words::{self, bytes, number};
+use crate::settings::url;
+use crate::words::{self, bytes, number, plural};
 
 /// Arguments of `weir backup`.
 #[derive(Debug, Args)]
@@ -17,6 +18,7 @@ pub(crate) struct BackupArgs {
     #[arg(required_unless_present = "dataset")]
     file: Option<PathBuf>,
     /// The folder that the copy is made in; it must be empty or not there
+    #[arg(value_parser = local_folder)]
     destination: PathBuf,
     /// The dataset's folder, instead of a pipeline file: <sink.path>/<pipeline's name>
     #[arg(long, value_name = "DIR", conflicts_with = "file")]
@@ -27,6 +29,16 @@ pub(crate) struct BackupArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     format: OutputFormat,
+}
+
+/// A path; what looks like a URL would be a folder that is called `s3:`.
+fn local_folder(path: &str) -> Result<PathBuf, String> {
+    match url(path) {
+        None => Ok(path.into()),
+        Some((scheme, _)) => {
+            Err(format!("a backup can't be written to {scheme}:// : name a folder of a local filesystem"))
+        }
+    }
 }
 
 /// Runs it. Exit code 1 says that it was refused, that the dataset is damaged or that the pipeline file is broken, 3 that
@@ -55,11 +67,12 @@ pub(crate) fn backup(args: &BackupArgs) -> ExitCode {
 fn text(backup: &Backup) -> String {
     let Backup { folder, partitions, entries, files, rows, bytes: size, linked } = backup;
     format!(
-        "{}\n  {partitions} partitions, {} entries, {} files, {} rows, {}; each file checked\n  linked {}, copied {}\n",
+        "{}\n  {}, {}, {}, {}, {}; each file checked\n  linked {}, copied {}\n",
         folder.display(),
-        number(*entries),
-        number(*files),
-        number(*rows),
+        plural(*partitions, "partition"),
+        plural(*entries, "entry"),
+        plural(*files, "file"),
+        plural(*rows, "row"),
         bytes(*size),
         number(*linked),
         number(files - linked),

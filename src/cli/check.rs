@@ -1,5 +1,6 @@
 //! `weir check FILE…`: what weir makes of pipeline files, without connecting to anything.
 //!
+//! A dataset that is there already must fit the file, or the file is not ok.
 //! A good file's summary goes to stdout, mistakes and warnings go to stderr; with `--format json` all of it goes to
 //! stdout, one object a file and line. Whether brokers answer and topics exist is not looked at.
 
@@ -11,8 +12,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::OutputFormat;
+use crate::ledger::LedgerError;
+use crate::pipeline::topology;
 use crate::settings::pipeline::{Column, ColumnType, Pipeline, Value, Window};
 use crate::settings::{Broken, Mistake};
+use crate::words::chain;
 
 /// Checks pipeline files: every mistake with its line and what to write instead.
 #[derive(Debug, Args)]
@@ -38,17 +42,23 @@ pub(crate) fn check(arguments: &CheckArgs) -> ExitCode {
 fn check_all(arguments: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<bool> {
     let mut all_good = true;
     for file in &arguments.files {
-        let checked = Pipeline::load(file);
+        let (checked, more) = match Pipeline::load(file) {
+            Ok(pipeline) => match against_its_dataset(&pipeline) {
+                (None, more) => (Ok(pipeline), more),
+                (Some((message, help)), _) => (Err(Broken::of_file(file, message, help)), Vec::new()),
+            },
+            Err(broken) => (Err(broken), Vec::new()),
+        };
         all_good &= checked.is_ok();
         match (arguments.format, checked) {
             (OutputFormat::Text, Ok(pipeline)) => {
                 write_summary(file, &pipeline, out)?;
-                for warning in warnings(&pipeline) {
+                for warning in warnings(&pipeline).iter().chain(&more) {
                     writeln!(err, "warning: {}: {warning}", file.display())?;
                 }
             }
             (OutputFormat::Text, Err(broken)) => write!(err, "{}", broken.report())?,
-            (OutputFormat::Json, Ok(pipeline)) => writeln!(out, "{}", good_json(file, &pipeline))?,
+            (OutputFormat::Json, Ok(pipeline)) => writeln!(out, "{}", good_json(file, &pipeline, &more))?,
             (OutputFormat::Json, Err(broken)) => writeln!(out, "{}", broken_json(file, &broken))?,
         }
     }
@@ -75,7 +85,7 @@ fn write_summary(file: &Path, pipeline: &Pipeline, out: &mut dyn Write) -> io::R
     Ok(())
 }
 
-fn good_json(file: &Path, pipeline: &Pipeline) -> serde_json::Value {
+fn good_json(file: &Path, pipeline: &Pipeline, more: &[String]) -> serde_json::Value {
     let columns: Vec<_> = pipeline
         .columns
         .iter()
@@ -93,7 +103,7 @@ fn good_json(file: &Path, pipeline: &Pipeline) -> serde_json::Value {
         "partition_by": pipeline.sink.partition_by,
         "columns": columns,
         "hash": pipeline.hash,
-        "warnings": warnings(pipeline),
+        "warnings": warnings(pipeline).iter().chain(more).collect::<Vec<_>>(),
     })
 }
 
@@ -108,6 +118,7 @@ fn broken_json(file: &Path, broken: &Broken) -> serde_json::Value {
 
 fn window(pipeline: &Pipeline) -> String {
     match &pipeline.window {
+        Window::Count { rows: 1 } => "every row of a partition".to_owned(),
         Window::Count { rows } => format!("every {rows} rows of a partition"),
         Window::Tumbling(window) => window.to_string(),
     }
@@ -133,9 +144,49 @@ fn type_name(kind: &ColumnType) -> String {
 }
 
 /// What works, but not as one might think.
-fn warnings(pipeline: &Pipeline) -> Vec<String> {
+pub(crate) fn warnings(pipeline: &Pipeline) -> Vec<String> {
     let is_key = |column: &&Column| pipeline.sink.partition_by.contains(&column.name);
-    pipeline.columns.iter().filter(is_key).filter_map(number_like_key).collect()
+    let keys = pipeline.columns.iter().filter(is_key).filter_map(number_like_key);
+    pipeline.columns.iter().filter_map(path_like_name).chain(keys).collect()
+}
+
+/// A field's name that looks like a path in another notation: only a JSON pointer leads into nested values.
+fn path_like_name(column: &Column) -> Option<String> {
+    let [name] = &*column.from else { return None };
+    let steps: Vec<&str> =
+        name.strip_prefix("$.").unwrap_or(name).split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
+    let plain = |step: &&str| step.chars().all(|letter| letter.is_alphanumeric() || letter == '_' || letter == '-');
+    if steps.len() < 2 || !steps.iter().all(plain) {
+        return None;
+    }
+    let pointer = steps.join("/");
+    Some(format!(
+        "the column `{}` reads a top-level field that is called {name:?}, dots and all; a nested field is written as \
+         from = \"/{pointer}\". A record without the field has no value here",
+        column.name
+    ))
+}
+
+/// What a dataset that is there has to do with a pipeline: a mistake if it can't go on with it, and warnings.
+fn against_its_dataset(pipeline: &Pipeline) -> (Option<(String, String)>, Vec<String>) {
+    match topology::fits_its_dataset(pipeline) {
+        Ok(topics) => {
+            let gone = topics.into_iter().filter(|topic| !pipeline.source.topics.contains(topic));
+            let warning =
+                |topic| format!("the dataset holds records of the topic `{topic}`, which this file doesn't read");
+            (None, gone.map(warning).collect())
+        }
+        Err(LedgerError::OtherDataset { folder, differences }) => {
+            let message = format!("the dataset {} was made differently: {}", folder.display(), differences.join("; "));
+            let help = "give the pipeline another name (a new dataset), or move the old dataset's folder away, or put the old \
+                        definition back: its ledger/pipelines/ holds every one that wrote there";
+            (Some((message, help.to_owned())), Vec::new())
+        }
+        Err(error) => (
+            Some((format!("its dataset can't be read: {}", chain(&error)), "look at it with `weir verify`".to_owned())),
+            Vec::new(),
+        ),
+    }
 }
 
 /// Readers guess a hive key's type from its folders' names.
@@ -211,6 +262,51 @@ sink = { type = "parquet", path = "out", partition_by = ["zone"] }
         let (good, out, err) = run(&GOOD.replace("rows = 7", "rows = 0").replace("kafka", "kafak"), OutputFormat::Json);
         assert!(!good && err.is_empty());
         insta::assert_snapshot!(out, @r#"{"file":"/p.toml","ok":false,"mistakes":[{"line":3,"column":19,"message":"this must be \"kafka\", not \"kafak\"","help":"did you mean \"kafka\"?"},{"line":6,"column":35,"message":"this must be a whole number from 1 to 1000000000, not 0","help":"write such a number"}]}"#);
+    }
+
+    #[test]
+    fn names_that_look_like_paths_are_warned_of() {
+        let with = |from: &str| {
+            let text = GOOD
+                .replace(r#"type = "float32""#, &format!(r#"type = "float32", from = "{from}""#))
+                .replace("007", "b");
+            run(&text, OutputFormat::Text).2
+        };
+        insta::assert_snapshot!(with("readings.temp_c"), @r#"warning: /p.toml: the column `value` reads a top-level field that is called "readings.temp_c", dots and all; a nested field is written as from = "/readings/temp_c". A record without the field has no value here"#);
+        assert!(with("$.a.b").contains(r#"from = "/a/b""#) && with("a[0].x").contains(r#"from = "/a/0/x""#));
+        for fine in ["/a/b", "temp", "a b.", ".", "1.5 %"] {
+            assert_eq!(with(fine), "", "{fine}");
+        }
+    }
+
+    #[test]
+    fn a_dataset_that_is_there_must_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = GOOD.replace("\"out\"", &format!("{:?}", folder.path())).replace("007", "b");
+        let parse = |text: &str| Pipeline::parse("p.toml", text, &|_| None).unwrap();
+        let pipeline = parse(&text);
+        let identity = topology::identity(&pipeline, "a cluster".to_owned());
+        let definition = crate::ledger::Definition { hash: pipeline.hash.clone(), text: text.clone() };
+        let dataset = crate::ledger::Dataset::open(&pipeline.folder(), &identity, definition).unwrap();
+        dataset.topic("t", "an id", 1).unwrap();
+        dataset.topic("old", "its id", 1).unwrap();
+        let mask = |out: String| out.replace(&folder.path().display().to_string(), "/out");
+
+        let (good, _, err) = run(&text, OutputFormat::Text);
+        assert!(good);
+        insta::assert_snapshot!(mask(err), @"warning: /p.toml: the dataset holds records of the topic `old`, which this file doesn't read");
+
+        let changed =
+            text.replace("float32", "float64").replace("rows = 7", "rows = 8") + "columns.more = { type = \"bool\" }\n";
+        let changed = changed.replace("columns.zone", "columns.place").replace("[\"zone\"]", "[]");
+        let (good, out, err) = run(&changed, OutputFormat::Text);
+        assert!(!good && out.is_empty() && err.contains("was made differently"), "{err}");
+        let (_, out, _) = run(&changed, OutputFormat::Json);
+        insta::assert_snapshot!(mask(out), @r#"{"file":"/p.toml","ok":false,"mistakes":[{"line":null,"column":null,"message":"the dataset /out/p was made differently: partition_by is [\"zone\"] there and [] in the pipeline; the column zone is string there and missing in the pipeline; the column value is float32 there and float64 in the pipeline; the column place is missing there and string in the pipeline; the column more is missing there and bool in the pipeline","help":"give the pipeline another name (a new dataset), or move the old dataset's folder away, or put the old definition back: its ledger/pipelines/ holds every one that wrote there"}]}"#);
+
+        std::fs::write(pipeline.folder().join("ledger/dataset.json"), "{").unwrap();
+        let (good, _, err) = run(&text, OutputFormat::Text);
+        assert!(!good && err.contains("its dataset can't be read"), "{err}");
     }
 
     #[test]

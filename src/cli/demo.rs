@@ -20,7 +20,7 @@ use crate::pipeline::messages::Partition;
 use crate::readings;
 use crate::settings::{Pipeline, Service};
 use crate::source::{Broker, client_config};
-use crate::words::{bytes, number};
+use crate::words::{bytes, number, plural};
 
 /// The pipeline that the demo runs: the shipped file.
 const PIPELINE: &str = include_str!("../../pipelines/air_quality.toml");
@@ -117,7 +117,8 @@ fn produce(brokers: &str) -> anyhow::Result<()> {
     let records = readings::with_broken();
     let broken = readings::broken().len();
     println!(
-        "Topic:  {TOPIC}, {PARTITIONS} partitions: {} real readings (UCI Air Quality, CC BY 4.0) and {broken} records broken on purpose.",
+        "Topic:  {TOPIC}, {}: {} real readings (UCI Air Quality, CC BY 4.0) and {broken} records broken on purpose.",
+        plural(PARTITIONS.unsigned_abs().into(), "partition"),
         number((records.len() - broken) as u64),
     );
     let outgoing =
@@ -145,12 +146,12 @@ fn describe(folder: &Path) -> anyhow::Result<()> {
     }
     let counts = report.counts;
     println!(
-        "Ledger: {} rows + {} rejected = {} records in {} partitions; {} files, {}, each checked (weir verify).",
-        number(counts.row),
+        "Ledger: {} + {} rejected = {} in {}; {}, {}, each checked (weir verify).",
+        plural(counts.row, "row"),
         number(counts.rejected),
-        number(counts.total()),
-        report.partitions,
-        number(report.files),
+        plural(counts.total(), "record"),
+        plural(report.partitions, "partition"),
+        plural(report.files, "file"),
         bytes(report.bytes)
     );
     let rejects = show::rejects(folder)?;
@@ -161,6 +162,9 @@ fn describe(folder: &Path) -> anyhow::Result<()> {
         }
     }
     println!("\nDataset: {}\nOpen it:", folder.display());
+    if counts.row == 0 {
+        println!("  {}", show::EMPTY);
+    }
     for (library, line) in show::open_lines(folder) {
         println!("  {library:<7} {line}");
     }

@@ -21,6 +21,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::readings;
+use crate::words;
 
 /// How long a broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,7 +107,8 @@ pub(crate) fn produce(args: &ProduceArgs) -> anyhow::Result<Summary> {
         .map(|(payload, partition)| (partition, None, payload));
     let summary = produce_all(&config, &args.topic, records)?;
     if let Some(error) = failed {
-        return Err(error.context(format!("the input ended early: {} records before it were sent", summary.records())));
+        return Err(error
+            .context(format!("the input ended early: {} sent before it", words::plural(summary.records(), "record"))));
     }
     print_summary(args, &summary);
     Ok(summary)
@@ -308,12 +310,12 @@ fn payloads(args: &ProduceArgs) -> anyhow::Result<Payloads> {
     };
     if file.as_os_str() == "-" {
         anyhow::ensure!(args.repeat == 1, "standard input can be sent only once: leave --repeat out");
-        return Ok(lines(stdin().lock()));
+        return Ok(lines(without_mark(stdin().lock())?));
     }
     let file = file.clone();
     let open = move || -> anyhow::Result<Payloads> {
         let opened = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
-        Ok(lines(BufReader::new(opened)))
+        Ok(lines(without_mark(BufReader::new(opened)).with_context(|| file.display().to_string())?))
     };
     // A file that isn't there is told before anything is sent.
     drop(open()?);
@@ -324,6 +326,17 @@ fn payloads(args: &ProduceArgs) -> anyhow::Result<Payloads> {
 fn repeated(times: u64, mut make: impl FnMut() -> anyhow::Result<Payloads> + 'static) -> Payloads {
     let times = if times == 0 { u64::MAX } else { times };
     Box::new((0..times).flat_map(move |_| make().unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))))
+}
+
+/// The text after its byte order mark, which editors on Windows put first: it belongs to the file, not to its first record.
+fn without_mark<R: BufRead>(mut input: R) -> anyhow::Result<R> {
+    let start = input.fill_buf().context("cannot be read")?;
+    if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        bail!("the input is UTF-16, but records are UTF-8: convert it first, as iconv -f UTF-16 -t UTF-8 does");
+    }
+    let mark = if start.starts_with("\u{feff}".as_bytes()) { '\u{feff}'.len_utf8() } else { 0 };
+    input.consume(mark);
+    Ok(input)
 }
 
 /// The lines of a text as records; empty lines are none.
@@ -366,7 +379,8 @@ impl Progress {
     fn show(&mut self, sent: u64) {
         if self.shown.elapsed() > PROGRESS_EVERY {
             self.shown = Instant::now();
-            eprintln!("sent {sent} records ({:.0}/s)", sent as f64 / self.started.elapsed().as_secs_f64());
+            let records = words::plural(sent, "record");
+            eprintln!("sent {records} ({:.0}/s)", sent as f64 / self.started.elapsed().as_secs_f64());
         }
     }
 }
@@ -374,8 +388,9 @@ impl Progress {
 fn print_summary(args: &ProduceArgs, summary: &Summary) {
     let (records, seconds) = (summary.records(), summary.elapsed.as_secs_f64());
     eprintln!(
-        "produced {records} records ({} bytes) to {} at {} in {seconds:.1} s ({:.0}/s)",
-        summary.bytes,
+        "produced {} ({}) to {} at {} in {seconds:.1} s ({:.0}/s)",
+        words::plural(records, "record"),
+        words::plural(summary.bytes, "byte"),
         args.topic,
         args.brokers,
         records as f64 / seconds
@@ -400,6 +415,16 @@ mod tests {
     fn lines_are_records_and_empty_ones_are_not() {
         let records: Vec<_> = lines(&b"{\"a\":1}\r\n\n[2]\n3"[..]).map(Result::unwrap).collect();
         assert_eq!(records, [&b"{\"a\":1}"[..], b"[2]", b"3"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_record() {
+        let records = |bytes: &'static [u8]| -> anyhow::Result<Vec<Vec<u8>>> { lines(without_mark(bytes)?).collect() };
+        assert_eq!(records(b"\xef\xbb\xbf{}\r\n\xef\xbb\xbf[]").unwrap(), [&b"{}"[..], b"\xef\xbb\xbf[]"]);
+        assert_eq!(records(b"").unwrap(), Vec::<Vec<u8>>::new());
+        for utf16 in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
+            assert!(records(utf16).unwrap_err().to_string().contains("iconv -f UTF-16 -t UTF-8"));
+        }
     }
 
     #[test]

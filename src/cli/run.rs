@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::show::EMPTY;
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
 use crate::ledger::{Completeness, Dataset, State};
 use crate::machine;
@@ -17,12 +18,15 @@ use crate::pipeline::progress::Snapshot;
 use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
 use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, Service};
-use crate::words::{bytes, duration, number};
+use crate::words::{bytes, duration, number, plural};
 use crate::{logging, words};
 
 /// How often the progress line changes: on a terminal, and elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);
 const PLAIN_LINE: Duration = Duration::from_secs(10);
+
+/// Kinds of rejects that the summary shows.
+const REJECTS_SHOWN: usize = 5;
 
 /// Arguments of `weir run`.
 #[derive(Debug, Args)]
@@ -53,6 +57,11 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     }
     if let Err(reason) = logging::start(&settings, false) {
         return super::fail(FAILED, &reason);
+    }
+    for pipeline in &pipelines {
+        for warning in super::check::warnings(pipeline) {
+            tracing::warn!(pipeline = pipeline.name, "{warning}");
+        }
     }
     let until = if args.close {
         Until::EndAndClose
@@ -100,6 +109,11 @@ pub(crate) enum Until {
     EndAndClose,
 }
 
+/// A reject's column, rule and count.
+fn reject_json((column, rule, count): (&str, &str, u64)) -> serde_json::Value {
+    json!({"column": (!column.is_empty()).then_some(column), "rule": rule, "count": count})
+}
+
 /// How a pipeline's run went.
 pub(crate) struct Outcome {
     name: String,
@@ -141,6 +155,11 @@ impl Outcome {
         Some(completeness.windows.iter().filter(|window| window.state == State::Open).count())
     }
 
+    /// Whether no row was ever written.
+    fn has_no_data(&self) -> bool {
+        std::fs::read_dir(self.folder.join("data")).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
     /// Whether everything that was read is committed and nothing was given up.
     pub(crate) fn is_ok(&self) -> bool {
         self.failures.is_empty()
@@ -157,6 +176,7 @@ impl Outcome {
             "commits": self.done.commits,
             "restarts": self.done.restarts,
             "seconds": self.elapsed.as_secs_f64(),
+            "rejected_by": self.done.rejects().into_iter().map(reject_json).collect::<Vec<_>>(),
             "positions": positions.collect::<serde_json::Map<_, _>>(),
             "failures": self.failures,
         })
@@ -173,14 +193,26 @@ impl std::fmt::Display for Outcome {
         let rate = total as f64 / self.elapsed.as_secs_f64().max(1e-9);
         writeln!(
             f,
-            "{}: {} records in {} ({} a second)",
+            "{}: {} in {} ({} a second)",
             self.name,
-            number(total),
+            plural(total, "record"),
             duration(self.elapsed),
             number(rate as u64)
         )?;
         writeln!(f, "  rows        {:>14}", number(counts.row))?;
         writeln!(f, "  rejected    {:>14}", number(counts.rejected))?;
+        let rejects = self.done.rejects();
+        for (column, rule, count) in rejects.iter().take(REJECTS_SHOWN) {
+            let of = if column.is_empty() { "the whole record" } else { column };
+            writeln!(f, "              {:>14}   {of}: {rule}", number(*count))?;
+        }
+        if let Some(rest) = rejects.get(REJECTS_SHOWN..).filter(|rest| !rest.is_empty()) {
+            let records = rest.iter().map(|(_, _, count)| count).sum();
+            writeln!(f, "              {:>14}   for {} more", number(records), plural(rest.len() as u64, "reason"))?;
+        }
+        if counts.rejected > 0 {
+            writeln!(f, "              each with its reason in {}", self.folder.join("rejects").display())?;
+        }
         for (class, count) in [
             ("late", counts.late),
             ("filtered", counts.filtered),
@@ -191,7 +223,7 @@ impl std::fmt::Display for Outcome {
                 writeln!(f, "  {class:<11} {:>14}", number(count))?;
             }
         }
-        writeln!(f, "  files       {:>14}   {} in {} commits", number(*files), bytes(*size), number(*commits))?;
+        writeln!(f, "  files       {:>14}   {} in {}", number(*files), bytes(*size), plural(*commits, "commit"))?;
         writeln!(f, "  partitions  {:>14}", lanes.len())?;
         if *restarts > 0 {
             writeln!(f, "  restarts    {restarts:>14}   of lanes, each from its ledger")?;
@@ -201,6 +233,9 @@ impl std::fmt::Display for Outcome {
             writeln!(f, "  windows     {open:>14}   open{hint}")?;
         }
         writeln!(f, "  dataset     {}", self.folder.display())?;
+        if self.has_no_data() {
+            writeln!(f, "              {EMPTY}")?;
+        }
         for failure in &self.failures {
             writeln!(f, "  FAILED      {failure}")?;
         }
@@ -225,11 +260,13 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
             let name = pipeline.name.clone();
             match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
-                Err(error) => {
-                    let reason = words::chain(&error);
-                    tracing::error!(pipeline = name, reason, "pipeline can't start");
-                    outcomes.push(Outcome::failed(name, reason));
-                }
+                Err(error) => outcomes.push(Outcome::failed(name, words::chain(&error))),
+            }
+        }
+        // Where nothing runs, the summary follows at once: on a screen it would all be there twice.
+        if !running.is_empty() || settings.log.file.is_some() {
+            for failed in &outcomes {
+                tracing::error!(pipeline = failed.name, reason = failed.failures.join("; "), "pipeline can't start");
             }
         }
         outcomes.extend(watch(running, [ctrl_c, terminate], limits.drain + LEAVE).await);
@@ -285,9 +322,7 @@ async fn watch(
                 continue;
             }
             () = late => {
-                tracing::error!(seconds = deadline.as_secs(), "lanes did not drain in time; what they had is read again at the next start");
-                let reason = "it did not stop in time; what was not committed is read again at the next start";
-                break vec![vec![reason.to_owned()]; runs.len()];
+                break runs.iter().map(|run| vec![not_in_time(run, deadline)]).collect();
             }
         }
         if stop_by.is_some() {
@@ -304,7 +339,7 @@ async fn watch(
         if let Some(left) =
             done.remaining().filter(|left| *left > 0 && failures.is_empty() && done.parked().next().is_none())
         {
-            failures.push(format!("it was stopped {} positions before the topics' end", number(left.unsigned_abs())));
+            failures.push(format!("it was stopped {} before the topics' end", plural(left.unsigned_abs(), "position")));
         }
         failures.extend(done.parked().map(|(partition, reason)| {
             let name = format!("{partition}: ");
@@ -317,17 +352,28 @@ async fn watch(
     runs.into_iter().zip(failures).map(outcome).collect()
 }
 
+/// Says how far each lane of a run is that did not stop in time.
+fn not_in_time(run: &Run, deadline: Duration) -> String {
+    for (partition, lane) in run.progress.snapshot().lanes {
+        tracing::error!(
+            pipeline = %run.pipeline.name, %partition, position = lane.position, seconds = deadline.as_secs(),
+            "the pipeline did not stop in time; what was read after this position may not be committed, and is read again"
+        );
+    }
+    "it did not stop in time; what was not committed is read again at the next start".to_owned()
+}
+
 /// One line that says how far a run is.
 fn line(name: &str, now: &Snapshot, elapsed: Duration) -> String {
     let rate = (now.read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64;
     let left =
-        now.remaining().map(|left| format!(", {} positions to go", number(left.unsigned_abs()))).unwrap_or_default();
+        now.remaining().map(|left| format!(", {} to go", plural(left.unsigned_abs(), "position"))).unwrap_or_default();
     format!(
-        "{name}: {} records read, {} committed ({} rejected) in {} files, {} a second{left}",
-        number(now.read),
+        "{name}: {} read, {} committed ({} rejected) in {}, {} a second{left}",
+        plural(now.read, "record"),
         number(now.counts.total()),
         number(now.counts.rejected),
-        number(now.files),
+        plural(now.files, "file"),
         number(rate),
     )
 }

@@ -62,12 +62,16 @@ fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a ArrayRef
     batch.column_by_name(name).with_context(|| format!("it has no column {name}"))
 }
 
+/// What to know of a dataset that has no row.
+pub(crate) const EMPTY: &str =
+    "data/ has no file yet: polars and DuckDB fail on an empty folder, pandas gives an empty frame";
+
 /// The lines that open a dataset's rows in the usual libraries.
 pub(crate) fn open_lines(folder: &Path) -> [(&'static str, String); 3] {
     let data = folder.join("data");
     let data = data.display();
     [
-        ("pandas", format!("import pandas as pd; df = pd.read_parquet(\"{data}\")")),
+        ("pandas", format!("import pandas as pd; df = pd.read_parquet(\"{data}\", dtype_backend=\"pyarrow\")")),
         ("polars", format!("import polars as pl; df = pl.scan_parquet(\"{data}\").collect()")),
         ("DuckDB", format!("import duckdb; duckdb.sql(\"FROM read_parquet('{data}/**/*.parquet')\").show()")),
     ]

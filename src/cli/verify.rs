@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::ledger::{self, Finding, Kind, Report};
+use crate::words::plural;
 
 /// Findings that people are shown; a program reads them all from JSON.
 const SHOWN_MAX: usize = 50;
@@ -59,18 +60,19 @@ fn text(report: &Report) -> String {
     let classes: Vec<String> =
         report.counts.classes().iter().map(|(class, count)| format!("{class} {count}")).collect();
     let mut out = format!(
-        "{}\n  {} partitions, {} entries, {} files, {} rows, {} bytes\n  {}\n",
+        "{}\n  {}, {}, {}, {}, {}\n  {}\n",
         report.folder.display(),
-        report.partitions,
-        report.entries,
-        report.files,
-        report.rows,
-        report.bytes,
+        plural(report.partitions, "partition"),
+        plural(report.entries, "entry"),
+        plural(report.files, "file"),
+        plural(report.rows, "row"),
+        plural(report.bytes, "byte"),
         classes.join(", "),
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String does not fail");
     if report.counts.lost > 0 {
-        line(format!("  lost: {} offsets that `weir skip` gave up, at the most so many records", report.counts.lost));
+        let lost = plural(report.counts.lost, "offset");
+        line(format!("  lost: {lost} that `weir skip` gave up, at the most so many records"));
     }
     if !report.unpublished.is_empty() {
         line(format!("  committed but not yet published: {} (the next start does it)", report.unpublished.len()));
@@ -82,8 +84,7 @@ fn text(report: &Report) -> String {
     match report.findings.len() {
         0 => line("everything is as the ledger says".to_owned()),
         found if found > SHOWN_MAX => line(format!("{found} differences; --format json lists them all")),
-        1 => line("1 difference".to_owned()),
-        found => line(format!("{found} differences")),
+        found => line(plural(found as u64, "difference")),
     }
     let mut kinds: Vec<Kind> = Vec::new();
     for Finding { kind, .. } in &report.findings {

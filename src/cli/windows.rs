@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, fail};
+use crate::decode::{civil, clock};
 use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
 use crate::settings::pipeline::{self, Tumbling};
 use crate::settings::{Pipeline, duration};
 use crate::window::{ClosedBy, WindowId};
 use crate::words;
-use crate::words::number;
+use crate::words::{number, plural};
 
 /// How often `wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -150,11 +150,11 @@ fn folder(pipeline: &Pipeline) -> PathBuf {
 
 /// Microseconds since 1970 of what a person wrote.
 fn instant(text: &str, tumbling: &Tumbling) -> Option<i64> {
-    if let Ok(instant) = text.parse::<Timestamp>() {
-        return Some(instant.as_microsecond());
+    let written = civil::typed(text)?;
+    match written.offset {
+        Some(offset) => Some(written.local - offset * civil::SECOND),
+        None => Some(tumbling.zone.to_timestamp(clock(written.local).ok()?).ok()?.as_microsecond()),
     }
-    let local = text.parse::<DateTime>().ok().filter(|_| !text.contains('['))?;
-    Some(tumbling.zone.to_timestamp(local).ok()?.as_microsecond())
 }
 
 fn time(micros: i64) -> String {
@@ -296,7 +296,9 @@ fn files(completeness: &Completeness, folder: &Path) -> String {
     let missing: HashSet<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
     completeness.lost.iter().for_each(|lost| eprintln!("weir: {}", lost_text(lost)));
     if !missing.is_empty() {
-        eprintln!("weir: {} files are committed but not in place; the next start does it", missing.len());
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        let files = plural(missing.len() as u64, "file");
+        eprintln!("weir: {files} {are} committed but not in place; the next start does it");
     }
     let there = paths.iter().filter(|path| !missing.contains(path));
     there.map(|path| format!("{}\n", path.display())).collect()

@@ -34,6 +34,21 @@ pub(crate) fn rfc3339(text: &str) -> Option<Written> {
     Some(Written { local: seconds * SECOND + micros, offset: offset(rest)? })
 }
 
+/// A time as people type it: RFC 3339, where the seconds may be left out, or all of the time.
+pub(crate) fn typed(text: &str) -> Option<Written> {
+    match (text.len(), text.get(..16), text.get(16..)) {
+        (10, ..) => rfc3339(&format!("{text}T00:00:00")),
+        (_, Some(minutes), Some(rest)) if !rest.starts_with(':') => rfc3339(&format!("{minutes}:00{rest}")),
+        _ => rfc3339(text),
+    }
+}
+
+/// The same for an instant, in microseconds since 1970: its offset must be there.
+pub(crate) fn typed_instant(text: &str) -> Option<i64> {
+    let written = typed(text)?;
+    Some(written.local - written.offset? * SECOND)
+}
+
 /// Reads `YYYY-MM-DD` as days since 1970-01-01.
 pub(crate) fn date(text: &[u8]) -> Option<i32> {
     let text: &[u8; 10] = text.try_into().ok()?;
@@ -47,8 +62,9 @@ pub(crate) fn date(text: &[u8]) -> Option<i32> {
     i32::try_from(days_since_1970(year, month, day)).ok()
 }
 
+/// The number of two digits.
 #[inline]
-fn two(text: &[u8], at: usize) -> Option<i64> {
+pub(crate) fn two(text: &[u8], at: usize) -> Option<i64> {
     let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
     (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
 }
@@ -66,8 +82,8 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     (count > 0).then(|| (micros, &digits[count..]))
 }
 
-/// The seconds of an offset that a whole text is; nothing is none.
-fn offset(text: &[u8]) -> Option<Option<i64>> {
+/// The seconds of an offset, such as `+01:00` or `Z`, that a whole text is; nothing is none.
+pub(crate) fn offset(text: &[u8]) -> Option<Option<i64>> {
     match text {
         [] => Some(None),
         [b'Z' | b'z'] => Some(Some(0)),
@@ -81,7 +97,8 @@ fn offset(text: &[u8]) -> Option<Option<i64>> {
     }
 }
 
-fn days_in(year: i64, month: i64) -> i64 {
+/// How many days a month has.
+pub(crate) fn days_in(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
@@ -145,6 +162,28 @@ mod tests {
         ] {
             assert_eq!(rfc3339(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_people_type_may_be_shorter() {
+        let typed = |text| typed(text).map(|written| (written.local / SECOND, written.offset));
+        assert_eq!(typed("1970-01-02"), Some((86_400, None)));
+        assert_eq!(typed("1970-01-01T00:01"), Some((60, None)));
+        assert_eq!(typed("1970-01-01T00:01+01:00"), Some((60, Some(3600))));
+        assert_eq!(typed("1970-01-01 00:01:02.5Z"), Some((62, Some(0))));
+        for bad in [
+            "70-1-1",
+            "70-01-01",
+            "1970-01-01T",
+            "1970-01-01T00",
+            "1970-01-01T00:01:60",
+            "1970-01-01T00:01:60Z",
+            "é970-01-01T00:01",
+        ] {
+            assert_eq!(typed(bad), None, "{bad}");
+        }
+        assert_eq!(typed_instant("1970-01-01T00:01+01:00"), Some(-3540 * SECOND));
+        assert_eq!(typed_instant("1970-01-01T00:01"), None);
     }
 
     #[test]

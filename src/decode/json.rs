@@ -25,8 +25,20 @@ pub(crate) trait Fields {
     fn misplaced(&mut self, column: usize, token: &Token<'_>);
     /// A top-level field that no column reads: its name and all of it, both as written.
     fn unread(&mut self, name: &str, member: &str);
+    /// What no column reads in an object or array on the way to one, as written: a field, or the element of this index. Only
+    /// a reader that was made [`keeping`](Reader::keeping) tells it.
+    fn unread_below(&mut self, path: &[Segment], element: Option<usize>, member: &str);
     /// The record is read again from its beginning: what was reported is void.
     fn again(&mut self);
+}
+
+/// A step of the way to a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// A field: its key as written, in its quotes.
+    Key(Box<str>),
+    /// An element of an array.
+    Element(usize),
 }
 
 /// Reads payloads, and remembers in which order their keys come.
@@ -38,6 +50,10 @@ pub(crate) struct Reader {
     record: u64,
     /// A key without its escapes.
     key: Vec<u8>,
+    /// Whether unread values below the top level are told, too.
+    keeps: bool,
+    /// The way to the object or array that is being read, while `keeps`.
+    path: Vec<Segment>,
     pub(super) habit: Habit,
 }
 
@@ -73,13 +89,25 @@ struct Step {
 impl Reader {
     /// A reader for columns at these paths; the column's number is the path's position.
     pub(crate) fn new<'p>(paths: impl IntoIterator<Item = &'p [String]>) -> Self {
-        let mut reader = Reader { nodes: vec![Node::default()], record: 0, key: Vec::new(), habit: Habit::default() };
+        let mut reader = Reader {
+            nodes: vec![Node::default()],
+            record: 0,
+            key: Vec::new(),
+            keeps: false,
+            path: Vec::new(),
+            habit: Habit::default(),
+        };
         for (column, path) in paths.into_iter().enumerate() {
             let node = path.iter().fold(0, |node, name| reader.step(node, name));
             reader.nodes[node].columns.push(column);
         }
         reader.finish(0);
         reader
+    }
+
+    /// Tells all that no column reads, wherever it stands.
+    pub(crate) fn keeping(self) -> Self {
+        Reader { keeps: true, ..self }
     }
 
     /// The node below `node` at `name`, made if there is none.
@@ -132,6 +160,7 @@ impl Reader {
 
     fn read_by_grammar(&mut self, payload: &str, fields: &mut impl Fields) -> Result<(), Broken> {
         self.record += 1;
+        self.path.clear();
         let mut scanner = Scanner::new(payload);
         let mut token = scanner.token();
         if scanner.next() != b'{' {
@@ -181,7 +210,9 @@ impl Reader {
                         }
                         None => {
                             let below = step.node;
+                            self.step_into(|| Segment::Key(scanner.between(start, key_end).into()));
                             self.place(below, scanner, token, fields)?;
+                            self.path.pop();
                         }
                     }
                 }
@@ -192,6 +223,10 @@ impl Reader {
                         let (name, member) = (key_end - start - 2, scanner.since(start));
                         fields.unread(&member[1..=name], member);
                         reads = Reads::Unread { key: token.place().0 - start, name };
+                    } else if self.keeps {
+                        fields.unread_below(&self.path, None, scanner.since(start));
+                        let path = self.habit.path(&self.path, None);
+                        reads = Reads::Below { start: token.place().0 - start, path };
                     }
                     self.habit.value(token, scanner, reads);
                 }
@@ -247,7 +282,12 @@ impl Reader {
                 _ => self.habit.void(),
             }
         } else {
-            self.passage(node, scanner, token, fields)?;
+            // A column that reads all of it reads what is below, too.
+            let keeps = self.keeps;
+            self.keeps &= self.nodes[node].columns.is_empty();
+            let passed = self.passage(node, scanner, token, fields);
+            self.keeps = keeps;
+            passed?;
             if !self.nodes[node].columns.is_empty() {
                 self.habit.void();
             }
@@ -292,6 +332,12 @@ impl Reader {
         Ok(())
     }
 
+    fn step_into(&mut self, segment: impl FnOnce() -> Segment) {
+        if self.keeps {
+            self.path.push(segment());
+        }
+    }
+
     /// Reads the array whose opening bracket is here.
     fn array<'a>(
         &mut self,
@@ -310,11 +356,18 @@ impl Reader {
             match self.nodes[node].indices.get(wanted) {
                 Some(&(index, step)) if index == element => {
                     wanted += 1;
+                    self.step_into(|| Segment::Element(element));
                     self.place(self.nodes[node].steps[step].node, scanner, token, fields)?;
+                    self.path.pop();
                 }
                 _ => {
                     scanner.skip_into(token)?;
-                    self.habit.value(token, scanner, Reads::Nothing);
+                    let mut reads = Reads::Nothing;
+                    if self.keeps {
+                        fields.unread_below(&self.path, Some(element), token.raw());
+                        reads = Reads::Below { start: 0, path: self.habit.path(&self.path, Some(element)) };
+                    }
+                    self.habit.value(token, scanner, reads);
                 }
             }
             match scanner.next() {
@@ -381,6 +434,9 @@ pub(super) mod tests {
         }
         fn unread(&mut self, name: &str, member: &str) {
             self.lines.push(format!("{name}?{member}"));
+        }
+        fn unread_below(&mut self, path: &[Segment], element: Option<usize>, member: &str) {
+            self.lines.push(format!("{path:?} {element:?}?{member}"));
         }
         fn again(&mut self) {
             self.lines.clear();

@@ -3,7 +3,7 @@
 //! Everything here is pure and total: whatever the bytes, the answer is a value or a problem with a reason, never a panic and never
 //! an `Err` of the environment. What a record must contain beyond its types is the business of [`crate::validate`].
 
-mod civil;
+pub(crate) mod civil;
 mod escape;
 mod json;
 mod kinds;
@@ -11,13 +11,14 @@ mod number;
 mod problem;
 mod scan;
 pub mod schema;
+pub(crate) mod strptime;
 mod template;
 mod time;
 mod token;
 
-pub(crate) use json::{Fields, Reader};
+pub(crate) use json::{Fields, Reader, Segment};
 pub(crate) use kinds::{Bool, Date, Float, Instant, Integer, Kind, TextKind};
 pub use problem::Rule;
 pub(crate) use problem::{Problem, shorten};
-pub(crate) use time::show as show_instant;
+pub(crate) use time::{clock, kafka_instant, show as show_instant};
 pub(crate) use token::{Token, TokenKind};

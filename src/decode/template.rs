@@ -7,7 +7,7 @@
 //! keys, of which none stands twice, and each value belongs to the same column. Whatever differs is read by the grammar,
 //! from the beginning.
 
-use crate::decode::json::Fields;
+use crate::decode::json::{Fields, Segment};
 use crate::decode::scan::{Scanner, begins};
 use crate::decode::token::Token;
 
@@ -35,6 +35,7 @@ pub(super) struct Habit {
 #[derive(Debug, Default)]
 struct Template {
     slots: Vec<Slot>,
+    paths: Vec<Path>,
     end: Literal,
 }
 
@@ -56,6 +57,11 @@ pub(super) enum Reads {
         key: usize,
         name: usize,
     },
+    /// Nobody; it is told with the way to the object or array that it is in. What is told begins so many bytes before it.
+    Below {
+        start: usize,
+        path: usize,
+    },
     /// Nobody, and nobody asks.
     Nothing,
 }
@@ -69,10 +75,14 @@ struct Literal {
     mask: u128,
 }
 
+/// The way to the object or array that holds an unread value, and the value's index where it is an element.
+type Path = (Box<[Segment]>, Option<usize>);
+
 /// A template in the making.
 #[derive(Debug, Default)]
 struct Lesson {
     slots: Vec<Slot>,
+    paths: Vec<Path>,
     /// Where the last value ended.
     end: usize,
     /// Bytes that the slots take.
@@ -134,6 +144,17 @@ impl Habit {
         }
     }
 
+    /// The number of a way in the lesson, if there is one.
+    pub(super) fn path(&mut self, path: &[Segment], element: Option<usize>) -> usize {
+        let Some(lesson) = &mut self.lesson else { return 0 };
+        let before = lesson.paths.last().is_some_and(|(last, of)| **last == *path && *of == element);
+        if !before && !lesson.void {
+            lesson.bytes += size_of::<Path>() + size_of_val(path);
+            lesson.paths.push((path.into(), element));
+        }
+        lesson.paths.len().saturating_sub(1)
+    }
+
     /// What was read can't be told by a template.
     pub(super) fn void(&mut self) {
         if let Some(lesson) = &mut self.lesson {
@@ -146,7 +167,7 @@ impl Habit {
         let Some(lesson) = self.lesson.take() else { return };
         let end = &payload[lesson.end..];
         if good && !lesson.void && lesson.bytes + end.len() <= BYTES_MAX {
-            self.template = Some(Template { slots: lesson.slots, end: Literal::new(end) });
+            self.template = Some(Template { slots: lesson.slots, paths: lesson.paths, end: Literal::new(end) });
             self.trust = TRUST_NEW;
         } else {
             self.hold_off();
@@ -189,6 +210,10 @@ impl Template {
                     let member = scanner.since(start - key);
                     fields.unread(&member[1..=name], member);
                 }
+                Reads::Below { start: before, path } => {
+                    let (path, element) = &self.paths[path];
+                    fields.unread_below(path, *element, scanner.since(start - before));
+                }
                 Reads::Nothing => {}
             }
         }
@@ -230,7 +255,7 @@ mod tests {
     use proptest::sample::select;
 
     fn reader() -> Reader {
-        json::tests::reader(&["a", "bb", "m/u", "m/v/0", "m/v/1/x", "n", "n/o"])
+        json::tests::reader(&["a", "bb", "m/u", "m/v/0", "m/v/1/x", "n", "n/o"]).keeping()
     }
 
     fn read(reader: &mut Reader, payload: &str) -> Result<Vec<String>, Broken> {
@@ -344,13 +369,14 @@ mod tests {
         assert_eq!(log.again, 100);
     }
 
-    const SHAPES: [&str; 6] = [
+    const SHAPES: [&str; 7] = [
         r#"{"a":@,"bb":@,"m":{"u":@,"v":[@,{"x":@}]},"é":@}"#,
         r#"{"bb": @, "a": @}"#,
         r#" { "m" : {"v":[@,@],"u":@,"w":@} , "a":@ } "#,
         r#"{"zz":@,"a":@,"zz":@}"#,
         r#"{"n":@,"m":{},"bb":@}"#,
         r#"{"n":{"o":@},"a":@}"#,
+        r#"{"m":{"z":@,"v":[@,{"y":@,"x":@},@],"w":@}}"#,
     ];
     const GOOD: [&str; 12] =
         ["1", "-200", "0.5", "1e3", r#""x""#, r#""é\n""#, "null", "true", "[1,2]", r#"{"k":[{}]}"#, "[]", r#"{"x":1}"#];

@@ -1,16 +1,16 @@
 //! Text and numbers to instants and dates.
 //!
 //! Instants are microseconds since 1970 UTC from the year 1 to 9999, which every reader of the dataset can show; beyond is
-//! rule `range`. Finer digits are cut off, towards the past. RFC 3339 text goes through [`super::civil`]; other formats and
-//! named zones through jiff. In a strptime format, jiff reads a leap second (`:60`) as `:59`; in RFC 3339 it is refused.
+//! rule `range`. Finer digits are cut off, towards the past. RFC 3339 text goes through [`super::civil`]; other formats go
+//! through [`super::strptime`], named zones through jiff. A leap second (`:60`) is refused everywhere.
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
-use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 use crate::decode::civil::{self, SECOND, Written};
 use crate::decode::problem::{Problem, Rule, shorten};
+use crate::decode::strptime;
 use crate::settings::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone};
 
 /// 0001-01-01T00:00:00Z
@@ -26,7 +26,7 @@ const DAY_MAX: i32 = 2_932_896;
 pub(crate) fn instant(text: &str, format: &TimestampFormat) -> Result<i64, Problem> {
     let written = match &format.encoding {
         TimeEncoding::Strptime(pattern) => match strptime(text, pattern)? {
-            Read::Instant(micros) => return in_range(micros.into()),
+            Read::Instant(micros) => return in_range(micros),
             Read::Zoned(local, zone) => return resolve(local, &zone, format),
             Read::Written(written) => written,
         },
@@ -54,9 +54,9 @@ pub(crate) fn date(text: &str, pattern: Option<&str>) -> Result<i32, Problem> {
         None => civil::date(text.as_bytes())
             .ok_or_else(|| Problem::expected(Rule::Time, "a date such as 2004-03-10", &quoted(text)))?,
         Some(pattern) => {
-            let date = BrokenDownTime::parse(pattern, text).and_then(|read| read.to_date());
-            let date = date.map_err(|error| mismatch(text, pattern, &error))?;
-            i32::try_from(days(date)).unwrap_or(i32::MAX)
+            let date = strptime::read(pattern, text).and_then(|said| said.date());
+            let days = date.map_err(|error| mismatch(text, pattern, &error))?;
+            i32::try_from(days).unwrap_or(i32::MAX)
         }
     };
     if (DAY_MIN..=DAY_MAX).contains(&days) {
@@ -74,6 +74,13 @@ pub(crate) fn in_range(micros: i128) -> Result<i64, Problem> {
     })
 }
 
+/// A Kafka timestamp in microseconds, where a column can hold it.
+///
+/// Producers choose it, and brokers take what they are given: microseconds in the place of milliseconds are a common mistake.
+pub(crate) fn kafka_instant(millis: i64) -> Option<i64> {
+    millis.checked_mul(1000).filter(|micros| (INSTANT_MIN..=INSTANT_MAX).contains(micros))
+}
+
 /// An instant as people write it.
 pub(crate) fn show(micros: i64) -> String {
     clock(micros).map_or_else(|_| micros.to_string(), |clock| format!("{clock}Z"))
@@ -81,8 +88,8 @@ pub(crate) fn show(micros: i64) -> String {
 
 /// What a text in a strptime format says.
 enum Read {
-    /// An instant in microseconds: the format has seconds since 1970.
-    Instant(i64),
+    /// An instant in microseconds.
+    Instant(i128),
     /// A local time in microseconds and the zone that it is local in.
     Zoned(i64, TimeZone),
     /// A local time, perhaps with an offset.
@@ -90,20 +97,25 @@ enum Read {
 }
 
 fn strptime(text: &str, pattern: &str) -> Result<Read, Problem> {
-    let read = || {
-        let parsed = BrokenDownTime::parse(pattern, text)?;
-        if let Some(instant) = parsed.timestamp() {
-            let micros = instant.as_nanosecond().div_euclid(1000);
-            return Ok(Read::Instant(i64::try_from(micros).unwrap_or(i64::MAX)));
-        }
-        let local = micros(parsed.to_datetime()?);
-        if let Some(name) = parsed.iana_time_zone() {
-            return Ok(Read::Zoned(local, TimeZone::get(name)?));
-        }
-        let offset = parsed.offset().map(|offset| offset.seconds().into());
-        Ok(Read::Written(Written { local, offset }))
+    let said = strptime::read(pattern, text).map_err(|error| mismatch(text, pattern, &error))?;
+    if let Some(micros) = said.instant() {
+        return Ok(Read::Instant(micros));
+    }
+    let local = said.local().map_err(|error| mismatch(text, pattern, &error))?;
+    let Some(name) = said.zone else {
+        return Ok(Read::Written(Written { local, offset: said.offset }));
     };
-    read().map_err(|error: jiff::Error| mismatch(text, pattern, &error))
+    let zone = TimeZone::get(name).map_err(|error| mismatch(text, pattern, &error))?;
+    let Some(offset) = said.offset else {
+        return Ok(Read::Zoned(local, zone));
+    };
+    // What is said twice must agree.
+    let instant = i128::from(local) - i128::from(offset * SECOND);
+    let at = i64::try_from(instant).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    match at.is_some_and(|at| i64::from(zone.to_offset(at).seconds()) == offset) {
+        true => Ok(Read::Instant(instant)),
+        false => Err(mismatch(text, pattern, &format_args!("{name} does not have that offset then"))),
+    }
 }
 
 /// The instant at which a zone's clocks show a local time, by the column's policies.
@@ -129,26 +141,13 @@ fn resolve(local: i64, zone: &TimeZone, format: &TimestampFormat) -> Result<i64,
     }
 }
 
-/// Microseconds from 1970-01-01T00:00:00 on the same clock, finer digits cut. (Not by way of jiff's own instants, which
-/// end a day before the year 9999 does.)
-fn micros(clock: DateTime) -> i64 {
-    let time = clock.time();
-    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
-    (days(clock.date()) * civil::DAY + seconds) * SECOND + i64::from(time.subsec_nanosecond() / 1000)
-}
-
 /// What a clock shows so many microseconds after 1970-01-01T00:00:00 on it.
-fn clock(micros: i64) -> Result<DateTime, jiff::Error> {
+pub(crate) fn clock(micros: i64) -> Result<DateTime, jiff::Error> {
     DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(SignedDuration::from_micros(micros))
 }
 
-fn days(date: jiff::civil::Date) -> i64 {
-    civil::days_since_1970(date.year().into(), date.month().into(), date.day().into())
-}
-
-fn mismatch(text: &str, pattern: &str, error: &jiff::Error) -> Problem {
-    let reason = format!("expected a time in the format {pattern}, found {}: {error}", quoted(text));
+fn mismatch(text: &str, pattern: &str, why: &dyn std::fmt::Display) -> Problem {
+    let reason = format!("expected a time in the format {pattern}, found {}: {why}", quoted(text));
     Problem::new(Rule::Time, reason)
 }
 
@@ -235,7 +234,7 @@ mod tests {
     fn dates_have_formats_too() {
         assert_eq!(date("1970-01-02", None).unwrap(), 1);
         assert_eq!(date("31.12.1969", Some("%d.%m.%Y")).unwrap(), -1);
-        assert_eq!(date("-9999-01-01", Some("%Y-%m-%d")).unwrap_err().rule(), Rule::Range);
+        assert_eq!(date("0000-01-01", Some("%Y-%m-%d")).unwrap_err().rule(), Rule::Range);
         for bad in ["1970-02-30", "1970-1-2", "1970-01-02 ", "", "1970-01-02T00:00:00"] {
             assert_eq!(date(bad, None).unwrap_err().rule(), Rule::Time, "{bad}");
         }

@@ -267,7 +267,7 @@ impl Dataset {
     }
 
     /// Every topic that this dataset has seen.
-    pub(super) fn topics(&self) -> Result<Vec<Topic>, LedgerError> {
+    pub(crate) fn topics(&self) -> Result<Vec<Topic>, LedgerError> {
         let mut topics = Vec::new();
         for topic in self.folders("ledger")? {
             let mut found: Vec<(bool, Topic)> = Vec::new();

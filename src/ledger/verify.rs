@@ -19,6 +19,7 @@ use super::dataset::{ColumnIdentity, Dataset};
 use super::entry::{Counts, Entry, FileEntry, Side};
 use super::error::LedgerError;
 use super::{names, publish};
+use crate::words::plural;
 
 /// What a dataset holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -233,14 +234,16 @@ impl Verifier {
         for (side, counted) in entry.counts.by_side() {
             let rows: u64 = entry.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
             if rows != counted {
-                let (expected, found) =
-                    (format!("{counted} records counted"), format!("{rows} rows in its files of {}/", side.folder()));
+                let (expected, found) = (
+                    format!("{} counted", plural(counted, "record")),
+                    format!("{} in its files of {}/", plural(rows, "row"), side.folder()),
+                );
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }
         let (total, offsets) = (entry.counts.total() + entry.counts.lost, entry.to.abs_diff(entry.from));
         if total > offsets {
-            let expected = format!("at most {offsets} records from {} to {}", entry.from, entry.to);
+            let expected = format!("at most {} from {} to {}", plural(offsets, "record"), entry.from, entry.to);
             self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));
         }
     }
@@ -284,7 +287,7 @@ impl Verifier {
                 Ok(())
             }
             None => {
-                self.find(Kind::MissingFile, file.path.clone(), Some(name), &format!("{} rows", file.rows), "no file");
+                self.find(Kind::MissingFile, file.path.clone(), Some(name), &plural(file.rows, "row"), "no file");
                 Ok(())
             }
         }
@@ -315,7 +318,7 @@ impl Verifier {
         };
         let rows = parquet.metadata().file_metadata().num_rows();
         if u64::try_from(rows) != Ok(file.rows) {
-            find(Kind::Rows, &format!("{} rows", file.rows), &format!("{rows} rows"));
+            find(Kind::Rows, &plural(file.rows, "row"), &plural(rows.unsigned_abs(), "row"));
         }
         self.schema(name, file, ColumnIdentity::of(parquet.schema()));
         Ok(())

@@ -37,7 +37,7 @@ pub struct Snapshot {
     pub commits: u64,
     /// Lanes that were started again.
     pub restarts: u64,
-    /// Whether a lane could not commit its last records before it had to end: they are read again.
+    /// Whether a lane had to end before all that it read was committed: it is read again.
     pub uncommitted: bool,
     /// How often the group gave partitions or took them back.
     pub rebalances: u64,
@@ -117,6 +117,14 @@ impl Snapshot {
         self.lanes.values().map(|lane| lane.end.map(|end| (end - lane.position).max(0))).sum()
     }
 
+    /// Rejected records by column and rule, the most frequent first; the column is empty where the whole record is meant.
+    pub fn rejects(&self) -> Vec<(&str, &str, u64)> {
+        let mut rejects: Vec<_> =
+            self.rejected_by.iter().map(|((column, rule), count)| (&**column, &**rule, *count)).collect();
+        rejects.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
+        rejects
+    }
+
     /// Lanes that were given up, and why.
     pub fn parked(&self) -> impl Iterator<Item = (&Partition, &str)> {
         self.lanes.iter().filter_map(|(partition, lane)| Some((partition, lane.parked.as_deref()?)))
@@ -144,6 +152,11 @@ impl Progress {
     pub fn snapshot(&self) -> Snapshot {
         let (read, read_bytes) = (self.read.load(Ordering::Relaxed), self.read_bytes.load(Ordering::Relaxed));
         Snapshot { read, read_bytes, ..self.lock().clone() }
+    }
+
+    /// How far the lane of a partition is.
+    pub fn lane(&self, partition: &Partition) -> Option<LaneProgress> {
+        self.lock().lanes.get(partition).cloned()
     }
 
     /// A lane starts.

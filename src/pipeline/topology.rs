@@ -461,14 +461,18 @@ pub(crate) fn identity(pipeline: &Pipeline, cluster_id: String) -> Identity {
     }
 }
 
-/// Whether a pipeline may go on with the dataset that is there under its name, if one is. Asks no broker; blocking.
+/// Whether a pipeline may go on with the dataset that is there under its name, if one is, and which topics that has. Asks no
+/// broker; blocking.
 ///
 /// # Errors
 /// When its columns, hive keys or windows are others than the dataset's.
-pub fn fits_its_dataset(pipeline: &Pipeline) -> Result<(), LedgerError> {
+pub fn fits_its_dataset(pipeline: &Pipeline) -> Result<Vec<String>, LedgerError> {
     match Dataset::existing(&pipeline.folder()) {
-        Ok(dataset) => dataset.fits(&identity(pipeline, dataset.identity().cluster_id.clone())),
-        Err(LedgerError::NotADataset { .. }) => Ok(()),
+        Ok(dataset) => {
+            dataset.fits(&identity(pipeline, dataset.identity().cluster_id.clone()))?;
+            Ok(dataset.topics()?.into_iter().map(|topic| topic.topic).collect())
+        }
+        Err(LedgerError::NotADataset { .. }) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

@@ -273,7 +273,7 @@ fn make_plan(files: &Files, known: &BTreeMap<String, Member>) -> Plan {
     plan(files.keys().map(read).collect(), known, |pipeline| match topology::fits_its_dataset(pipeline) {
         Err(error @ LedgerError::OtherDataset { .. }) => Err(chain(&error)),
         // A disk that isn't there yet: the pipeline's start says so, and is tried again.
-        Ok(()) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => Ok(()),
     })
 }
 

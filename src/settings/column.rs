@@ -5,7 +5,7 @@ use regex::Regex;
 use super::keys::{self, family};
 use super::mistake::{Mistake, Mistakes};
 use super::pipeline::{Column, ColumnType, Value};
-use super::section::{Section, array, choice, filled_text, flag, integer, refuse, text};
+use super::section::{Section, array, choice_with, filled_text, flag, integer, refuse, text};
 use super::time;
 use super::tree::{Entry, Node};
 use super::value::{order, value};
@@ -14,8 +14,17 @@ use crate::decode::schema::{EXTRA, LATE_BY};
 /// A hive key's name and value are one folder's name, which filesystems limit to 255 bytes.
 const NAME_BYTES_MAX: usize = 100;
 
+/// What is known of a column for the sections that name it, though it may have mistakes of its own.
+pub(super) struct Known<'a> {
+    pub(super) name: &'a str,
+    /// The kind of its type, as a bit, where the type could be read.
+    pub(super) family: Option<u8>,
+    /// The column, where it has no mistake.
+    pub(super) column: Option<Column>,
+}
+
 /// Reads `[columns]`, in the file's order.
-pub(super) fn columns(node: &Node, mistakes: &Mistakes) -> Option<Vec<Column>> {
+pub(super) fn columns<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<Vec<Known<'a>>> {
     let entries = super::section::entries("[columns]", node, mistakes)?;
     if entries.is_empty() {
         return refuse(node, "[columns] is empty", "add a column: station_id = { type = \"string\" }", mistakes);
@@ -23,7 +32,7 @@ pub(super) fn columns(node: &Node, mistakes: &Mistakes) -> Option<Vec<Column>> {
     for (index, entry) in entries.iter().enumerate() {
         check_name(entry, &entries[..index], mistakes);
     }
-    entries.iter().map(|entry| column(entry, mistakes)).collect::<Vec<_>>().into_iter().collect()
+    Some(entries.iter().map(|entry| column(entry, mistakes)).collect())
 }
 
 fn check_name(entry: &Entry, before: &[Entry], mistakes: &Mistakes) {
@@ -45,61 +54,85 @@ fn check_name(entry: &Entry, before: &[Entry], mistakes: &Mistakes) {
     }
 }
 
-fn column(entry: &Entry, mistakes: &Mistakes) -> Option<Column> {
-    let section = Section::column(&entry.key, &entry.node, mistakes)?;
-    let kind = kind(&section);
+fn column<'a>(entry: &'a Entry, mistakes: &Mistakes) -> Known<'a> {
+    let section = Section::column(&entry.key, &entry.node, mistakes);
+    let family = section.as_ref().and_then(family_of);
+    let column = section.and_then(|section| options(entry, &section, family));
+    Known { name: &entry.key, family: family.map(|(_, family)| family), column }
+}
+
+/// A column's options. Each is looked at, whatever is wrong with the others.
+fn options(entry: &Entry, section: &Section<'_>, family: Option<(&'static str, u8)>) -> Option<Column> {
+    let mistakes = section.mistakes;
+    let kind = family.and_then(|family| kind(section, family));
     let from = match section.node("from") {
         Some(node) => from(node, mistakes),
         None => Some(vec![entry.key.clone()]),
     };
     let required = section.node("required").and_then(|node| flag(node, mistakes)).unwrap_or(false);
     let coerce = section.node("coerce").and_then(|node| flag(node, mistakes)).unwrap_or(false);
+    let pattern = section.node("pattern").and_then(|node| pattern(node, mistakes));
+    let max_length = section.node("max_length").and_then(|node| integer(node, 1..=usize::MAX >> 1, mistakes));
+    let fits_all = family.is_some_and(|family| refuse_misfits(section, family));
     let kind = kind?;
-    let one = |key| section.node(key).and_then(|node| value(&kind, node, mistakes));
-    let list = |key| section.node(key).map(|node| values(&kind, node, mistakes)).unwrap_or_default();
+    // Values of an option that doesn't fit can't be judged.
+    let node = |key| section.node(key).filter(|_| family.is_some_and(|(_, family)| fits(key, family)));
+    let one = |key| node(key).and_then(|node| value(&kind, node, mistakes));
+    let list = |key| node(key).map(|node| values(&kind, node, mistakes)).unwrap_or_default();
     let column = Column {
         name: entry.key.clone(),
-        from: from?,
         required,
         default: one("default"),
         missing: list("missing"),
         min: one("min"),
         max: one("max"),
         one_of: list("one_of"),
-        pattern: section.node("pattern").and_then(|node| pattern(node, mistakes)),
-        max_length: section.node("max_length").and_then(|node| integer(node, 1..=usize::MAX >> 1, mistakes)),
+        pattern,
+        max_length,
         coerce,
         kind,
+        // Last, so that the other options were looked at.
+        from: from?,
     };
-    check_together(&column, &section);
-    Some(column)
+    check_together(&column, section);
+    fits_all.then_some(column)
 }
 
-/// The column's type; options that don't fit it are mistakes, and `None` ends the column.
-fn kind(section: &Section<'_>) -> Option<ColumnType> {
-    let types: Vec<(&str, &str)> = keys::TYPES.iter().map(|(name, _)| (*name, *name)).collect();
+/// The name of the column's type, and its kind.
+fn family_of(section: &Section<'_>) -> Option<(&'static str, u8)> {
     let node = section.must("type", "type = \"float64\"")?;
-    let name = choice(node, &types, section.mistakes)?;
-    let family = keys::TYPES.iter().find(|(known, _)| *known == name)?.1;
-    let misfits = keys::COLUMN.iter().filter(|(key, fits)| fits & family == 0 && section.node(key).is_some());
+    let types: Vec<(&str, &(&str, u8))> = keys::TYPES.iter().map(|known| (known.0, known)).collect();
+    choice_with(node, &types, keys::OTHER_TYPES, section.mistakes).copied()
+}
+
+fn fits(key: &str, family: u8) -> bool {
+    keys::COLUMN.iter().any(|(known, fits)| *known == key && fits & family != 0)
+}
+
+/// Options that don't fit the column's type are mistakes; whether all fit.
+fn refuse_misfits(section: &Section<'_>, (name, family): (&str, u8)) -> bool {
     let mut fits_all = true;
-    for (key, fits) in misfits {
+    for (key, fits) in keys::COLUMN.iter().filter(|(_, fits)| fits & family == 0) {
+        let Some(entry) = section.entries().iter().find(|entry| entry.key == *key) else { continue };
         fits_all = false;
-        let entry = section.entries().iter().find(|entry| entry.key == *key)?;
         let fitting = keys::TYPES.iter().filter(|(_, family)| fits & family != 0).map(|(name, _)| *name);
         let help = format!("leave it out; it fits {}", fitting.collect::<Vec<_>>().join(", "));
         let message = format!("`{key}` doesn't fit a {name}");
         section.mistakes.add(Mistake::new(&entry.key_span, message).help(help));
     }
-    let kind = match family {
+    fits_all
+}
+
+/// The column's type.
+fn kind(section: &Section<'_>, (name, family): (&str, u8)) -> Option<ColumnType> {
+    Some(match family {
         family::STRING => ColumnType::String,
         family::BOOL => ColumnType::Bool,
         family::TIMESTAMP => ColumnType::Timestamp(time::timestamp(section)?),
         family::DATE => ColumnType::Date(time::date(section)),
         family::JSON => ColumnType::Json,
         _ => numeric(name)?,
-    };
-    fits_all.then_some(kind)
+    })
 }
 
 fn numeric(name: &str) -> Option<ColumnType> {

@@ -55,6 +55,53 @@ pub(super) const TYPES: &[(&str, u8)] = &[
     ("json", JSON),
 ];
 
+/// What types are called elsewhere, and here.
+pub(super) const OTHER_TYPES: &[(&str, &str)] = &[
+    ("double", "float64"),
+    ("float", "float64"),
+    ("real", "float64"),
+    ("number", "float64"),
+    ("decimal", "float64"),
+    ("int", "int64"),
+    ("integer", "int64"),
+    ("long", "int64"),
+    ("bigint", "int64"),
+    ("short", "int16"),
+    ("byte", "int8"),
+    ("text", "string"),
+    ("str", "string"),
+    ("varchar", "string"),
+    ("utf8", "string"),
+    ("boolean", "bool"),
+    ("datetime", "timestamp"),
+    ("time", "timestamp"),
+    ("list", "json"),
+    ("array", "json"),
+    ("map", "json"),
+    ("object", "json"),
+    ("struct", "json"),
+];
+
+/// What formats of timestamps are called elsewhere, and here.
+pub(super) const OTHER_FORMATS: &[(&str, &str)] = &[
+    ("epoch", "unix_s"),
+    ("epoch_s", "unix_s"),
+    ("epoch_ms", "unix_ms"),
+    ("epoch_millis", "unix_ms"),
+    ("epoch_us", "unix_us"),
+    ("epoch_ns", "unix_ns"),
+    ("unix", "unix_s"),
+    ("unixtime", "unix_s"),
+    ("seconds", "unix_s"),
+    ("millis", "unix_ms"),
+    ("milliseconds", "unix_ms"),
+    ("micros", "unix_us"),
+    ("nanos", "unix_ns"),
+    ("iso", "rfc3339"),
+    ("iso8601", "rfc3339"),
+    ("iso-8601", "rfc3339"),
+];
+
 /// A column's options, and the types that they fit.
 pub(super) const COLUMN: &[(&str, u8)] = &[
     ("type", ALL),

@@ -57,6 +57,11 @@ impl Broken {
         Broken { file: File { name: name_of_file.to_owned(), text: text.to_owned() }, mistakes }
     }
 
+    /// A good file that can't be used for a reason that stands outside of it.
+    pub(crate) fn of_file(file: &std::path::Path, message: String, help: String) -> Self {
+        Broken::new(&file.display().to_string(), "", vec![Mistake::of_file(message).help(help)])
+    }
+
     /// The line and the column (in characters) of a mistake, both counted from 1.
     pub fn position(&self, mistake: &Mistake) -> Option<(usize, usize)> {
         let before = self.file.text.get(..mistake.labels.first()?.offset())?;

@@ -37,4 +37,5 @@ pub use mistake::{Broken, Mistake};
 pub(crate) use parse::read;
 pub use pipeline::Pipeline;
 pub use service::Service;
+pub(crate) use sink::url;
 pub(crate) use units::duration;

@@ -112,7 +112,7 @@ fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<
     Some(Pipeline {
         name: name?.to_owned(),
         source: source?,
-        columns: columns?,
+        columns: columns?.into_iter().map(|known| known.column).collect::<Option<_>>()?,
         validate: validate.unwrap_or(Validate { unknown_fields: defaults::UNKNOWN_FIELDS }),
         window: window?,
         sink: sink?,

@@ -149,7 +149,7 @@ pub struct Column {
     pub pattern: Option<Regex>,
     /// Longest string allowed, in characters.
     pub max_length: Option<usize>,
-    /// Whether text may become a number and a number with a fraction an integer.
+    /// Whether text may become a number, and a number whose fraction is zero an integer.
     pub coerce: bool,
 }
 
@@ -253,9 +253,9 @@ pub struct Validate {
 pub enum UnknownFields {
     /// They are left out.
     Ignore,
-    /// The record is rejected.
+    /// The record is rejected, if it has one at the top level.
     Reject,
-    /// They are kept as one JSON object's text in the column `_extra`.
+    /// They are kept as one JSON object's text in the column `_extra`, nested as they were.
     Keep,
 }
 

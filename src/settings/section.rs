@@ -173,22 +173,42 @@ pub(super) fn number_help(node: &Node) -> &'static str {
 
 /// One of a few words.
 pub(super) fn choice<T: Copy>(node: &Node, choices: &[(&str, T)], mistakes: &Mistakes) -> Option<T> {
+    choice_with(node, choices, &[], mistakes)
+}
+
+/// The same, where some words have other names elsewhere.
+pub(super) fn choice_with<T: Copy>(
+    node: &Node,
+    choices: &[(&str, T)],
+    elsewhere: &[(&str, &'static str)],
+    mistakes: &Mistakes,
+) -> Option<T> {
     let word = text(node, mistakes)?;
     if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == word) {
         return Some(*chosen);
     }
     let names = || choices.iter().map(|(name, _)| *name);
-    let help = match closest(word, names()) {
+    let help = match here(word, elsewhere).or_else(|| closest(word, names())) {
         Some(close) => format!("did you mean \"{close}\"?"),
+        None if choices.len() > 1 => "write one of them".to_owned(),
         None => format!("write {}", one_of(names())),
     };
     wrong(node, &format!("this must be {}", one_of(names())), help, mistakes)
+}
+
+/// What a word from elsewhere is called here; what is between brackets behind it doesn't count.
+pub(super) fn here(word: &str, elsewhere: &[(&str, &'static str)]) -> Option<&'static str> {
+    let word = word.split(['<', '(', '[']).next().unwrap_or(word);
+    elsewhere.iter().find(|(other, _)| other.eq_ignore_ascii_case(word)).map(|(_, here)| *here)
 }
 
 /// An array; a single value gets the advice to put brackets around it.
 pub(super) fn array<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<&'a [Node]> {
     match &node.toml {
         Toml::Array(items) => Some(items),
+        Toml::Text(filled) if !filled.any => {
+            wrong(node, "this must be a list", format!("put it between brackets: [{:?}]", filled.text), mistakes)
+        }
         _ => wrong(node, "this must be a list", "put it between brackets: [ … ]", mistakes),
     }
 }
@@ -228,7 +248,7 @@ fn found(node: &Node) -> String {
 }
 
 /// `"a", "b" or "c"`.
-fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),

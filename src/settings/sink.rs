@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 
+use super::column::Known;
+use super::keys::family;
 use super::mistake::Mistakes;
-use super::pipeline::{Column, ColumnType, Roll, Sink, Window, defaults};
+use super::pipeline::{Roll, Sink, Window, defaults};
 use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
-use super::tree::Node;
+use super::tree::{Node, Toml};
 use super::units::{self, duration, show_duration, show_size, size};
 use crate::sink::{KEYS_MAX, WINDOW, hive};
 
@@ -23,13 +25,13 @@ const AGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from
 /// Reads the section; `columns` are the file's, as far as they could be read.
 pub(super) fn sink(
     node: &Node,
-    columns: Option<&[Column]>,
+    columns: Option<&[Known<'_>]>,
     window: Option<&Window>,
     mistakes: &Mistakes,
 ) -> Option<Sink> {
     let section = Section::open("sink", node, mistakes)?;
     let kind = section.must("type", "type = \"parquet\"").and_then(|node| choice(node, &[("parquet", ())], mistakes));
-    let path = section.node("path").and_then(|node| filled_text(node, mistakes));
+    let path = section.node("path").and_then(|node| path(node, mistakes));
     let partition_by = section.node("partition_by").map(|node| partition_by(node, columns, window, mistakes));
     let max_keys = section.node("max_keys").and_then(|node| integer(node, KEYS, mistakes));
     let compression = section.node("compression").and_then(|node| compression_at(node, mistakes));
@@ -46,7 +48,43 @@ pub(super) fn sink(
     })
 }
 
+/// A folder. What looks like a URL would be a folder, too: one that is called `s3:`.
+fn path<'a>(node: &'a Node, mistakes: &Mistakes) -> Option<&'a str> {
+    let path = filled_text(node, mistakes)?;
+    match url(path) {
+        None => Some(path),
+        Some(("file", folder)) => {
+            let message = format!("{path:?} is a URL, but a dataset's path is a folder's");
+            refuse(node, message, format!("write {folder:?}"), mistakes)
+        }
+        Some((scheme, _)) => {
+            let message =
+                format!("a dataset can't be written to {scheme}:// yet: it is a folder of a local filesystem");
+            refuse(
+                node,
+                message,
+                "write a folder's path, such as \"/data/lake\", and copy the files from there",
+                mistakes,
+            )
+        }
+    }
+}
+
+/// The scheme of a URL, and what follows after `://`.
+pub(crate) fn url(path: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = path.split_once("://")?;
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    (scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(plain))
+        .then_some((scheme, rest))
+}
+
 fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
+    if let Toml::Text(filled) = &node.toml
+        && duration(&filled.text).is_some()
+    {
+        let message = "[sink.roll] must be a table: a file may end for several reasons";
+        return refuse(node, message, format!("write roll = {{ age = {:?} }}", filled.text), mistakes);
+    }
     let section = Section::open("sink.roll", node, mistakes)?;
     let count = |key| section.node(key).and_then(|node| integer(node, COUNT, mistakes));
     let bytes = section.node("bytes").and_then(|node| amount(node, size, BYTES, show_size, units::SIZE, mistakes));
@@ -60,7 +98,12 @@ fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
     })
 }
 
-fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>, mistakes: &Mistakes) -> Vec<String> {
+fn partition_by(
+    node: &Node,
+    columns: Option<&[Known<'_>]>,
+    window: Option<&Window>,
+    mistakes: &Mistakes,
+) -> Vec<String> {
     let mut keys = BTreeSet::new();
     let items = array(node, mistakes).unwrap_or_default();
     let names: Vec<_> = items.iter().filter_map(|item| Some((item, text(item, mistakes)?))).collect();
@@ -68,7 +111,6 @@ fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>
         if !keys.insert(*name) {
             refuse::<()>(item, format!("`{name}` is listed twice"), "list each column once", mistakes);
         }
-        // When a column could not be read, nothing is known of its type: its own mistake comes first.
         if let Some(columns) = columns {
             match window {
                 Some(Window::Tumbling(_)) if *name == WINDOW => check_window_key(item, columns, mistakes),
@@ -81,7 +123,7 @@ fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>
         let help = format!("keep at most {KEYS_MAX}: a path has a limit, and every key multiplies the files");
         refuse::<()>(node, format!("{} keys are too many", keys.len()), help, mistakes);
     }
-    let is_key = |column: &Column| keys.contains(column.name.as_str());
+    let is_key = |column: &Known<'_>| keys.contains(column.name);
     if columns.is_some_and(|columns| columns.iter().all(is_key)) {
         let help = "leave out one of them: its values must stand in the files";
         refuse::<()>(node, "a file would have no column left", help, mistakes);
@@ -90,16 +132,16 @@ fn partition_by(node: &Node, columns: Option<&[Column]>, window: Option<&Window>
 }
 
 /// `window` is the folder of a window of time, so no column can have that name beside it.
-fn check_window_key(item: &Node, columns: &[Column], mistakes: &Mistakes) {
+fn check_window_key(item: &Node, columns: &[Known<'_>], mistakes: &Mistakes) {
     if columns.iter().any(|column| column.name.eq_ignore_ascii_case(WINDOW)) {
         let help = "rename the column, and let `from` name the record's field: begin = { from = \"window\", … }";
         refuse::<()>(item, "`window` is the window's own key and a column too", help, mistakes);
     }
 }
 
-fn check_key(item: &Node, name: &str, columns: &[Column], mistakes: &Mistakes) {
+fn check_key(item: &Node, name: &str, columns: &[Known<'_>], mistakes: &Mistakes) {
     let Some(column) = columns.iter().find(|column| column.name == name) else {
-        let help = match closest(name, columns.iter().map(|column| column.name.as_str())) {
+        let help = match closest(name, columns.iter().map(|column| column.name)) {
             Some(close) => format!("did you mean \"{close}\"?"),
             None if name == WINDOW => "only windows of time have folders: type = \"tumbling\" in [window]".to_owned(),
             None => "list names of [columns]".to_owned(),
@@ -107,7 +149,8 @@ fn check_key(item: &Node, name: &str, columns: &[Column], mistakes: &Mistakes) {
         refuse::<()>(item, format!("there is no column `{name}`"), help, mistakes);
         return;
     };
-    if matches!(column.kind, ColumnType::Float(_) | ColumnType::Timestamp(_) | ColumnType::Json) {
+    // Where a type could not be read, nothing is known of it: its own mistake comes first.
+    if column.family.is_some_and(|family| family & (family::FLOAT | family::TIMESTAMP | family::JSON) != 0) {
         let help = "a key's values name folders: use a column of string, bool, date or an integer type";
         refuse::<()>(item, format!("`{name}` is of a type that can't be a key"), help, mistakes);
         return;
@@ -118,7 +161,7 @@ fn check_key(item: &Node, name: &str, columns: &[Column], mistakes: &Mistakes) {
         refuse::<()>(item, format!("`{name}` can't name a folder"), help, mistakes);
     }
     // pandas refuses a dataset in which one folder stands for null and another one for a value.
-    if !column.required && column.default.is_none() {
+    if column.column.as_ref().is_some_and(|column| !column.required && column.default.is_none()) {
         let help =
             format!("add `required = true` or a `default` to columns.{name}: a folder can't be named after no value");
         refuse::<()>(item, format!("`{name}` may have no value, so it can't be a key"), help, mistakes);

@@ -14,6 +14,9 @@ const CONSUMERS_MAX: usize = 64;
 /// Kafka's own limit.
 const TOPIC_LENGTH_MAX: usize = 249;
 
+/// What librdkafka knows before `://`.
+const SECURITY_PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
 const STARTS: &[(&str, Start)] =
     &[("earliest", Start::Earliest), ("latest", Start::Latest), ("committed", Start::Committed)];
 
@@ -23,8 +26,7 @@ pub(super) fn source(node: &Node, name: Option<&str>, mistakes: &Mistakes) -> Op
     let kind = section.must("type", "type = \"kafka\"").and_then(|node| choice(node, &[("kafka", ())], mistakes));
     let brokers = section.must("brokers", "brokers = \"localhost:9092\"").and_then(|node| brokers(node, mistakes));
     let topics = section.must("topics", "topics = [\"readings\"]").and_then(|node| topics(node, mistakes));
-    let format =
-        section.must("format", "format = \"json\"").and_then(|node| choice(node, &[("json", Format::Json)], mistakes));
+    let format = section.must("format", "format = \"json\"").and_then(|node| format_of(node, mistakes));
     let start = section.node("start").and_then(|node| start(node, mistakes));
     let group = section.node("group").and_then(|node| filled_text(node, mistakes));
     let consumers = section.node("consumers").and_then(|node| integer(node, 1..=CONSUMERS_MAX, mistakes));
@@ -44,20 +46,61 @@ pub(super) fn source(node: &Node, name: Option<&str>, mistakes: &Mistakes) -> Op
     })
 }
 
+fn format_of(node: &Node, mistakes: &Mistakes) -> Option<Format> {
+    if let Toml::Text(word) = &node.toml
+        && ["avro", "protobuf", "csv"].contains(&word.text.to_lowercase().as_str())
+    {
+        let message = format!("records of format {:?} can't be read yet", word.text);
+        return refuse(node, message, "weir reads JSON: \"json\"", mistakes);
+    }
+    choice(node, &[("json", Format::Json)], mistakes)
+}
+
 fn brokers(node: &Node, mistakes: &Mistakes) -> Option<String> {
     let brokers = filled_text(node, mistakes)?;
-    for broker in brokers.split(',').map(str::trim) {
-        let (host, port) = match broker.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (broker, None),
-        };
-        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        if host.is_empty() || !port_is_good || broker.contains(char::is_whitespace) {
-            let message = format!("{broker:?} is no broker's address");
-            return refuse(node, message, "write host:port, several separated by commas", mistakes);
+    let refused: Vec<_> = brokers.split(',').filter_map(|broker| no_broker(broker.trim())).collect();
+    for (message, help) in &refused {
+        refuse::<()>(node, message, help, mistakes);
+    }
+    refused.is_empty().then(|| brokers.to_owned())
+}
+
+/// What is wrong with a broker's address, and what to write instead; none where nothing is.
+///
+/// librdkafka takes `PLAINTEXT://host:port`, too, if `security.protocol` says the same. weir doesn't: one place says how
+/// brokers are spoken to. All else before `://` librdkafka passes over, and then has no broker.
+fn no_broker(broker: &str) -> Option<(String, String)> {
+    const ADDRESS: &str = "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"";
+    if let Some((scheme, address)) = broker.split_once("://") {
+        let mut help = format!("write {:?}", address.trim_end_matches('/'));
+        if SECURITY_PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            let protocol = scheme.to_ascii_uppercase();
+            help = format!("{help}, and \"security.protocol\" = \"{protocol}\" in [source.client]");
+        }
+        return Some((format!("{broker:?} is a URL, but a broker's address is host:port"), help));
+    }
+    let (host, port) = match broker.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (broker, None),
+    };
+    // An address of IPv6 has colons of its own: without brackets its last part would be taken for a port.
+    let host_is_good = match host.strip_prefix('[') {
+        Some(rest) => rest.ends_with(']'),
+        None => !host.contains([':', '[', ']']),
+    };
+    if host.is_empty() || !host_is_good || host.contains(|letter: char| letter.is_whitespace() || letter == '/') {
+        return Some((format!("{broker:?} is no broker's address"), ADDRESS.to_owned()));
+    }
+    match port.map(str::parse::<u16>) {
+        Some(Ok(1..)) => None,
+        Some(_) => {
+            let help = format!("write a port from 1 to 65535, such as \"{host}:9092\"");
+            Some((format!("{broker:?} has no valid port"), help))
+        }
+        None => {
+            Some((format!("{broker:?} has no port"), format!("write \"{host}:9092\", or the port that the broker has")))
         }
     }
-    Some(brokers.to_owned())
 }
 
 fn topics(node: &Node, mistakes: &Mistakes) -> Option<Vec<String>> {
@@ -67,12 +110,13 @@ fn topics(node: &Node, mistakes: &Mistakes) -> Option<Vec<String>> {
     }
     let mut topics: Vec<String> = Vec::new();
     for item in items {
-        let topic = topic(item, mistakes)?;
+        let Some(topic) = topic(item, mistakes) else { continue };
         if topics.iter().any(|other| other == topic) {
-            return refuse(item, format!("`{topic}` is listed twice"), "list each topic once", mistakes);
+            refuse::<()>(item, format!("`{topic}` is listed twice"), "list each topic once", mistakes);
         }
         topics.push(topic.to_owned());
     }
+    // Where one was refused there is a mistake, and no pipeline.
     Some(topics)
 }
 

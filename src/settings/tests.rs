@@ -372,7 +372,7 @@ fn zones_are_known_without_the_systems_database() {
 fn timestamps_that_cant_be_read() {
     let refused = |options: &str, message: &str| refused(&format!("type = \"timestamp\", {options}"), message);
     refused(r#"format = "unix""#, "\"unix\" is no format of a timestamp");
-    refused(r#"format = "%H:%M", time_zone = "UTC""#, "this format doesn't tell the whole date");
+    refused(r#"format = "%H:%M", time_zone = "UTC""#, "this format can't be used: it doesn't tell the whole date");
     refused(r#"format = "%Y-%m-%d %I:%M", time_zone = "UTC""#, "this format doesn't tell morning from evening");
     refused(r#"format = "%Y-%m-%d %H:%M""#, "values in this format don't say which zone they are in");
     refused(r#"format = "unix_ms", time_zone = "UTC""#, "values in this format carry their own zone");
@@ -386,7 +386,7 @@ fn timestamps_that_cant_be_read() {
 fn dates() {
     let kind = column(r#"type = "date", format = "%d/%m/%Y""#).kind;
     assert!(matches!(kind, ColumnType::Date(Some(format)) if format == "%d/%m/%Y"));
-    refused(r#"type = "date", format = "%m/%Y""#, "this format doesn't tell the whole date");
+    refused(r#"type = "date", format = "%m/%Y""#, "this format can't be used: it doesn't tell the whole date");
     refused(r#"type = "date", format = "rfc3339""#, "\"rfc3339\" is no format of a date");
 }
 
@@ -603,4 +603,139 @@ proptest! {
             let _ = broken.plain_report();
         }
     }
+}
+
+/// A file with mistakes as newcomers make them, and all that `weir check` says of it.
+fn said(change: impl FnOnce(String) -> String) -> String {
+    let good = "name = \"m\"\n[source]\ntype = \"kafka\"\nbrokers = \"localhost:9092\"\ntopics = [\"iot-temp\"]\nformat = \"json\"\n\
+                [columns]\ndevice = { type = \"string\", required = true }\n\
+                ts = { type = \"timestamp\", format = \"unix_ms\", required = true }\n\
+                temp = { type = \"float64\", from = \"temp_c\" }\n\
+                [window]\ntype = \"tumbling\"\nsize = \"1h\"\ntime = \"ts\"\n\
+                [sink]\ntype = \"parquet\"\npartition_by = [\"window\"]\n";
+    assert!(parse(good).is_ok());
+    report(&change(good.to_owned()))
+}
+
+#[test]
+fn a_bad_type_hides_no_other_mistake() {
+    insta::assert_snapshot!(said(|good| {
+        let bad = good.replace("\"float64\"", "\"double\"").replace("[\"window\"]", "[\"ts\", \"nope\"]");
+        bad.replace("from = \"temp_c\"", "pattern = \"(\", required = 1")
+    }));
+}
+
+#[test]
+fn a_bad_format_hides_no_other_mistake() {
+    insta::assert_snapshot!(said(|good| {
+        let bad = good.replace("unix_ms", "epoch").replace("time = \"ts\"", "time = \"tss\"");
+        bad.replace("[\"window\"]", "[\"ts\", \"nope\"]")
+    }));
+}
+
+#[test]
+fn an_option_that_does_not_fit_hides_no_other_mistake() {
+    insta::assert_snapshot!(said(
+        |good| good.replace("from = \"temp_c\"", "pattern = \"a\", min = 2, max = 1, missing = []")
+    ));
+}
+
+#[test]
+fn words_from_elsewhere() {
+    insta::assert_snapshot!(said(|good| {
+        let bad = good.replace("\"float64\"", "\"list<float64>\"").replace("unix_ms", "epoch_ms");
+        let bad = bad.replace("format = \"json\"", "format = \"avro\"").replace("[\"iot-temp\"]", "\"iot-temp\"");
+        bad.replace("time = \"ts\"", "time = \"timestamp\"") + "roll = \"5m\"\n"
+    }));
+}
+
+#[test]
+fn a_brace_that_is_not_closed_is_one_mistake() {
+    insta::assert_snapshot!(
+        said(|good| good.replace("\"unix_ms\", required = true }", "\"unix_ms\", required = true"))
+    );
+}
+
+#[test]
+fn paths_that_are_no_folder() {
+    for (path, help) in [
+        ("s3://bucket/x", "write a folder's path, such as \"/data/lake\", and copy the files from there"),
+        ("gs://b", "write a folder's path, such as \"/data/lake\", and copy the files from there"),
+        ("file:///data/lake", "write \"/data/lake\""),
+    ] {
+        let broken = parse(&file().sink(&format!("path = \"{path}\"")).text()).unwrap_err();
+        assert_eq!(broken.mistakes.len(), 1, "{path}");
+        assert_eq!(broken.mistakes[0].help.as_deref(), Some(help));
+        assert_eq!(broken.position(&broken.mistakes[0]), Some((17, 8)), "{path}");
+    }
+    for path in ["/data/lake", "out", "a:b", "x/://y", "../s3"] {
+        assert_eq!(file().sink(&format!("path = \"{path}\"")).good().sink.path.to_str(), Some(path));
+    }
+}
+
+#[test]
+fn addresses_of_brokers() {
+    let with = |brokers: &str| file().text().replace("localhost:9092", brokers);
+    for good in
+        ["a:1", "a:1, b:65535", "[::1]:9092", "10.0.0.1:9092", "kafka.example.com:9092,b:9092", "my_host-1:9092"]
+    {
+        assert_eq!(parse(&with(good)).unwrap().source.brokers, good);
+    }
+    for (bad, message, help) in [
+        (
+            "http://localhost:9092",
+            "\"http://localhost:9092\" is a URL, but a broker's address is host:port",
+            "write \"localhost:9092\"",
+        ),
+        (
+            "SASL_SSL://a:9092/",
+            "\"SASL_SSL://a:9092/\" is a URL, but a broker's address is host:port",
+            "write \"a:9092\", and \"security.protocol\" = \"SASL_SSL\" in [source.client]",
+        ),
+        ("localhost", "\"localhost\" has no port", "write \"localhost:9092\", or the port that the broker has"),
+        ("[::1]", "\"[::1]\" has no port", "write \"[::1]:9092\", or the port that the broker has"),
+        ("a:0", "\"a:0\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
+        ("a:65536", "\"a:65536\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
+        ("a:kafka", "\"a:kafka\" has no valid port", "write a port from 1 to 65535, such as \"a:9092\""),
+        (
+            "a:1,,b:2",
+            "\"\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            "a:1 b:2",
+            "\"a:1 b:2\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            "::1:9092",
+            "\"::1:9092\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+        (
+            ":9092",
+            "\":9092\" is no broker's address",
+            "write host:port, several separated by commas: \"kafka-1:9092,kafka-2:9092\"",
+        ),
+    ] {
+        let broken = parse(&with(bad)).unwrap_err();
+        let found: Vec<_> =
+            broken.mistakes.iter().map(|mistake| (&*mistake.message, mistake.help.as_deref())).collect();
+        assert_eq!(found, [(message, Some(help))], "{bad}");
+    }
+    assert_eq!(parse(&with("a,http://b:1,c:0")).unwrap_err().mistakes.len(), 3);
+}
+
+#[test]
+fn instants_and_days_in_options_are_strict() {
+    for bad in ["24-01-01", "2-2-1", "2024-02-30"] {
+        refused(&format!("type = \"date\", min = \"{bad}\""), &format!("this must be a date, not {bad:?}"));
+    }
+    for bad in ["2016-12-31T23:59:60Z", "24-01-01T00:00:00Z", "2024-01-01T00:00:00"] {
+        let message = format!("this must be a timestamp with its offset (RFC 3339), not {bad:?}");
+        refused(&format!("type = \"timestamp\", min = \"{bad}\""), &message);
+        assert_eq!(file().source(&format!("start = \"{bad}\"")).messages(), [message]);
+    }
+    refused("type = \"timestamp\", time_zone = \"+25:00\"", "\"+25:00\" is no offset from UTC");
+    assert_eq!(column("type = \"date\", min = 2024-01-01").min, Some(Value::Days(19_723)));
 }

@@ -3,13 +3,16 @@
 //! A format is tried on a sample instant: what it writes it must be able to read, with the date that was meant.
 
 use jiff::civil::{DateTime, datetime};
-use jiff::fmt::strtime::{self, BrokenDownTime};
+use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
+use super::keys::OTHER_FORMATS;
 use super::mistake::Mistakes;
 use super::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone, defaults};
-use super::section::{Section, choice, closest, refuse, text};
+use super::section::{Section, choice, closest, here, refuse, text};
 use super::tree::Node;
+use crate::decode::civil;
+use crate::decode::strptime::{self, Said};
 
 const SAMPLE: DateTime = datetime(2004, 3, 28, 17, 5, 9, 123_456_000);
 
@@ -70,7 +73,8 @@ fn encoding(node: &Node, mistakes: &Mistakes) -> Option<TimeEncoding> {
     if let Some((_, encoding)) = ENCODINGS.iter().find(|(name, _)| *name == format) {
         return Some(encoding.clone());
     }
-    let help = match closest(format, ENCODINGS.iter().map(|(name, _)| *name)) {
+    let close = here(format, OTHER_FORMATS).or_else(|| closest(format, ENCODINGS.iter().map(|(name, _)| *name)));
+    let help = match close {
         Some(close) => format!("did you mean \"{close}\"?"),
         None => "write \"rfc3339\", \"unix_s\", \"unix_ms\", \"unix_us\", \"unix_ns\", or strptime's letters: \
                  \"%d/%m/%Y %H:%M:%S\""
@@ -79,31 +83,36 @@ fn encoding(node: &Node, mistakes: &Mistakes) -> Option<TimeEncoding> {
     refuse(node, format!("{format:?} is no format of a timestamp"), help, mistakes)
 }
 
-/// What the format reads back of the sample that it wrote.
-fn try_format(format: &str, node: &Node, mistakes: &Mistakes) -> Option<BrokenDownTime> {
-    let sample = SAMPLE.to_zoned(TimeZone::UTC).ok()?;
-    let read = strtime::format(format, &sample).and_then(|written| BrokenDownTime::parse(format, written));
+/// Whether the format reads back the sample that it wrote.
+fn try_format(format: &str, node: &Node, mistakes: &Mistakes) -> Option<()> {
+    const HOUR: i64 = 3600 * civil::SECOND;
+    const DAY: i64 = 24 * HOUR;
     let help = "see docs/pipeline.md for the letters; \"%d/%m/%Y %H:%M:%S\" reads 28/03/2004 17:05:09";
+    let written = sample(format);
+    let read = written.as_deref().map_err(String::clone).and_then(|written| {
+        let moment = |said: Said<'_>| said.instant().map_or_else(|| said.local().map(i128::from), Ok);
+        strptime::read(format, written).and_then(moment).map_err(|error| error.to_string())
+    });
+    let meant = SAMPLE.to_zoned(TimeZone::UTC).ok()?.timestamp().as_microsecond();
     match read {
         Err(error) => refuse(node, format!("this format can't be used: {error}"), help, mistakes),
-        Ok(read) => match moment(&read) {
-            Some(moment) if moment.date() == SAMPLE.date() && [0, SAMPLE.hour()].contains(&moment.hour()) => Some(read),
-            Some(moment) if moment.date() == SAMPLE.date() => {
-                refuse(node, "this format doesn't tell morning from evening", "add %p, or write %H for %I", mistakes)
+        Ok(moment) if moment.div_euclid(DAY.into()) != i128::from(meant.div_euclid(DAY)) => {
+            refuse(node, "this format doesn't tell the whole date", help, mistakes)
+        }
+        Ok(moment) => {
+            let hour = |micros: i128| micros.rem_euclid(DAY.into()) / i128::from(HOUR);
+            if [0, hour(meant.into())].contains(&hour(moment)) {
+                return Some(());
             }
-            _ => refuse(node, "this format doesn't tell the whole date", help, mistakes),
-        },
+            refuse(node, "this format doesn't tell morning from evening", "add %p, or write %H for %I", mistakes)
+        }
     }
 }
 
-fn moment(read: &BrokenDownTime) -> Option<DateTime> {
-    match read.timestamp() {
-        Some(instant) => Some(TimeZone::UTC.to_datetime(instant)),
-        None => {
-            let date = read.to_date().ok()?;
-            Some(read.to_time().map_or(date.at(0, 0, 0, 0), |time| date.to_datetime(time)))
-        }
-    }
+/// The sample in a format, or why it can't be written.
+fn sample(format: &str) -> Result<String, String> {
+    let sample = SAMPLE.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    strtime::format(format, &sample).map_err(|error| error.to_string())
 }
 
 /// Whether values carry their own offset must fit whether the column has a zone.
@@ -126,12 +135,7 @@ fn check_zone(encoding: &TimeEncoding, format: Option<&Node>, zone: Option<&Node
 }
 
 fn has_own_zone(format: &str) -> bool {
-    let sample = SAMPLE.to_zoned(TimeZone::UTC).ok();
-    let read = sample.and_then(|sample| {
-        let written = strtime::format(format, &sample).ok()?;
-        BrokenDownTime::parse(format, written).ok()
-    });
-    read.is_some_and(|read| read.offset().is_some() || read.iana_time_zone().is_some() || read.timestamp().is_some())
+    sample(format).is_ok_and(|written| strptime::read(format, &written).is_ok_and(|said| said.has_own_zone()))
 }
 
 /// A zone's name or offset.
@@ -141,9 +145,9 @@ pub(super) fn zone(node: &Node, mistakes: &Mistakes) -> Option<Zone> {
         return Some(Zone::Fixed(0));
     }
     if name.starts_with(['+', '-']) {
-        let offset = BrokenDownTime::parse("%:z", name).ok().and_then(|read| read.offset());
+        let offset = civil::offset(name.as_bytes()).flatten().and_then(|seconds| i32::try_from(seconds).ok());
         return match offset {
-            Some(offset) => Some(Zone::Fixed(offset.seconds())),
+            Some(offset) => Some(Zone::Fixed(offset)),
             None => refuse(node, format!("{name:?} is no offset from UTC"), "write it as \"+01:00\"", mistakes),
         };
     }

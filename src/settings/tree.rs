@@ -49,12 +49,26 @@ pub(super) struct Entry {
 
 /// Parses `text`. Broken syntax ends it, all of it reported: what a half-read file means would be a guess.
 pub(super) fn parse(text: &str, environment: &dyn Fn(&str) -> Option<String>, mistakes: &Mistakes) -> Option<Node> {
-    let (root, errors) = DeTable::parse_recoverable(text);
+    let (root, mut errors) = DeTable::parse_recoverable(text);
+    // After a `{` that isn't closed, each line to the end of the file is one more mistake.
+    if let Some(first) = errors.iter().position(|error| error.message().contains("expected `,`")) {
+        let open = |error: &toml::de::Error| {
+            let after = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            after.trim_end_matches([' ', '\t']).ends_with('\n')
+        };
+        if open(&errors[first]) {
+            let before = text[..errors[first].span().unwrap_or(0..0).start].trim_end().len();
+            errors.truncate(first);
+            let place = before.saturating_sub(1)..before;
+            let unclosed = Mistake::new(&place, "this `{` … `}` or `[` … `]` is not closed where the line ends");
+            mistakes.add(unclosed.help("add the `}` or `]` that is missing, or a `,` if more belongs to it"));
+        }
+    }
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
         mistakes.add(Mistake::new(&span, error.message()).help(syntax_help(error.message())));
     }
-    if !errors.is_empty() {
+    if !mistakes.is_empty() {
         return None;
     }
     let filling = Filling { environment, mistakes };

@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 
-use jiff::civil::{Date, date};
-
 use super::mistake::Mistakes;
 use super::pipeline::{ColumnType, Value};
 use super::section::{flag, integer, number_help, refuse, text, wrong};
 use super::tree::{Node, Toml};
+use crate::decode::civil;
 
 /// The value that a node writes for a column of this type.
 pub(super) fn value(kind: &ColumnType, node: &Node, mistakes: &Mistakes) -> Option<Value> {
@@ -68,9 +67,9 @@ pub(super) fn instant(node: &Node, mistakes: &Mistakes) -> Option<Value> {
     let (Toml::Text(super::variables::Filled { text, .. }) | Toml::Datetime(text)) = &node.toml else {
         return wrong(node, "this must be a timestamp", "write \"2004-03-10T18:00:00Z\"", mistakes);
     };
-    match text.parse::<jiff::Timestamp>() {
-        Ok(instant) => Some(Value::Micros(instant.as_microsecond())),
-        Err(_) => {
+    match civil::typed_instant(text) {
+        Some(micros) => Some(Value::Micros(micros)),
+        None => {
             let expected = "this must be a timestamp with its offset (RFC 3339)";
             wrong(node, expected, "write \"2004-03-10T18:00:00Z\" or \"2004-03-10T18:00:00+01:00\"", mistakes)
         }
@@ -78,12 +77,11 @@ pub(super) fn instant(node: &Node, mistakes: &Mistakes) -> Option<Value> {
 }
 
 fn day(node: &Node, mistakes: &Mistakes) -> Option<Value> {
-    const EPOCH: Date = date(1970, 1, 1);
     let (Toml::Text(super::variables::Filled { text, .. }) | Toml::Datetime(text)) = &node.toml else {
         return wrong(node, "this must be a date", "write \"2004-03-10\"", mistakes);
     };
-    match Date::strptime("%Y-%m-%d", text) {
-        Ok(day) => i32::try_from(day.duration_since(EPOCH).as_hours() / 24).ok().map(Value::Days),
-        Err(_) => wrong(node, "this must be a date", "write \"2004-03-10\"", mistakes),
+    match civil::date(text.as_bytes()) {
+        Some(day) => Some(Value::Days(day)),
+        None => wrong(node, "this must be a date", "write \"2004-03-10\"", mistakes),
     }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::keys;
+use super::column::Known;
+use super::keys::{self, family};
 use super::mistake::Mistakes;
-use super::pipeline::{Column, ColumnType, EventTime, Late, Tumbling, Window, Zone, defaults};
-use super::section::{Section, amount, choice, closest, integer, refuse, text, wrong};
+use super::pipeline::{EventTime, Late, Tumbling, Window, Zone, defaults};
+use super::section::{Section, amount, choice, closest, integer, one_of, refuse, text, wrong};
 use super::time::zone;
 use super::tree::{Node, Toml};
 use super::units::{self, duration, show_duration};
+use crate::decode::{civil, clock};
 
 const SIZE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 86_400);
 const OUT_OF_ORDER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
@@ -25,7 +27,7 @@ const TYPES: &[(&str, &str)] = &[("count", COUNT), ("tumbling", TUMBLING)];
 const LATE: &[(&str, Late)] = &[("accept", Late::Accept), ("side", Late::Side), ("drop", Late::Drop)];
 
 /// Reads the section; `columns` are the file's, as far as they could be read.
-pub(super) fn window(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Option<Window> {
+pub(super) fn window(node: &Node, columns: Option<&[Known<'_>]>, mistakes: &Mistakes) -> Option<Window> {
     // The type is judged before the keys are, because it decides which there are.
     let kind = match &node.toml {
         Toml::Table(entries) => entries.iter().find(|entry| entry.key == "type").map(|entry| &entry.node),
@@ -57,7 +59,7 @@ pub(super) fn window(node: &Node, columns: Option<&[Column]>, mistakes: &Mistake
     }
 }
 
-fn tumbling(section: &Section<'_>, columns: Option<&[Column]>) -> Option<Tumbling> {
+fn tumbling(section: &Section<'_>, columns: Option<&[Known<'_>]>) -> Option<Tumbling> {
     let mistakes = section.mistakes;
     let span = |node, range| amount(node, duration, range, show_duration, units::DURATION, mistakes);
     let size = section.must("size", "size = \"1h\" or \"1d\"").and_then(|node| span(node, SIZE));
@@ -98,14 +100,14 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn event_time(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> Option<EventTime> {
+fn event_time(node: &Node, columns: Option<&[Known<'_>]>, mistakes: &Mistakes) -> Option<EventTime> {
     let name = text(node, mistakes)?;
     if name == EventTime::KAFKA {
         return Some(EventTime::Kafka);
     }
-    // When a column could not be read, nothing is known of its type: its own mistake comes first.
     let Some(columns) = columns else { return Some(EventTime::Column(name.to_owned())) };
-    let is_time = |column: &&Column| matches!(column.kind, ColumnType::Timestamp(_));
+    // Where a type could not be read, nothing is known of it: its own mistake comes first.
+    let is_time = |column: &&Known<'_>| column.family.is_none_or(|family| family == family::TIMESTAMP);
     match columns.iter().find(|column| column.name == name) {
         Some(column) if is_time(&column) => Some(EventTime::Column(name.to_owned())),
         Some(_) => {
@@ -113,10 +115,11 @@ fn event_time(node: &Node, columns: Option<&[Column]>, mistakes: &Mistakes) -> O
             refuse(node, format!("`{name}` is no timestamp, so it can't be the event time"), help, mistakes)
         }
         None => {
-            let names = columns.iter().filter(is_time).map(|column| column.name.as_str());
-            let help = match closest(name, names.chain([EventTime::KAFKA])) {
+            let known = |column: &&Known<'_>| column.family == Some(family::TIMESTAMP);
+            let times = || columns.iter().filter(known).map(|column| column.name).chain([EventTime::KAFKA]);
+            let help = match closest(name, times()) {
                 Some(close) => format!("did you mean \"{close}\"?"),
-                None => "name a timestamp column of [columns], or \"_kafka_timestamp\"".to_owned(),
+                None => format!("the timestamps are {}", one_of(times())),
             };
             refuse(node, format!("there is no column `{name}`"), help, mistakes)
         }
@@ -130,10 +133,10 @@ fn origin(node: &Node, mistakes: &Mistakes) -> Option<DateTime> {
         Toml::Datetime(text) => text,
         _ => "",
     };
-    // An offset or a zone in it would be passed over without a word.
-    let has_zone = text.parse::<jiff::Timestamp>().is_ok() || text.contains('[');
-    match text.parse::<DateTime>() {
-        Ok(origin) if !has_zone => Some(origin),
+    // An offset in it would be passed over without a word.
+    let local = civil::typed(text).filter(|written| written.offset.is_none()).map(|written| written.local);
+    match local.and_then(|micros| clock(micros).ok()) {
+        Some(origin) => Some(origin),
         _ => {
             let help = "write \"1970-01-05\" (a Monday) or \"1970-01-01T06:00:00\"; time_zone says where";
             wrong(node, "this must be a date, or a date and time without a zone", help, mistakes)

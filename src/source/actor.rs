@@ -44,6 +44,8 @@ pub(super) use log;
 const TELL_KAFKA: Duration = Duration::from_secs(1);
 /// How long the answer to an assignment may wait for ledgers; lanes that are later start one by one.
 const ANSWER_GROUP_WITHIN: Duration = Duration::from_secs(5);
+/// How often a source that ends looks whether its last lanes have drained.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long the consumer may take to leave its group.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is made sure that a topic wasn't deleted and made again: the client reads on in the new one.
@@ -85,6 +87,9 @@ pub(super) struct Slot {
     relieving: bool,
     /// The position after what it was handed last.
     position: i64,
+    /// The position after the last record that any lane of the partition was handed, since this source has it. 0 where another
+    /// instance has gone on with the partition.
+    read_to: i64,
     /// When it was last handed a record, or asked whether it is quiet.
     quiet_since: Instant,
 }
@@ -204,10 +209,12 @@ impl Source {
         for partition in partitions {
             self.generations += 1;
             let generation = self.generations;
-            let (failures, cut) = self.lanes.get(&partition).map(|slot| (slot.failures, slot.cut)).unwrap_or_default();
+            let before = self.lanes.get(&partition);
+            let (failures, cut, read_to) =
+                before.map(|slot| (slot.failures, slot.cut, slot.read_to)).unwrap_or_default();
             let (position, quiet_since) = (0, Instant::now());
             let state = State::Starting;
-            let slot = Slot { generation, state, failures, cut, relieving: false, position, quiet_since };
+            let slot = Slot { generation, state, failures, cut, relieving: false, position, read_to, quiet_since };
             self.lanes.insert(partition.clone(), slot);
             let (run, broker, of, topics) = (self.run.clone(), self.broker(), partition.clone(), topics.clone());
             let read = tokio::task::spawn_blocking(move || read_ledger(&run, &broker, &of, &topics));
@@ -331,8 +338,9 @@ impl Source {
         {
             slot.position = batch.range.to;
             slot.cut = false;
-            if !batch.records.is_empty() {
+            if let Some(last) = batch.records.offsets.last() {
                 slot.quiet_since = Instant::now();
+                slot.read_to = slot.read_to.max(last + 1);
             }
             self.run.progress.reads(batch.records.len(), batch.records.values.len());
             // Bounded by the credit that the batch carries, not by the mailbox; an error comes as LaneEnded.
@@ -515,8 +523,37 @@ impl Source {
         }
     }
 
+    /// Says which records of a partition were read and not committed, once; whether there are any.
+    fn tell_uncommitted(&mut self, partition: &Partition) -> bool {
+        let Some(slot) = self.lanes.get_mut(partition) else { return false };
+        let now = self.run.progress.lane(partition).unwrap_or_default();
+        let (from, to) = (now.position, std::mem::take(&mut slot.read_to));
+        if to <= from {
+            return false;
+        }
+        let reason = now.parked.as_ref().or(now.failing.as_ref());
+        let reason = reason.map_or("its lane had just started again", String::as_str);
+        let words = "records were read but not committed; they are read again at the next start";
+        let why = if now.parked.is_some() { "its lane was parked" } else { reason };
+        log!(error, self.run, partition, position = from, read_to = to, reason = why, "{words}");
+        self.run.progress.ends_uncommitted();
+        let uncommitted = format!("it read positions {from} to {} but did not commit them: {reason}", to - 1);
+        self.run.progress.parks(partition, &uncommitted);
+        true
+    }
+
+    /// Also lanes that have failed and wait for their next start have left records behind. One that is done has not.
+    fn tell_all_uncommitted(&mut self) {
+        let left = self.lanes.iter().filter(|(_, slot)| !matches!(slot.state, State::Done));
+        let left: Vec<Partition> = left.map(|(partition, _)| partition.clone()).collect();
+        for partition in &left {
+            self.tell_uncommitted(partition);
+        }
+    }
+
     fn close(&mut self) {
         self.stopping = true;
+        self.tell_all_uncommitted();
         let told = self.untold.drain().collect();
         self.command(Command::Close(told));
     }
@@ -615,9 +652,12 @@ impl Handler<LaneEnded> for Source {
             return; // Another stage of the same lane has said so before, or it was done.
         }
         let reason = chain(&ended.error);
+        // Whoever has written the entry goes on from there; nothing is left for this process to do.
+        let fenced = matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. }));
+        if let Some(slot) = self.lanes.get_mut(&ended.partition).filter(|_| fenced) {
+            slot.read_to = 0;
+        }
         if self.stopping {
-            // Whoever has written the entry goes on from there; nothing is left for this process to do.
-            let fenced = matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. }));
             if let Some(slot) = self.lanes.get_mut(&ended.partition) {
                 slot.state = if fenced { State::Done } else { State::Parked };
             }
@@ -631,10 +671,12 @@ impl Handler<LaneEnded> for Source {
                 );
                 return;
             }
-            let words = "lane did not commit what it had; it is read again at the next start";
-            log!(error, self.run, ended.partition, reason, "{words}");
-            self.run.progress.ends_uncommitted();
-            self.run.progress.parks(&ended.partition, &format!("it could not commit its last records: {reason}"));
+            self.run.progress.fails(&ended.partition, &reason);
+            if !self.tell_uncommitted(&ended.partition) {
+                log!(error, self.run, ended.partition, reason, "lane failed at its end, though no record was left");
+                self.run.progress.ends_uncommitted();
+                self.run.progress.parks(&ended.partition, &format!("it failed at its end: {reason}"));
+            }
             return;
         }
         match &ended.error {
@@ -683,7 +725,12 @@ struct Close;
 impl Handler<Close> for Source {
     type Result = ();
 
-    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
+    fn handle(&mut self, close: Close, ctx: &mut Context<Self>) {
+        // Lanes that the group took back commit what they have, too; their end is told like all others'.
+        if self.lanes.values().any(|slot| matches!(slot.state, State::Draining)) {
+            ctx.notify_later(close, LOOK_AGAIN);
+            return;
+        }
         self.close();
     }
 }

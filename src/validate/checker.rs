@@ -12,6 +12,7 @@ use crate::settings::Pipeline;
 use crate::settings::pipeline::{Column, UnknownFields};
 use crate::validate::ahead::Ahead;
 use crate::validate::column::{Cells, Nothing, cells, plain_text};
+use crate::validate::kept::Kept;
 use crate::validate::reject::{coordinates, reject_rows};
 use crate::validate::row::{Fault, Row};
 
@@ -26,7 +27,7 @@ pub struct Checker {
     extra: Option<Extra>,
     ahead: Option<Ahead>,
     /// One record's unknown fields.
-    kept: String,
+    kept: Kept,
 }
 
 /// The column of unknown fields.
@@ -42,16 +43,17 @@ impl Checker {
     /// When a column's rule or default has a value of another type than the column: reading a definition refuses that.
     pub fn new(pipeline: &Pipeline) -> Checker {
         let keep = pipeline.validate.unknown_fields == UnknownFields::Keep;
+        let reader = Reader::new(pipeline.columns.iter().map(|column| column.from.as_slice()));
         Checker {
             columns: pipeline.columns.clone(),
             unknown_fields: pipeline.validate.unknown_fields,
             schema: data_schema(pipeline),
             rejects_schema: rejects_schema(),
-            reader: Reader::new(pipeline.columns.iter().map(|column| column.from.as_slice())),
+            reader: if keep { reader.keeping() } else { reader },
             cells: pipeline.columns.iter().map(cells).collect(),
             extra: keep.then(|| Extra { cells: plain_text(), object: String::new() }),
             ahead: Ahead::new(&pipeline.window, &pipeline.columns),
-            kept: String::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -103,7 +105,7 @@ impl Checker {
         }
         match &mut self.extra {
             None => Ok(()),
-            Some(extra) => extra.push(&self.kept).map_err(whole),
+            Some(extra) => extra.push(&mut self.kept).map_err(whole),
         }
     }
 
@@ -132,13 +134,11 @@ impl Checker {
 }
 
 impl Extra {
-    /// Adds a row: an object of the members in `kept`, each with a comma after it, or null if there is none.
-    fn push(&mut self, kept: &str) -> Result<(), Problem> {
-        let Some(members) = kept.strip_suffix(',') else {
+    /// Adds a row: an object of what was kept, or null if that is nothing.
+    fn push(&mut self, kept: &mut Kept) -> Result<(), Problem> {
+        if !kept.object(&mut self.object) {
             return self.cells.write_nothing(Nothing::Absent);
-        };
-        self.object.clear();
-        self.object.extend(["{", members, "}"]);
+        }
         self.cells.write(&Token::new(&self.object, TokenKind::Object))
     }
 }

@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 
+use crate::decode::kafka_instant;
 use crate::pipeline::messages::{Headers, Partition, RawRecords};
 use crate::settings::pipeline::Column;
 use crate::validate::row::Fault;
@@ -47,11 +48,11 @@ pub(crate) fn reject_rows(
     RecordBatch::try_new(schema.clone(), arrays).expect("the arrays are built after the schema")
 }
 
-/// Where records stand in Kafka: the `_kafka_*` columns. A timestamp that microseconds can't hold is none.
+/// Where records stand in Kafka: the `_kafka_*` columns. A timestamp outside the years 1 to 9999 is none.
 pub(crate) fn coordinates(partition: &Partition, records: &RawRecords, indices: &[usize]) -> Vec<ArrayRef> {
     let count = indices.len();
     let offsets = indices.iter().map(|index| records.offsets[*index]);
-    let micros = indices.iter().map(|index| records.timestamps[*index].and_then(|millis| millis.checked_mul(1000)));
+    let micros = indices.iter().map(|index| records.timestamps[*index].and_then(kafka_instant));
     vec![
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&partition.topic, count))),
         Arc::new(Int32Array::from_value(partition.partition, count)),

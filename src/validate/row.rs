@@ -3,9 +3,10 @@
 //! A record with several faults is rejected for one: what makes it unreadable as a whole, else the first in the order of
 //! the definition's columns, else its first unknown field.
 
-use crate::decode::{Fields, Problem, Rule, Token, TokenKind, shorten};
+use crate::decode::{Fields, Problem, Rule, Segment, Token, TokenKind, shorten};
 use crate::settings::pipeline::UnknownFields;
 use crate::validate::column::{Cells, Nothing};
+use crate::validate::kept::Kept;
 
 /// Why a record is rejected.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub(crate) struct Row<'c> {
     unknown_fields: UnknownFields,
     /// The first unknown field, where it is a fault.
     unknown: Option<String>,
-    /// The unknown fields as written, with a comma after each, where they are kept.
-    kept: &'c mut String,
+    /// The unknown fields, where they are kept.
+    kept: &'c mut Kept,
 }
 
 impl<'c> Row<'c> {
@@ -36,7 +37,7 @@ impl<'c> Row<'c> {
         cells: &'c mut [Box<dyn Cells>],
         row: usize,
         unknown_fields: UnknownFields,
-        kept: &'c mut String,
+        kept: &'c mut Kept,
     ) -> Self {
         kept.clear();
         Row { cells, row, filled: 0, fault: None, unknown_fields, unknown: None, kept }
@@ -102,14 +103,15 @@ impl Fields for Row<'_> {
     fn unread(&mut self, name: &str, member: &str) {
         match self.unknown_fields {
             UnknownFields::Ignore => {}
-            UnknownFields::Keep => {
-                self.kept.push_str(member);
-                self.kept.push(',');
-            }
+            UnknownFields::Keep => self.kept.field(member),
             UnknownFields::Reject => {
                 self.unknown.get_or_insert_with(|| name.to_owned());
             }
         }
+    }
+
+    fn unread_below(&mut self, path: &[Segment], element: Option<usize>, member: &str) {
+        self.kept.below(path, element, member);
     }
 
     #[cold]

@@ -2,6 +2,7 @@
 //! each of which names what is wrong and leaves everything as it was.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +17,7 @@ use crate::harness::ledger::to;
 use crate::harness::oracle::{Record, committed};
 use crate::harness::pipeline::Pipeline;
 use crate::harness::produce::{Load, produce, send, settle, transactional};
+use crate::harness::setup;
 use crate::harness::topics::{delete_records, delete_topic, end, make_topic, topic};
 use crate::harness::until;
 use crate::harness::weir::{Run, Workspace};
@@ -103,6 +105,10 @@ fn no_broker_there() {
     let case = case("nobody").with(|pipeline| pipeline.brokers = "localhost:1".into());
     refused(&case, 3, &["localhost:1", "no broker answered"]);
     assert!(!case.dataset().exists());
+    // Once, on whatever it is written.
+    let finished = case.to_end().wait(PATIENCE);
+    let said = finished.stdout + &finished.stderr;
+    assert_eq!(said.matches("no broker answered").count(), 1, "{said}");
 }
 
 #[test]
@@ -372,4 +378,98 @@ fn two_consumers_in_one_process() {
     run.wait(PATIENCE).expect_code(0);
     case.judge();
     assert_eq!(case.committed_offsets(), case.positions());
+}
+
+/// Rejects are no failure, but nobody should have to look for them.
+#[test]
+fn a_run_says_why_records_were_rejected() {
+    let case = Case::new(Broker::shared(), "all-rejected", 1);
+    let topic = &case.pipeline.topic;
+    let producer = transactional(case.broker, topic);
+    let reading = |more: &str| format!(r#"{{"station_id":"IT-01","timestamp":"2004-03-10T18:00:00"{more}}}"#);
+    let rejected = [
+        "{".to_owned(),
+        "[".to_owned(),
+        reading(r#","co_gt":99"#),
+        reading(r#","co_gt":51"#),
+        reading(r#","co_gt":77"#),
+        reading(r#","co_gt":-5"#),
+        reading(r#","t":"hot""#),
+        reading(r#","rh":"wet""#),
+        reading(r#","ah":[]"#),
+    ];
+    rejected.iter().for_each(|payload| send(&producer, topic, 0, Some(payload.as_bytes())));
+    settle(&producer);
+    producer.commit_transaction(PATIENCE).unwrap();
+    let text = case.finish().stdout;
+    let rejects = case.dataset().canonicalize().unwrap().join("rejects");
+    for line in [
+        "  rejected                 9\n                           3   co: max\n                           2   the whole record: json\n",
+        "                           2   for 2 more reasons\n",
+        &format!("each with its reason in {}\n", rejects.display()),
+        "data/ has no file yet: polars and DuckDB fail on an empty folder",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    fs::remove_dir_all(case.dataset()).unwrap();
+    let json = case.workspace.run(["run", &case.file(), "--until-end", "--format", "json"], PATIENCE).expect_code(0);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let by = json["rejected_by"].as_array().unwrap();
+    assert_eq!(by[0], serde_json::json!({"column": "co", "rule": "max", "count": 3}));
+    assert_eq!(by[1], serde_json::json!({"column": null, "rule": "json", "count": 2}));
+    assert_eq!(by.iter().map(|reject| reject["count"].as_u64().unwrap()).sum::<u64>(), 9);
+}
+
+#[test]
+fn a_file_with_a_byte_order_mark_is_sent_without_it() {
+    let case = Case::new(Broker::shared(), "marked", 1);
+    fs::write(
+        case.workspace.path().join("marked.jsonl"),
+        "\u{feff}{\"station_id\":\"IT-01\",\"timestamp\":\"2004-03-10T18:00:00\"}\r\n",
+    )
+    .unwrap();
+    let brokers = case.broker.address();
+    let args = ["produce", "--brokers", &brokers, "--topic", &case.pipeline.topic, "--file", "marked.jsonl"];
+    let sent = case.workspace.run(args, PATIENCE).expect_code(0);
+    assert!(sent.stderr.contains("produced 1 record ("), "{}", sent.stderr);
+    let report = case.finish().stdout;
+    assert!(report.contains(": 1 record in ") && report.contains("  rejected                 0\n"), "{report}");
+    assert_eq!(case.judge().rows, 1);
+}
+
+#[test]
+fn a_local_broker_is_found_by_its_port_alone() {
+    let folder = setup::folder("kafka");
+    let kafka = |args: &[&str]| {
+        let tool = setup::root().join("deploy/kafka");
+        let output = Command::new(tool).args(args).env_remove("KAFKA_DATA").env_remove("KAFKA_PORT").output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    let port = free_port();
+    let data = folder.path().join("a broker");
+    let (code, text) = kafka(&["start", "--port", &port, "--data", data.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{text}");
+    let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let foreign = elsewhere.local_addr().unwrap().port().to_string();
+    let (code, text) = kafka(&["stop", "--port", &foreign]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("but deploy/kafka did not start it") && text.contains(&format!("kafka stop --port {port} ")),
+        "{text}"
+    );
+    assert_eq!(kafka(&["status", "--port", &port]).0, Some(0));
+    let (code, text) = kafka(&["stop", "--port", &port]);
+    assert!(code == Some(0) && text.starts_with("stopped (process "), "{text}");
+}
+
+/// A port that is free, and the one after it.
+fn free_port() -> String {
+    loop {
+        let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = one.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+            return port.to_string();
+        }
+    }
 }

@@ -13,9 +13,10 @@ use crate::harness::ledger::{chains, to};
 use crate::harness::oracle::{Record, committed};
 use crate::harness::pipeline::Pipeline;
 use crate::harness::produce::{Load, produce};
+use crate::harness::shim::{Shim, Switch};
 use crate::harness::topics::end;
 use crate::harness::until;
-use crate::harness::weir::Run;
+use crate::harness::weir::{Finished, Run};
 
 /// A member that says nothing for so long is out of the group.
 const SESSION: Duration = Duration::from_secs(6);
@@ -243,10 +244,94 @@ fn stopped_without_a_broker(name: &str, roll: &str, code: i32) {
     println!("{:?} {}\n{}\n{}", asked.elapsed(), finished.status, finished.stdout, finished.stderr);
     if code != 0 {
         assert_eq!(committed(), 0, "nothing is committed that Kafka didn't confirm");
-        assert!(finished.stdout.contains("could not commit its last records"), "{}", finished.stdout);
+        assert_not_committed(&finished, &pipeline.topic);
     }
     broker.start();
     close(&Case { broker: &broker, pipeline, workspace });
+}
+
+/// A run or a service says once of each partition that nothing of it was committed: at ERROR, from where to where.
+#[track_caller]
+fn assert_not_committed(finished: &Finished, topic: &str) {
+    let text = &finished.stderr;
+    for partition in 0..3 {
+        let plain = [format!("partition={partition} "), "position=0 ".to_owned(), "read_to=".to_owned()];
+        let json = [format!("\"partition\":{partition},"), "\"position\":0,".to_owned(), "\"read_to\":".to_owned()];
+        let says = |line: &&str| {
+            let words = [topic, "records were read but not committed", "ERROR"];
+            let has = |of: &[String]| of.iter().all(|word| line.contains(&**word));
+            words.iter().all(|word| line.contains(word)) && (has(&plain) || has(&json))
+        };
+        assert_eq!(text.lines().filter(says).count(), 1, "{topic}:{partition}:\n{text}\n{}", finished.stdout);
+    }
+}
+
+/// A pipeline whose records are read while the disk is full; the lanes have failed, and wait for their next start.
+fn on_a_full_disk(name: &str, shim: &Shim, environment: &[(&str, &str)]) -> (Case<'static>, Run) {
+    let case = Case::new(Broker::shared(), name, 3).with(|pipeline| pipeline.roll = r#"age = "100ms""#.into());
+    let files = case.workspace.path().join("pipelines");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join(case.file()), case.pipeline.toml()).unwrap();
+    let shimmed = shim.environment();
+    let all: Vec<(&str, &str)> =
+        shimmed.iter().map(|(name, value)| (*name, &**value)).chain(environment.iter().copied()).collect();
+    let command = if environment.is_empty() { vec!["run", "p.toml"] } else { vec!["serve"] };
+    fs::copy(files.join(case.file()), case.workspace.path().join("p.toml")).unwrap();
+    let run = case.workspace.spawn_with(command, &all);
+    until("the lanes run", PATIENCE, || run.stderr().matches("lane starts").count() == 3);
+    shim.set(Switch::Full, 1);
+    produce(case.broker, &case.pipeline.topic, 3, &Load { records: 3_000, ..Load::default() });
+    let failed = |partition: usize| {
+        let text = run.stderr();
+        let of = [format!("partition={partition} "), format!("\"partition\":{partition},")];
+        text.lines().any(|line| line.contains("starts again from its ledger") && of.iter().any(|of| line.contains(of)))
+    };
+    until("all lanes have failed", PATIENCE, || (0..3).all(failed));
+    (case, run)
+}
+
+#[test]
+fn a_stop_on_a_full_disk_says_what_was_not_committed() {
+    let shim = Shim::new();
+    let (case, run) = on_a_full_disk("full", &shim, &[]);
+    run.signal("TERM");
+    let finished = run.wait(Duration::from_secs(60)).expect_code(3);
+    assert_not_committed(&finished, &case.pipeline.topic);
+    for partition in 0..3 {
+        let failed = format!("{}:{partition} is parked: it read positions 0 to ", case.pipeline.topic);
+        assert!(finished.stdout.contains(&failed), "{failed}\n{}", finished.stdout);
+    }
+    assert!(finished.stdout.contains("No space left on device"), "{}", finished.stdout);
+    shim.set(Switch::Full, 0);
+    close(&case);
+}
+
+#[test]
+fn a_service_that_stops_on_a_full_disk_says_what_was_not_committed() {
+    let shim = Shim::new();
+    let environment = [("WEIR__HTTP__LISTEN", "127.0.0.1:0")];
+    let (case, run) = on_a_full_disk("full-service", &shim, &environment);
+    run.signal("TERM");
+    let finished = run.wait(Duration::from_secs(60)).expect_code(3);
+    assert_not_committed(&finished, &case.pipeline.topic);
+    shim.set(Switch::Full, 0);
+    close(&case);
+}
+
+/// What was read again and committed since is no failure.
+#[test]
+fn a_stop_after_a_full_disk_is_none() {
+    let shim = Shim::new();
+    let (case, run) = on_a_full_disk("full-again", &shim, &[]);
+    let ends: i64 = (0..3).map(|partition| end(case.broker, &case.pipeline.topic, partition)).sum();
+    shim.set(Switch::Full, 0);
+    let dataset = case.dataset();
+    let committed = || chains(&dataset).values().map(|chain| to(chain.last().unwrap())).sum::<i64>();
+    until("all is committed", PATIENCE, || committed() == ends);
+    run.signal("TERM");
+    let finished = run.wait(Duration::from_secs(60)).expect_code(0);
+    assert!(!finished.stderr.contains("ERROR"), "{}", finished.stderr);
+    close(&case);
 }
 
 #[test]

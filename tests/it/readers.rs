@@ -3,9 +3,15 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use weir::readings;
 
+use crate::harness::broker::Broker;
+use crate::harness::case::{Case, PATIENCE};
+use crate::harness::pipeline::Pipeline;
+use crate::harness::topics::make_topic;
 use crate::harness::{python, setup};
 use crate::judge;
 
@@ -57,4 +63,28 @@ fn the_published_file_has_the_means_of_the_readings() {
     let published = published(&columns.map(|(_, original)| original));
     assert_eq!([&found["data"]["rows"], &published["rows"]], [&Value::from(9_357); 2]);
     assert_means(&found, &published, &columns);
+}
+
+/// A producer that writes microseconds where Kafka's milliseconds belong: brokers before 4.0 take that by default.
+#[test]
+fn every_reader_shows_rows_whose_kafka_timestamp_is_nonsense() {
+    let (broker, topic) = (Broker::shared(), "readers-times");
+    make_topic(broker, topic, 1, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
+    let good = r#"{"station_id":"IT-01","timestamp":"2004-03-10T18:00:00"}"#;
+    let (millis, micros) = (1_704_067_200_000, 1_704_067_200_000_000);
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", broker.address()).create().unwrap();
+    for (payload, timestamp) in
+        [(good, millis), (good, micros), (good, 253_402_300_800_000), ("{", micros), ("{", millis)]
+    {
+        let record: BaseRecord<'_, (), str> = BaseRecord::to(topic).partition(0).payload(payload);
+        producer.send(record.timestamp(timestamp)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    let case = Case::of(broker, Pipeline::new(broker, topic));
+    case.finish();
+    case.verify();
+    let found = python::run("times.py", &[case.dataset().as_os_str()]);
+    let known = "2024-01-01T00:00:00+00:00";
+    assert_eq!(found["data"], serde_json::json!([known, null, null]));
+    assert_eq!(found["rejects"], serde_json::json!([null, known]));
 }

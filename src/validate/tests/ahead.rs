@@ -5,6 +5,10 @@ use crate::settings::pipeline::{EventTime, Late, Tumbling, Window};
 use crate::validate::Checker;
 
 const MAX_AHEAD_MS: i64 = 3_600_000;
+/// 0001-01-01T00:00:00Z
+const FIRST_MS: i64 = -62_135_596_800_000;
+/// 9999-12-31T23:59:59.999Z
+const LAST_MS: i64 = 253_402_300_799_999;
 
 /// What becomes of a record with this value in `t` (milliseconds since 1970) and this Kafka timestamp: `row`, or the rule
 /// that it breaks and the column at fault.
@@ -38,7 +42,12 @@ fn event_times_are_guarded() {
     assert_eq!(column(&(1001 + MAX_AHEAD_MS).to_string(), Some(1000)), "max_ahead t");
     assert_eq!(column("null", Some(1000)), "required t");
     assert_eq!(column("1000", None), "required t");
-    assert_eq!(column("1000", Some(i64::MAX)), "required t");
+    // Measured against such a time, no event time would be far in the future: the guard would be gone.
+    for nonsense in [1_700_000_000_000_000, i64::MAX, i64::MIN, LAST_MS + 1, FIRST_MS - 1] {
+        assert_eq!(column("1000", Some(nonsense)), "range t", "{nonsense}");
+        assert_eq!(column(&(LAST_MS - 1).to_string(), Some(nonsense)), "range t", "{nonsense}");
+    }
+    assert_eq!([FIRST_MS, LAST_MS].map(|kafka_ms| column(&kafka_ms.to_string(), Some(kafka_ms))), ["row", "row"]);
 }
 
 #[test]
@@ -47,5 +56,8 @@ fn kafkas_timestamp_needs_only_be_there() {
     assert_eq!(kafka(Some(1000)), "row");
     assert_eq!(kafka(None), "required null");
     // A producer that sends microseconds: no calendar has that year.
-    assert_eq!(kafka(Some(1_700_000_000_000_000)), "range null");
+    for nonsense in [1_700_000_000_000_000, i64::MAX, i64::MIN, LAST_MS + 1, FIRST_MS - 1] {
+        assert_eq!(kafka(Some(nonsense)), "range null", "{nonsense}");
+    }
+    assert_eq!([kafka(Some(FIRST_MS)), kafka(Some(LAST_MS))], ["row", "row"]);
 }
