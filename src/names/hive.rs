@@ -1,18 +1,19 @@
-//! The text of a hive path: how a key's value becomes one folder's name.
+//! The text of a hive path: how a key's value becomes one folder's name, and back.
 //!
 //! Promises, for any value whatever: the folder's name is one path part of 255 bytes at the most; it can't be `.` or `..`, hold a
-//! separator, a control character, a glob or anything else that a shell, a URL or another system reads; and two
-//! values never share a name (on a file system that tells upper from lower case).
+//! separator, a control character, a glob or anything else that a shell, a URL or another system reads; and the value
+//! comes back whole.
 //!
 //! - Letters and digits (of any script), `-`, `_` and `.` stand for themselves. Every other byte is percent-encoded.
 //!   pyarrow, pandas, polars and DuckDB decode this, and read `key=` as the empty string.
-//! - No value is `__HIVE_DEFAULT_PARTITION__`, which these readers take for null. (pandas 3.1 can't open a dataset that
-//!   has such a folder and another one, so a key is better `required` or given a `default`.)
-//! - A value that a name can't hold, because it is too long or equal to that word, is cut to what fits, then `~` and
-//!   128 bits of its SHA-256. Only such names have a bare `~`. They keep rows apart and never fail a lane, but readers
-//!   can't give the whole value back: limit a key by `max_length`.
+//! - `__HIVE_DEFAULT_PARTITION__` is null for these readers. (pandas 3.1 can't open a dataset that has such a folder and
+//!   another one, so a key is better `required` or given a `default`.)
+//! - A value that a name can't hold ([`is_value`]), because it is too long or equal to that word, has no folder. The
+//!   validator rejects its record by the rule `folder_name`.
+//! - Early datasets have folders of such values: what fits, then `~` and 128 bits of the value's SHA-256
+//!   ([`Value::Digest`]). They are read and verified; none are made any more. Only such names have a bare `~`.
 
-use sha2::{Digest, Sha256};
+use super::{escape, unescape};
 
 /// Bytes that common file systems allow in one path part.
 pub const SEGMENT_BYTES_MAX: usize = 255;
@@ -20,65 +21,79 @@ pub const SEGMENT_BYTES_MAX: usize = 255;
 /// Bytes of a key's name: half of a path part stays for its value.
 pub const NAME_BYTES_MAX: usize = 127;
 
+/// Bytes of a digest in a name: 128 bits as hexadecimal digits.
+const DIGEST_DIGITS: usize = 32;
+
+/// The value of null.
+const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// What a folder's name says of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// This one.
+    Text(String),
+    /// One that begins so, and doesn't fit. Of an early dataset.
+    Digest(String),
+}
+
 /// Whether a key of this name is seen, and under this name, by every reader.
 ///
 /// polars and DuckDB decode values but not names. pyarrow and pandas pass over folders that begin with `_` or `.`, without
 /// a word.
 pub fn is_name(name: &str) -> bool {
-    name.starts_with(char::is_alphanumeric) && name.len() <= NAME_BYTES_MAX && encode(name) == name
+    name.starts_with(char::is_alphanumeric) && name.len() <= NAME_BYTES_MAX && name.chars().all(is_plain)
 }
 
-/// The value of null.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+/// Bytes that a key's encoded value may have in a folder's name.
+pub fn room(name: &str) -> usize {
+    SEGMENT_BYTES_MAX - 1 - name.len().min(NAME_BYTES_MAX)
+}
 
-/// Bytes of a digest in a name: 128 bits as hexadecimal digits.
-const DIGEST_DIGITS: usize = 32;
+/// Whether a value can be whole in a folder's name that has so much [`room`].
+pub fn is_value(value: &str, room: usize) -> bool {
+    // An encoded byte has three.
+    is_short_value(value.as_bytes(), room) || encoded_length(value) <= room && value != NULL
+}
 
-/// `name=value`, for a name that [`is_name`].
-pub fn segment(name: &str, value: Option<&str>) -> String {
-    let room = SEGMENT_BYTES_MAX - name.len() - 1;
+/// The same where it is plain at a look: most values are far shorter than a name.
+#[inline]
+pub fn is_short_value(value: &[u8], room: usize) -> bool {
+    value.len() * 3 <= room && value.first() != Some(&b'_')
+}
+
+/// `name=value`, for a name that [`is_name`]; none for a value that [`is_value`] denies.
+pub fn segment(name: &str, value: Option<&str>) -> Option<String> {
     match value {
-        None => format!("{name}={NULL}"),
-        Some(value) => format!("{name}={}", fit(value, room)),
-    }
-}
-
-/// Percent-encodes all but letters, digits, `-`, `_` and `.`.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    text.chars().for_each(|char| encode_char(char, &mut encoded));
-    encoded
-}
-
-/// A value's encoded text, or where that can't be its name, a shorter one with a digest.
-fn fit(value: &str, room: usize) -> String {
-    let whole = encode(value);
-    if whole.len() <= room && whole != NULL {
-        return whole;
-    }
-    let mut cut = String::with_capacity(room);
-    for char in value.chars() {
-        let kept = cut.len();
-        encode_char(char, &mut cut);
-        if cut.len() > room - 1 - DIGEST_DIGITS {
-            cut.truncate(kept);
-            break;
+        None => Some(format!("{name}={NULL}")),
+        Some(value) if is_value(value, room(name)) => {
+            Some(format!("{name}={}", escape(value, |_, char| is_plain(char))))
         }
+        Some(_) => None,
     }
-    cut.push('~');
-    cut.push_str(&crate::ledger::hex(&Sha256::digest(value))[..DIGEST_DIGITS]);
-    cut
 }
 
-fn encode_char(char: char, encoded: &mut String) {
-    if char.is_alphanumeric() || matches!(char, '-' | '_' | '.') {
-        encoded.push(char);
-        return;
-    }
-    for byte in char.encode_utf8(&mut [0; 4]).bytes() {
-        encoded.push('%');
-        encoded.push_str(&crate::ledger::hex(&[byte]).to_uppercase());
-    }
+/// The key and the value of a folder's name; none if no weir makes such a one.
+pub fn parse(segment: &str) -> Option<(&str, Value)> {
+    let (name, text) = segment.split_once('=').filter(|(name, _)| is_name(name))?;
+    let value = match text.rsplit_once('~') {
+        _ if text == NULL => Value::Null,
+        Some((start, digest)) => {
+            let hexadecimal = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            Value::Digest(unescape(start).filter(|_| hexadecimal && digest.len() == DIGEST_DIGITS)?)
+        }
+        None => Value::Text(unescape(text)?),
+    };
+    Some((name, value))
+}
+
+fn is_plain(char: char) -> bool {
+    char.is_alphanumeric() || matches!(char, '-' | '_' | '.')
+}
+
+fn encoded_length(value: &str) -> usize {
+    value.chars().map(|char| if is_plain(char) { char.len_utf8() } else { 3 * char.len_utf8() }).sum()
 }
 
 #[cfg(test)]
@@ -92,7 +107,8 @@ mod tests {
 
     #[track_caller]
     fn check(value: &str, expected: &str) {
-        assert_eq!(segment("k", Some(value)), expected);
+        assert_eq!(segment("k", Some(value)).as_deref(), Some(expected));
+        assert_eq!(parse(expected), Some(("k", Value::Text(value.to_owned()))));
     }
 
     #[test]
@@ -109,8 +125,9 @@ mod tests {
         check("São Paulo", "k=São%20Paulo");
         check("a\u{301}", "k=a%CC%81");
         check("*?[x]~", "k=%2A%3F%5Bx%5D%7E");
-        assert_eq!(segment("k", None), "k=__HIVE_DEFAULT_PARTITION__");
-        check("__HIVE_DEFAULT_PARTITION__", "k=__HIVE_DEFAULT_PARTITION__~8ec3cd044a1b2ac4a73503dcafed3827");
+        assert_eq!(segment("k", None).as_deref(), Some("k=__HIVE_DEFAULT_PARTITION__"));
+        assert_eq!(parse("k=__HIVE_DEFAULT_PARTITION__"), Some(("k", Value::Null)));
+        assert_eq!(segment("k", Some("__HIVE_DEFAULT_PARTITION__")), None);
     }
 
     #[test]
@@ -120,40 +137,65 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut_and_told_apart() {
-        let (a, b) = ("é".repeat(1000) + "a", "é".repeat(1000) + "b");
-        let (name_a, name_b) = (segment("k", Some(&a)), segment("k", Some(&b)));
-        assert_ne!(name_a, name_b);
-        assert!((250..=255).contains(&name_a.len()), "{}", name_a.len());
+    fn a_value_that_does_not_fit_has_no_folder() {
         let fits = "x".repeat(253);
         check(&fits, &format!("k={fits}"));
-        assert!(segment("k", Some(&(fits + "x"))).contains('~'));
+        assert_eq!(segment("k", Some(&(fits + "x"))), None);
+        // Each is nine bytes in the name.
+        assert!(is_value(&"€".repeat(28), room("k")) && !is_value(&"€".repeat(29), room("k")));
+        assert!(is_value(&"é".repeat(126), room("k")) && !is_value(&"é".repeat(127), room("k")));
     }
 
-    fn decode(name: &str) -> String {
-        let (mut bytes, mut rest) = (Vec::new(), name.as_bytes());
-        while let Some((&byte, after)) = rest.split_first() {
-            if byte == b'%' {
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
-                rest = &after[2..];
-            } else {
-                bytes.push(byte);
-                rest = after;
-            }
+    #[test]
+    fn folders_of_early_datasets_are_read() {
+        let null = "k=__HIVE_DEFAULT_PARTITION__~8ec3cd044a1b2ac4a73503dcafed3827";
+        assert_eq!(parse(null), Some(("k", Value::Digest("__HIVE_DEFAULT_PARTITION__".into()))));
+        let long = format!("città={}%20~{}", "x".repeat(200), "0".repeat(32));
+        assert_eq!(parse(&long), Some(("città", Value::Digest("x".repeat(200) + " "))));
+        for none in ["k=a~", "k=a~0123", "k=~zz", "k", "=v", "_k=v", "k=%2", "k=%FF", "a b=c"] {
+            assert_eq!(parse(none), None, "{none}");
         }
-        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Names of keys: letters and digits of any script, and `-`, `_`, `.`.
+    fn name() -> impl Strategy<Value = String> {
+        prop::collection::vec(any::<char>().prop_filter("plain", |char| is_plain(*char)), 1..30)
+            .prop_map(|chars| chars.into_iter().collect::<String>())
+            .prop_filter("a name", |name| is_name(name))
     }
 
     proptest! {
         #[test]
-        fn no_value_leaves_its_folder(value: String, name in "[a-z][a-z_]{0,126}") {
-            let segment = segment(&name, Some(&value));
+        fn every_value_comes_back(value: String, name in name()) {
+            let Some(segment) = segment(&name, Some(&value)) else {
+                prop_assert!(value == NULL || encoded_length(&value) > room(&name));
+                return Ok(());
+            };
+            prop_assert_eq!(parse(&segment), Some((name.as_str(), Value::Text(value))));
             prop_assert!(segment.len() <= SEGMENT_BYTES_MAX);
             prop_assert!(!segment.chars().any(|char| char.is_control() || "/\\:*?\"'<>| ".contains(char)));
             let parts: Vec<_> = Path::new(&segment).components().collect();
             prop_assert!(matches!(parts[..], [Component::Normal(_)]));
-            let (_, text) = segment.split_once('=').unwrap();
-            prop_assert!(text.contains('~') || decode(text) == value);
+        }
+
+        /// Any bytes that a folder may be called by: nothing panics, and nothing is read as two things.
+        #[test]
+        fn any_folder_is_read_or_refused(folder: String) {
+            if let Some((name, Value::Text(value))) = parse(&folder) {
+                prop_assert!(is_name(name));
+                let again = segment(name, Some(&value));
+                prop_assert!(again.is_none_or(|again| parse(&again) == Some((name, Value::Text(value)))));
+            }
+        }
+    }
+
+    /// Each character of Unicode, alone and between others.
+    #[test]
+    fn every_character_comes_back() {
+        for char in '\0'..=char::MAX {
+            let value = format!("{char}a{char}");
+            let folder = segment("k", Some(&value)).unwrap();
+            assert_eq!(parse(&folder), Some(("k", Value::Text(value))), "{folder}");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What answers read from datasets and definitions. All of it blocks. Windows are summed over the whole ledger; the rest reads
 //! no more than it shows.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
@@ -10,7 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
-use crate::ledger::{Completeness, Dataset, LedgerError, Side, State};
+use crate::ledger::{Completeness, Dataset, LedgerError, Side, State, open_file};
 use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, SECRET_WORDS};
 use crate::words::shorten;
@@ -69,7 +68,7 @@ pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectVie
 }
 
 fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
-    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_offset(skip);
+    let rows = ParquetRecordBatchReaderBuilder::try_new(open_file(path)?)?.with_offset(skip);
     let mut found = Vec::new();
     // Payloads can be large: few are held at a time.
     for batch in rows.with_batch_size(16).build()? {
