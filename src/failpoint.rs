@@ -43,6 +43,7 @@ pub const BUGS: &[&str] = &[
     "publish.skipped",
     "sweep.early",
     "fold.names_freed",
+    "discard.tried",
 ];
 
 /// Whether this bug is planted.

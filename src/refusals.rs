@@ -32,7 +32,7 @@ macro_rules! variants {
     };
 }
 
-variants!(LedgerError: Io NotDurable Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
+variants!(LedgerError: Io NotDurable Strange Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
 variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
 variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead TooLarge Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
@@ -65,6 +65,7 @@ fn of_the_ledger() {
     insta::assert_snapshot!(words_of(&[
         LedgerError::Io { action: "fsync", path: path(), source: Arc::new(io::ErrorKind::StorageFull.into()) },
         LedgerError::NotDurable { path: path() },
+        LedgerError::Strange { path: path(), found: "a FIFO" },
         LedgerError::Fenced { chain: chain(), sequence: 7, winner: "host-1-ab".into(), path: entry() },
         LedgerError::Hole { chain: chain(), path: entry(), last: 9 },
         LedgerError::Broken { chain: chain(), path: entry(), expected: 70, found: 71 },

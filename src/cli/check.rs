@@ -14,6 +14,7 @@ use serde_json::json;
 use super::OutputFormat;
 use crate::ledger::LedgerError;
 use crate::pipeline::topology;
+use crate::names::hive;
 use crate::settings::pipeline::{Column, ColumnType, Pipeline, Value, Window};
 use crate::settings::{Broken, Mistake};
 use crate::words::chain;
@@ -146,8 +147,10 @@ fn type_name(kind: &ColumnType) -> String {
 /// What works, but not as one might think.
 pub(crate) fn warnings(pipeline: &Pipeline) -> Vec<String> {
     let is_key = |column: &&Column| pipeline.sink.partition_by.contains(&column.name);
-    let keys = pipeline.columns.iter().filter(is_key).filter_map(number_like_key);
-    pipeline.columns.iter().filter_map(path_like_name).chain(keys).collect()
+    let keys: Vec<&Column> = pipeline.columns.iter().filter(is_key).collect();
+    let number_like = keys.iter().copied().filter_map(number_like_key);
+    let without_a_folder = keys.iter().copied().filter_map(key_without_a_folder);
+    pipeline.columns.iter().filter_map(path_like_name).chain(number_like).chain(without_a_folder).collect()
 }
 
 /// A field's name that looks like a path in another notation: only a JSON pointer leads into nested values.
@@ -187,6 +190,22 @@ fn against_its_dataset(pipeline: &Pipeline) -> (Option<(String, String)>, Vec<St
             Vec::new(),
         ),
     }
+}
+
+/// A key's values name folders, and a folder's name has an end.
+fn key_without_a_folder(column: &Column) -> Option<String> {
+    let room = hive::room(&column.name);
+    let without = |value: &&Value| matches!(value, Value::Text(text) if !hive::is_value(text, room));
+    let what = match (column.one_of.iter().find(without), column.max_length) {
+        (Some(Value::Text(text)), _) => {
+            format!("{:?}, which can't name a folder", text.chars().take(60).collect::<String>())
+        }
+        (_, Some(length)) if length > room => {
+            format!("{length} characters long, and a folder's name has room for {room}")
+        }
+        _ => return None,
+    };
+    Some(format!("the key `{}` may be {what}; records with such a value are rejected (rule folder_name)", column.name))
 }
 
 /// Readers guess a hive key's type from its folders' names.
@@ -248,6 +267,19 @@ sink = { type = "parquet", path = "out", partition_by = ["zone"] }
                     value  float32
         ");
         insta::assert_snapshot!(err, @r#"warning: /p.toml: the key `zone` may be "007", which readers of the dataset turn into a number; put a letter before it, or tell each reader that this key is text"#);
+    }
+
+    #[test]
+    fn a_key_that_may_be_too_long_for_a_folder_is_warned_of() {
+        let warned = |column: &str| {
+            let from = r#"{ type = "string", required = true, one_of = ["a", "007"] }"#;
+            run(&GOOD.replace(from, column), OutputFormat::Text).2
+        };
+        let long = warned(r#"{ type = "string", required = true, max_length = 300 }"#);
+        assert!(long.contains("300 characters long, and a folder's name has room for 250"), "{long}");
+        assert_eq!(warned(r#"{ type = "string", required = true, max_length = 250 }"#), "");
+        let null = warned(r#"{ type = "string", required = true, one_of = ["__HIVE_DEFAULT_PARTITION__"] }"#);
+        assert!(null.contains("which can't name a folder") && null.contains("rule folder_name"), "{null}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::show::EMPTY;
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
-use crate::ledger::{Completeness, Dataset, State};
+use crate::ledger::{Completeness, Dataset, LedgerError, State};
 use crate::machine;
 use crate::pipeline::progress::Snapshot;
 use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
@@ -149,10 +149,10 @@ impl Outcome {
     }
 
     /// How many windows of time are open, where there are any.
-    fn open_windows(&self) -> Option<usize> {
+    fn open_windows(&self) -> Option<Result<usize, LedgerError>> {
         let run = self.run.as_ref().filter(|run| matches!(run.pipeline.window, Window::Tumbling(_)))?;
-        let completeness = Completeness::read(&Dataset::existing(&run.folder()).ok()?).ok()?;
-        Some(completeness.windows.iter().filter(|window| window.state == State::Open).count())
+        let read = Dataset::existing(&run.folder()).and_then(|dataset| Completeness::read(&dataset));
+        Some(read.map(|read| read.windows.iter().filter(|window| window.state == State::Open).count()))
     }
 
     /// Whether no row was ever written.
@@ -228,9 +228,13 @@ impl std::fmt::Display for Outcome {
         if *restarts > 0 {
             writeln!(f, "  restarts    {restarts:>14}   of lanes, each from its ledger")?;
         }
-        if let Some(open) = self.open_windows() {
-            let hint = if open > 0 { "   later rows close them, or --until-end --close" } else { "" };
-            writeln!(f, "  windows     {open:>14}   open{hint}")?;
+        match self.open_windows() {
+            None => {}
+            Some(Ok(open)) => {
+                let hint = if open > 0 { "   later rows close them, or --until-end --close" } else { "" };
+                writeln!(f, "  windows     {open:>14}   open{hint}")?;
+            }
+            Some(Err(error)) => writeln!(f, "  windows     not known: {}", words::chain(&error))?,
         }
         writeln!(f, "  dataset     {}", self.folder.display())?;
         if self.has_no_data() {

@@ -42,6 +42,8 @@ pub enum Rule {
     Pattern,
     /// A text has more characters than the column's `max_length`.
     MaxLength,
+    /// A hive key's value is too long for a folder's name, or would be read as null there.
+    FolderName,
     /// A top-level field that no column reads, where `unknown_fields = "reject"`.
     UnknownField,
     /// An event time is further after the record's Kafka timestamp than `window.max_ahead`.
@@ -68,6 +70,7 @@ impl Rule {
             Rule::OneOf => "one_of",
             Rule::Pattern => "pattern",
             Rule::MaxLength => "max_length",
+            Rule::FolderName => "folder_name",
             Rule::UnknownField => "unknown_field",
             Rule::MaxAhead => "max_ahead",
         }
@@ -83,6 +86,7 @@ impl Rule {
             | Rule::OneOf
             | Rule::Pattern
             | Rule::MaxLength
+            | Rule::FolderName
             | Rule::UnknownField
             | Rule::MaxAhead => "validate",
             _ => "decode",

@@ -19,13 +19,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::chain::Chain;
-use super::dataset::{Dataset, json};
+use super::dataset::{Dataset, json, refuse_all_links};
 use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::file_system::Local;
+use super::publish;
 use super::verify::wrong_place;
-use super::{names, publish};
+use crate::names;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -99,6 +100,7 @@ pub enum BackupError {
 /// When the dataset isn't whole or a disk fails. What is in the folder then is no dataset.
 pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, BackupError> {
     let from = Dataset::existing(dataset)?;
+    refuse_all_links(from.disk())?;
     let folder = std::path::absolute(folder).map_err(LedgerError::io("find", folder))?;
     apart(from.folder(), &folder)?;
     let to = Disk::new(Arc::new(Local), folder.clone());

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
 use super::dataset::{Dataset, parse_json};
-use super::entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side, StagedName};
+use super::entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side};
 use super::error::LedgerError;
-use super::names;
+use crate::names::{self, StagedName};
 use crate::window::{Tally, WindowState};
 
 /// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
@@ -119,12 +119,18 @@ impl Chain {
     /// Names for a new file of the entry `sequence`. `hive_path` is `key=value/…`, already encoded, or empty. The names are
     /// new for every call, so that no attempt ever meets another's file.
     pub fn name(&self, sequence: u64, side: Side, hive_path: &str, n: u32) -> StagedName {
-        names::file(&self.topic, &self.prefix, self.partition, sequence, side, hive_path, n)
+        names::file(&self.topic, &self.prefix, self.partition, sequence, side.folder(), hive_path, n)
     }
 
     /// Makes a new file for an entry, under the staged name that it was given. It is not durable.
     pub fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
         self.dataset.disk().create_file(path)
+    }
+
+    /// Removes a staged file of an attempt whose entry nobody has tried to link, nor will: no entry can name it.
+    pub fn discard(&self, staged: &str) {
+        // What stays is swept once its number is taken.
+        let _ = self.dataset.disk().unlink(&self.dataset.disk().path(staged));
     }
 
     /// The entry after `tip`.
@@ -167,30 +173,35 @@ impl Chain {
         entry.sealed()
     }
 
-    /// Its entries, the newest first, each read when it is asked for; some are held, because a
-    /// checkpoint is read from its beginning.
+    /// Its entries, the newest first, each read when it is asked for, and each known to end where the one after it begins.
+    /// Some are held, because a checkpoint is read from its beginning.
     pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let mut next = self.last_sequence()?;
-        let (chain, mut folded) = (self.clone(), Vec::new());
+        let newest = self.last_sequence()?;
+        let (chain, mut next, mut held, mut after) = (self.clone(), newest, Vec::<Entry>::new(), None);
         Ok(std::iter::from_fn(move || {
             let sequence = next?;
             next = sequence.checked_sub(1);
-            if !folded.is_empty() {
-                return folded.pop().map(Ok);
+            if held.is_empty() {
+                match chain.up_to(sequence, newest.unwrap_or(sequence)) {
+                    Ok(entries) => held = entries,
+                    Err(error) => return Some(Err(error)),
+                }
             }
-            match chain.is_covered(sequence) {
-                Ok(true) => {}
-                Ok(false) => return chain.read(sequence).transpose(),
-                Err(error) => return Some(Err(error)),
+            let entry = held.pop()?;
+            match after.replace((sequence, entry.from)) {
+                Some((after, from)) if from != entry.to => Some(Err(chain.broken(after, entry.to, from))),
+                _ => Some(Ok(entry)),
             }
-            let first = sequence.saturating_sub(HELD_MAX - 1).max(sequence - sequence % chain.dataset.every());
-            let mut reader = chain.reader();
-            match (first..=sequence).filter_map(|sequence| reader.at(sequence).transpose()).collect() {
-                Ok(entries) => folded = entries,
-                Err(error) => return Some(Err(error)),
-            }
-            folded.pop().map(Ok)
         }))
+    }
+
+    /// An entry, and some of those before it where they are read along.
+    fn up_to(&self, sequence: u64, newest: u64) -> Result<Vec<Entry>, LedgerError> {
+        let in_its_checkpoint = sequence % self.dataset.every();
+        let before = if self.is_covered(sequence)? { in_its_checkpoint.min(HELD_MAX - 1) } else { 0 };
+        let mut reader = self.reader();
+        let read = |sequence| reader.at(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), newest));
+        (sequence - before..=sequence).map(read).collect()
     }
 
     /// The same partition's chain in a copy of the dataset.
@@ -215,12 +226,13 @@ impl Chain {
     /// Whether an entry starts where the one before it ends; where that is isn't known of a first one.
     pub(super) fn follows(&self, entry: &Entry, end: Option<i64>) -> Result<(), LedgerError> {
         match end {
-            Some(expected) if expected != entry.from => {
-                let (chain, path) = (self.to_string(), self.entry_path(entry.sequence));
-                Err(LedgerError::Broken { chain, path, expected, found: entry.from })
-            }
+            Some(expected) if expected != entry.from => Err(self.broken(entry.sequence, expected, entry.from)),
             _ => Ok(()),
         }
+    }
+
+    fn broken(&self, sequence: u64, expected: i64, found: i64) -> LedgerError {
+        LedgerError::Broken { chain: self.to_string(), path: self.entry_path(sequence), expected, found }
     }
 
     /// A path of the dataset, relative to its folder.
@@ -236,7 +248,7 @@ impl Chain {
     /// The folder of its entries.
     pub(super) fn folder(&self) -> PathBuf {
         let topic = self.dataset.disk().path("ledger").join(names::topic_folder(&self.topic));
-        topic.join(names::encode(&self.topic_id)).join(self.partition.to_string())
+        topic.join(names::encode(&self.topic_id)).join(names::partition_folder(self.partition))
     }
 
     /// Where an entry is, or would be.
@@ -273,10 +285,14 @@ impl Chain {
         let entry: Entry = parse_json(path, content)?;
         let own = (&*self.topic, &*self.topic_id, self.partition, sequence);
         let found = (&*entry.topic, &*entry.topic_id, entry.partition, entry.sequence);
+        let unreadable = |reason| LedgerError::Unreadable { path: path.to_owned(), reason };
         if found != own || entry.from > entry.to {
             let reason =
                 format!("it says that it is {found:?} from {} to {}, its place says {own:?}", entry.from, entry.to);
-            return Err(LedgerError::Unreadable { path: path.to_owned(), reason });
+            return Err(unreadable(reason));
+        }
+        if let Some(reason) = entry.impossible() {
+            return Err(unreadable(reason));
         }
         let Some(expected) = entry.sha256.clone() else {
             return Ok(entry); // Of an older weir.
@@ -287,7 +303,7 @@ impl Chain {
             Some(found) => {
                 let reason =
                     format!("its SHA-256 is {found}, but it was written with {expected}: it was changed since");
-                Err(LedgerError::Unreadable { path: path.to_owned(), reason })
+                Err(unreadable(reason))
             }
         }
     }

@@ -11,7 +11,8 @@
 //! Only entries whose files are durably published fold: those up to a chain's end as this process has published it or found it
 //! so. A fold may be killed anywhere; the lane's next start, or the next fold, ends it.
 
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use flate2::Compression;
@@ -19,13 +20,19 @@ use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::chain::Chain;
+use super::disk::{WHOLE_MAX, too_large};
 use super::entry::Entry;
 use super::error::LedgerError;
-use super::names;
-use crate::failpoint;
+use crate::{failpoint, names};
 
 /// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
 pub(super) const EVERY: u64 = 1_000;
+
+/// How many one of any dataset holds.
+pub(super) const EVERY_ALLOWED: RangeInclusive<u64> = 1..=1_000_000;
+
+/// A listing may not show so many names in a row that are there all the same.
+const UNLISTED_MAX: u64 = 10_000;
 
 /// What a chain's folder holds, by a listing: no snapshot, so what it doesn't show may still be there.
 #[derive(Default)]
@@ -46,6 +53,14 @@ impl Listing {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.checkpoints.is_empty()
+    }
+
+    /// The first number from this one on that it shows to have an entry.
+    fn first_from(&self, sequence: u64, every: u64) -> Option<u64> {
+        let entry = self.entries.iter().find(|entry| **entry >= sequence).copied();
+        let checkpoint = self.checkpoints.iter().find(|last| **last >= sequence);
+        let covered = checkpoint.map(|last| sequence.max((last + 1).saturating_sub(every)));
+        entry.into_iter().chain(covered).min()
     }
 }
 
@@ -78,6 +93,18 @@ impl Chain {
             }
         }
         Ok(count)
+    }
+
+    /// The first number from this one on that has an entry. A gap may be of as many numbers as a stray file's name says, so
+    /// it is not looked through to its end.
+    pub(super) fn first_from(&self, listing: &Listing, sequence: u64) -> Result<Option<u64>, LedgerError> {
+        let Some(listed) = listing.first_from(sequence, self.dataset.every()) else { return Ok(None) };
+        for unlisted in sequence..listed.min(sequence + UNLISTED_MAX) {
+            if self.has(unlisted)? {
+                return Ok(Some(unlisted));
+            }
+        }
+        Ok(Some(listed))
     }
 
     /// Whether a checkpoint covers this number.
@@ -150,15 +177,6 @@ impl Chain {
         Reader { chain: self.clone(), open: None }
     }
 
-    /// All its entries in order, up to the first that is missing. One is held at a time.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Result<Entry, LedgerError>> + use<> {
-        let (mut reader, mut next) = (self.reader(), 0);
-        std::iter::from_fn(move || {
-            next += 1;
-            reader.at(next - 1).transpose()
-        })
-    }
-
     /// The lines of a checkpoint.
     fn checkpoint(&self, number: u64) -> Result<Checkpoint, LedgerError> {
         let path = self.checkpoint_path(number);
@@ -218,8 +236,13 @@ impl Checkpoint {
     fn entry(&mut self) -> Result<Entry, LedgerError> {
         let unreadable = |reason: String| LedgerError::Unreadable { path: self.path.clone(), reason };
         let mut line = Vec::new();
-        let mut read = || self.lines.read_until(b'\n', &mut line).map_err(|error| unreadable(error.to_string()));
-        read()?;
+        let mut read = || {
+            let read = self.lines.by_ref().take(WHOLE_MAX + 1).read_until(b'\n', &mut line);
+            read.map_err(|error| unreadable(error.to_string()))
+        };
+        if read()? as u64 > WHOLE_MAX {
+            return Err(too_large(&self.path));
+        }
         let end = (self.next + 1).is_multiple_of(self.chain.dataset.every());
         // gzip compares its checksum where the file ends, so the last line is not believed before.
         if end && read()? > 0 {

@@ -4,7 +4,12 @@
 //! fsync staging/, link entry (**the commit point**), fsync ledger directory, look for a newer checkpoint, publish, fsync
 //! data/ and rejects/, unlink staged names; at times, fold. An entry that fails a step drops out, and the others go on. If it fails after
 //! its link, its records are committed all the same: the lane is told of the error, and finds the entry when it recovers.
+//!
+//! An attempt that failed takes its staged files along, or a full disk would stay full. It may only if no entry can name them:
+//! its own was never tried to be linked, or another one stands in its place, or a checkpoint covers its number. A link that was
+//! tried may have been made whatever was answered.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
@@ -13,8 +18,8 @@ use super::chain::{Chain, Tip};
 use super::dataset::{Dataset, json};
 use super::entry::Entry;
 use super::error::LedgerError;
-use super::{names, publish};
-use crate::failpoint;
+use super::publish;
+use crate::{failpoint, names};
 
 /// Commits entries of different chains, and says how each went. Blocks.
 pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
@@ -37,6 +42,8 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
         let _ = publish::publish(dataset, &entries.iter().collect::<Vec<_>>());
     }
     failpoint::hit("commit.before_link");
+    // A link leads out of the dataset: refused before anything is committed that would be published there.
+    batch.step(|one| one.no_links());
     batch.step(|one| one.link());
     failpoint::hit("commit.after_link");
     let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
@@ -47,6 +54,7 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     let mut published = publish::publish(dataset, &committed).into_iter();
     batch.step(|one| published.next().expect("one result an entry").and_then(|()| disk.unlink(&one.temporary)));
     batch.step(|one| one.fold());
+    batch.all.iter().filter(|one| one.result.is_err()).for_each(One::discard);
     failpoint::hit("commit.before_reply");
     batch.all.into_iter().map(|one| one.result.map(|()| Tip::of(one.entry))).collect()
 }
@@ -62,6 +70,8 @@ struct One<'a> {
     chain: Chain,
     /// The entry under its name in `staging/`.
     temporary: PathBuf,
+    /// Whether its link was tried.
+    tried: Cell<bool>,
     result: Result<(), LedgerError>,
 }
 
@@ -70,7 +80,7 @@ impl<'a> Batch<'a> {
         let one = |entry: &'a Entry| {
             let chain = Chain::of(dataset, entry);
             let name = names::staged(&chain.prefix, entry.sequence, "entry", &names::random(), "json");
-            One { entry, chain, temporary: dataset.disk().path(&name), result: Ok(()) }
+            One { entry, chain, temporary: dataset.disk().path(&name), tried: Cell::new(false), result: Ok(()) }
         };
         Batch { all: entries.iter().map(one).collect() }
     }
@@ -104,9 +114,18 @@ impl One<'_> {
             .try_for_each(|file| publish::check_size(disk, self.entry, file, &disk.path(&file.staged)))
     }
 
+    /// No folder that its files are to be published in may be a link, nor be reached through one.
+    fn no_links(&self) -> Result<(), LedgerError> {
+        let disk = self.chain.dataset.disk();
+        publish::folders(&self.chain.dataset, self.entry)
+            .into_iter()
+            .try_for_each(|path| disk.no_link_on_the_way(&path))
+    }
+
     /// The commit point.
     fn link(&self) -> Result<(), LedgerError> {
         let path = self.chain.entry_path(self.entry.sequence);
+        self.tried.set(true);
         match self.chain.dataset.disk().link(&self.temporary, &path) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match failpoint::planted("fence.ignored") {
@@ -136,6 +155,25 @@ impl One<'_> {
             Some(entry) if entry == *self.entry => Ok(()),
             _ => Err(self.fenced()?),
         }
+    }
+
+    /// Removes what it staged, if it may.
+    fn discard(&self) {
+        if matches!(self.may_discard(), Ok(true)) {
+            for path in self.staged_files() {
+                // What stays is swept once the number is taken.
+                let _ = self.chain.dataset.disk().unlink(&path);
+            }
+        }
+    }
+
+    /// Whether no entry names its staged files, nor ever will; or they are published.
+    fn may_discard(&self) -> Result<bool, LedgerError> {
+        let sequence = self.entry.sequence;
+        if !self.tried.get() || failpoint::planted("discard.tried") || self.chain.is_covered(sequence)? {
+            return Ok(true);
+        }
+        Ok(self.chain.read_plain(sequence)?.is_some_and(|there| there != *self.entry))
     }
 
     /// Folds when enough entries have come together.

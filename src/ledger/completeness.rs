@@ -124,7 +124,7 @@ impl Completeness {
         let (mut closings, mut lost) = (Vec::new(), Vec::new());
         for (chain, frontier) in &mut partitions {
             let (Some(chain), mut newest, mut watermark) = (chain, None, None) else { continue };
-            for entry in chain.entries() {
+            for entry in chain.all()? {
                 let entry: Entry = entry?;
                 add(&mut windows, &entry);
                 let state = time_state(&entry.window);
@@ -274,10 +274,10 @@ fn time_state(window: &WindowState) -> TimeState {
 fn add(windows: &mut BTreeMap<WindowId, Window>, entry: &Entry) {
     for Tally { window, rows, reopened, late, rejected } in &entry.tallies {
         let window = of(windows, *window);
-        window.rows += rows;
-        window.reopened += reopened;
-        window.late += late;
-        window.rejected += rejected;
+        let sums = [&mut window.rows, &mut window.reopened, &mut window.late, &mut window.rejected];
+        for (sum, more) in sums.into_iter().zip([rows, reopened, late, rejected]) {
+            *sum = sum.saturating_add(*more);
+        }
     }
     for file in entry.files.iter().filter(|file| file.side == Side::Data) {
         if let Some((id @ WindowId::Time { .. }, _)) = file.windows {
@@ -289,7 +289,7 @@ fn add(windows: &mut BTreeMap<WindowId, Window>, entry: &Entry) {
 fn of(windows: &mut BTreeMap<WindowId, Window>, id: WindowId) -> &mut Window {
     let (start_us, end_us) = match id {
         WindowId::Time { start, end } => (start, end),
-        WindowId::Count(_) => unreachable!("count windows have no tallies"),
+        WindowId::Count(_) => unreachable!("an entry with tallies of count windows is not read"),
     };
     windows.entry(id).or_insert_with(|| Window {
         start_us,

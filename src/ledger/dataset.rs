@@ -4,6 +4,7 @@
 //! ever wrote here, and `ledger/<topic>/<topic id>/topic.json` how many partitions a topic had when it was first seen.
 //! All are made by create-if-absent, so of two processes that start at the same time one adopts what the other made.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,14 +13,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
-use super::checkpoint::EVERY;
+use super::checkpoint::{EVERY, EVERY_ALLOWED};
 use super::disk::Disk;
 use super::entry::{Entry, FORMAT, Side};
 use super::error::LedgerError;
 use super::file_system::{FileSystem, Local};
-use super::names;
 use crate::decode::schema::LATE_BY;
-use crate::failpoint;
+use crate::{failpoint, names};
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,9 @@ pub struct Topic {
     pub partitions_at_start: i32,
 }
 
+/// What a topic may have; no cluster is known to hold more.
+const PARTITIONS_ALLOWED: RangeInclusive<i32> = 0..=1_000_000;
+
 /// A dataset's folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -150,6 +153,7 @@ impl Dataset {
         for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
             disk.make_dir(&disk.path(name))?;
         }
+        refuse_links(&disk, identity.partition_by.len())?;
         let path = disk.path("ledger/dataset.json");
         let (id, checkpoint_entries) = (names::random(), every);
         let content = DatasetFile { format: FORMAT, id, checkpoint_entries, identity: identity.clone() };
@@ -196,7 +200,7 @@ impl Dataset {
         self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
         let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
         self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
-        read_json(self.disk(), &path)
+        read_topic(self.disk(), &path, topic_id)
     }
 
     /// Whether a topic's records may join it. Nothing is made or changed.
@@ -210,7 +214,7 @@ impl Dataset {
             if self.has_chain(&folder.join(&other))? {
                 return Err(LedgerError::OtherTopic {
                     topic: topic.to_owned(),
-                    expected: names::decode(&other).unwrap_or(other),
+                    expected: names::id_of_folder(&other).unwrap_or(other),
                     found: topic_id.to_owned(),
                     folder: self.folder().to_owned(),
                 });
@@ -254,8 +258,9 @@ impl Dataset {
             for id in self.folders(&topic_folder)? {
                 let id_folder = format!("{topic_folder}/{id}");
                 for partition in self.folders(&id_folder)? {
-                    match (names::decode(&topic), names::decode(&id), partition.parse::<i32>()) {
-                        (Some(topic), Some(id), Ok(partition)) => found.push((topic, id, partition)),
+                    let number = names::partition_of_folder(&partition);
+                    match (names::topic_of_folder(&topic), names::id_of_folder(&id), number) {
+                        (Some(topic), Some(id), Some(partition)) => found.push((topic, id, partition)),
                         _ => strange.push(format!("{id_folder}/{partition}")),
                     }
                 }
@@ -273,7 +278,8 @@ impl Dataset {
             let mut found: Vec<(bool, Topic)> = Vec::new();
             for id in self.folders(&format!("ledger/{topic}"))? {
                 let folder = self.disk().path(&format!("ledger/{topic}/{id}"));
-                match read_json(self.disk(), &folder.join("topic.json")) {
+                let id = names::id_of_folder(&id).unwrap_or(id);
+                match read_topic(self.disk(), &folder.join("topic.json"), &id) {
                     Err(error) if error.is_not_found() => {}
                     read => found.push((self.has_chain(&folder)?, read?)),
                 }
@@ -300,7 +306,18 @@ impl Dataset {
     /// The folders in a folder of the dataset.
     fn folders(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         let path = self.disk().path(folder);
-        Ok(self.disk().list(&path)?.into_iter().filter(|name| self.disk().is_dir(&path.join(name))).collect())
+        self.disk().no_link_in(&path, 1)?;
+        let (mut found, disk) = (Vec::new(), self.disk());
+        for name in disk.list(&path)? {
+            if disk.is_dir(&path.join(&name)) {
+                found.push(name);
+            } else if names::partition_of_folder(&name).is_some() && disk.exists(&path.join(&name))? {
+                // A chain is not to be passed over because something stands in its place.
+                let reason = "it should be the folder of a partition's entries".to_owned();
+                return Err(LedgerError::Unreadable { path: path.join(name), reason });
+            }
+        }
+        Ok(found)
     }
 
     /// The dataset's folder, absolute.
@@ -356,6 +373,25 @@ fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {
     std::path::absolute(folder).map_err(LedgerError::io("find", folder))
 }
 
+/// What a start would write into or read. `keys` are the levels of folders above the files of rows.
+fn refuse_links(disk: &Disk, keys: usize) -> Result<(), LedgerError> {
+    let trees = [Side::Data, Side::Late].map(|side| (side.folder(), keys));
+    for (folder, levels) in trees.into_iter().chain([("rejects", 0), ("ledger", 3), (names::STAGING, 0)]) {
+        let folder = disk.path(folder);
+        disk.no_link_on_the_way(&folder)?;
+        if levels > 0 {
+            disk.no_link_in(&folder, levels)?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything below a dataset's folder, for who looks at all of it.
+pub(super) fn refuse_all_links(disk: &Disk) -> Result<(), LedgerError> {
+    let all = [Side::Data.folder(), Side::Rejects.folder(), Side::Late.folder(), "ledger", names::STAGING];
+    all.into_iter().try_for_each(|folder| disk.no_link_in(&disk.path(folder), usize::MAX))
+}
+
 fn temporary(disk: &Disk, what: &str) -> PathBuf {
     disk.path(names::STAGING).join(format!("{what}.{}.tmp", names::random()))
 }
@@ -401,7 +437,29 @@ fn column_differences(there: &[ColumnIdentity], wanted: &[ColumnIdentity], compa
 }
 
 fn read_dataset_file(disk: &Disk) -> Result<DatasetFile, LedgerError> {
-    read_json(disk, &disk.path("ledger/dataset.json"))
+    let path = disk.path("ledger/dataset.json");
+    let file: DatasetFile = read_json(disk, &path)?;
+    if EVERY_ALLOWED.contains(&file.checkpoint_entries) {
+        return Ok(file);
+    }
+    let reason =
+        format!("checkpoint_entries is {}, and must be from 1 to {}", file.checkpoint_entries, EVERY_ALLOWED.end());
+    Err(LedgerError::Unreadable { path, reason })
+}
+
+fn read_topic(disk: &Disk, path: &Path, topic_id: &str) -> Result<Topic, LedgerError> {
+    let topic: Topic = read_json(disk, path)?;
+    let in_its_place = topic.topic_id == topic_id
+        && path
+            .ends_with(Path::new(&names::topic_folder(&topic.topic)).join(names::encode(topic_id)).join("topic.json"));
+    if in_its_place && PARTITIONS_ALLOWED.contains(&topic.partitions_at_start) {
+        return Ok(topic);
+    }
+    let reason = format!(
+        "it is of {} with the id {} and {} partitions, which can't be here",
+        topic.topic, topic.topic_id, topic.partitions_at_start
+    );
+    Err(LedgerError::Unreadable { path: path.to_owned(), reason })
 }
 
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {

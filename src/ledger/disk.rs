@@ -2,9 +2,11 @@
 //!
 //! - A name is durable only after its folder was fsynced, and a name that another process made is *visible, not durable*:
 //!   so [`Disk::make_dir`] fsyncs the parent also of a folder that is already there, once a process.
-//! - After a failed fsync the kernel forgets the data, and a second one reports success: so nothing whose fsync failed is
-//!   fsynced again in this process ([`LedgerError::NotDurable`]). A file is written again under a new name; a folder
-//!   stays failed until a person has looked at the disk and weir is started again.
+//! - After a failed fsync the kernel forgets the data, and a second one reports success. So nothing whose fsync failed is
+//!   fsynced again in this process, by whichever dataset ([`LedgerError::NotDurable`]). A file is written again under a
+//!   new name; a folder stays failed until a person has looked at the disk and weir is started again.
+//! - A symbolic link below the dataset's folder is refused ([`LedgerError::Strange`]): it leads out of what is verified,
+//!   backed up and repaired, and what it leads to may be another one a moment later.
 //! - The sink closes a file before its fsync here. Linux keeps a writeback error for the next fsync as long as the inode
 //!   is in memory; one that is evicted between the two would lose it.
 //!
@@ -19,9 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
-use super::file_system::FileSystem;
-use super::names;
-use crate::failpoint;
+use super::file_system::{FileSystem, SyncFailed};
+use crate::{failpoint, names};
 
 /// How many files are worth a thread to fsync them.
 const FILES_OF_A_THREAD: usize = 8;
@@ -33,14 +34,16 @@ pub(super) struct Disk {
     files: Arc<dyn FileSystem>,
     /// Folders whose names this process knows to be durable, all the way up to the root.
     durable: Mutex<HashSet<PathBuf>>,
-    /// What an fsync failed for.
-    failed: Mutex<HashSet<PathBuf>>,
 }
+
+/// The largest file that is read as a whole, and the longest line of a checkpoint. An entry of ten thousand files and a
+/// hundred thousand windows has some 30 MB.
+pub(super) const WHOLE_MAX: u64 = 1 << 30;
 
 impl Disk {
     /// `root` must be absolute.
     pub(super) fn new(files: Arc<dyn FileSystem>, root: PathBuf) -> Disk {
-        Disk { root, files, durable: Mutex::default(), failed: Mutex::default() }
+        Disk { root, files, durable: Mutex::default() }
     }
 
     /// The path of a name that uses `/`.
@@ -54,11 +57,10 @@ impl Disk {
         ancestors.reverse();
         for pair in ancestors.windows(2) {
             let made = self.create_dir(pair[1])?;
+            let synced = self.sync(pair[0]);
             // A folder above that was there before may be unreadable, and is none of our business.
             if made || pair[1] == self.root {
-                self.sync(pair[0])?;
-            } else {
-                let _ = self.files.sync(pair[0]);
+                synced?;
             }
         }
         Ok(())
@@ -74,10 +76,12 @@ impl Disk {
     pub(super) fn make_dirs(&self, dirs: BTreeSet<PathBuf>) -> Synced {
         // Parents before what is in them.
         let mut missing: BTreeMap<usize, BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut looked_at: HashSet<&Path> = HashSet::new();
         for mut dir in dirs.iter().map(PathBuf::as_path) {
-            while dir != self.root && !(lock(&self.durable).contains(dir) && self.is_dir(dir)) {
-                if !missing.entry(dir.components().count()).or_default().insert(dir.to_owned()) {
-                    break;
+            // Each of them, because any may have become a link since.
+            while dir != self.root && looked_at.insert(dir) {
+                if !(lock(&self.durable).contains(dir) && self.is_dir(dir)) {
+                    missing.entry(dir.components().count()).or_default().insert(dir.to_owned());
                 }
                 dir = parent(dir);
             }
@@ -109,19 +113,11 @@ impl Disk {
 
     /// fsyncs a file or a folder.
     pub(super) fn sync(&self, path: &Path) -> Result<(), LedgerError> {
-        if lock(&self.failed).contains(path) {
-            return Err(LedgerError::NotDurable { path: path.to_owned() });
-        }
-        self.files.sync(path).map_err(LedgerError::io("open", path))?.map_err(|source| {
-            lock(&self.failed).insert(path.to_owned());
-            LedgerError::io("fsync", path)(source)
+        let synced = if self.is_below_root(path) { self.files.sync(path) } else { self.files.sync_followed(path) };
+        synced.map_err(LedgerError::io("open", path))?.map_err(|failed| match failed {
+            SyncFailed::Now(source) => LedgerError::io("fsync", path)(source),
+            SyncFailed::Earlier => LedgerError::NotDurable { path: path.to_owned() },
         })
-    }
-
-    /// As if an fsync of it had failed.
-    #[cfg(test)]
-    pub(super) fn fail(&self, path: &Path) {
-        lock(&self.failed).insert(path.to_owned());
     }
 
     /// fsyncs each of them once, and says how it went.
@@ -167,7 +163,14 @@ impl Disk {
 
     /// The same, for who has errors of their own.
     pub(super) fn create_file(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
-        self.files.create(path)
+        match self.files.create(path) {
+            // Somebody took `staging/` away for rubbish: it is made again, as a start does.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && parent(path) == self.path(names::STAGING) => {
+                self.make_dir(parent(path)).map_err(io::Error::other)?;
+                self.files.create(path)
+            }
+            created => created,
+        }
     }
 
     /// Makes a file with this content, whole or not at all, durably, unless the name is taken. Then the other's is durable
@@ -236,10 +239,24 @@ impl Disk {
 
     /// The names in a folder, in no order; none if there is no such folder. Not a snapshot of a moment.
     pub(super) fn list(&self, dir: &Path) -> Result<Vec<String>, LedgerError> {
+        self.no_link_on_the_way(dir)?;
         match self.files.list(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             names => names.map_err(LedgerError::io("list", dir)),
         }
+    }
+
+    /// No part of a path below the root may be a link.
+    pub(super) fn no_link_on_the_way(&self, path: &Path) -> Result<(), LedgerError> {
+        let found = self.files.link_on_the_way(&self.root, path).map_err(LedgerError::io("look at", path))?;
+        found.map_or(Ok(()), |path| Err(LedgerError::link(path)))
+    }
+
+    /// None of a folder's names may be a link, nor of the folders in it, down to so many levels.
+    pub(super) fn no_link_in(&self, dir: &Path, levels: usize) -> Result<(), LedgerError> {
+        self.no_link_on_the_way(dir)?;
+        let found = self.files.link_in(dir, levels).map_err(LedgerError::io("list", dir))?;
+        found.map_or(Ok(()), |path| Err(LedgerError::link(path)))
     }
 
     /// Whether there is anything of that name. A disk that can't tell is an error: "not there" would let a fenced writer on.
@@ -253,14 +270,18 @@ impl Disk {
 
     /// A file's content, as a stream.
     pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, LedgerError> {
+        self.no_link_on_the_way(path)?;
         self.files.open(path).map_err(LedgerError::io("read", path))
     }
 
     /// A file's content.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, LedgerError> {
         let mut content = Vec::new();
-        self.open(path)?.read_to_end(&mut content).map_err(LedgerError::io("read", path))?;
-        Ok(content)
+        let read = self.open(path)?.take(WHOLE_MAX + 1).read_to_end(&mut content);
+        match read.map_err(LedgerError::io("read", path))? as u64 {
+            0..=WHOLE_MAX => Ok(content),
+            _ => Err(too_large(path)),
+        }
     }
 
     /// A file's size.
@@ -286,11 +307,19 @@ impl Disk {
         inode(one).is_some_and(|one| Some(one) == inode(other))
     }
 
+    fn is_below_root(&self, path: &Path) -> bool {
+        path != self.root && path.starts_with(&self.root)
+    }
+
     /// Whether it made the folder, or found it there.
     fn create_dir(&self, dir: &Path) -> Result<bool, LedgerError> {
         match self.files.make_dir(dir) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(dir) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let is_dir = if self.is_below_root(dir) { self.is_dir(dir) } else { self.files.leads_to_dir(dir) };
+                self.no_link_on_the_way(dir)?;
+                if is_dir { Ok(false) } else { Err(LedgerError::io("make the folder", dir)(error)) }
+            }
             Err(error) => Err(LedgerError::io("make the folder", dir)(error)),
         }
     }
@@ -304,6 +333,12 @@ impl Synced {
     pub(super) fn all(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), LedgerError> {
         paths.into_iter().try_for_each(|path| self.0[&path].clone())
     }
+}
+
+/// No weir writes such a file.
+pub(super) fn too_large(path: &Path) -> LedgerError {
+    let reason = format!("it has more than {WHOLE_MAX} bytes in one piece");
+    LedgerError::Unreadable { path: path.to_owned(), reason }
 }
 
 fn parent(dir: &Path) -> &Path {

@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign};
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::names;
+use crate::names;
 use crate::window::{Tally, WindowId, WindowState};
 
 /// The version of the ledger's format that this code writes.
@@ -71,6 +71,34 @@ impl Entry {
     /// The newest record that its chain has read.
     pub fn last(&self) -> Option<LastRecord> {
         self.last_record.map(|offset| LastRecord { offset, leader_epoch: self.leader_epoch })
+    }
+
+    /// Why no weir can have written it, if so. Whoever has it may count with what it says.
+    pub(super) fn impossible(&self) -> Option<String> {
+        let Counts { late, dropped, .. } = self.counts;
+        let window = match self.window {
+            WindowState::Count { window, rows } => window.max(rows),
+            WindowState::Time(_) => 0,
+        };
+        if self.from < 0 || self.to == i64::MAX {
+            return Some(format!("no log has the positions {} to {}", self.from, self.to));
+        }
+        if dropped > late {
+            return Some(format!("of {late} late records {dropped} were dropped"));
+        }
+        if i64::try_from(window).is_err() {
+            return Some(format!("it is in window {window}"));
+        }
+        let rows = self.files.iter().fold(0, |rows: u64, file| rows.saturating_add(file.rows));
+        let most = self.counts.total().max(self.counts.lost).max(rows);
+        if i64::try_from(most).is_err() {
+            return Some(format!("no log has {most} records"));
+        }
+        let of_rows = |tally: &&Tally| matches!(tally.window, WindowId::Count(_));
+        self.tallies
+            .iter()
+            .find(of_rows)
+            .map(|tally| format!("it counts for {:?}, which is no window of time", tally.window))
     }
 
     /// The same, with its checksum.
@@ -155,7 +183,8 @@ impl Counts {
 
     /// All records that were read; `dropped` ones are among the late ones.
     pub fn total(&self) -> u64 {
-        self.row + self.rejected + self.late + self.filtered + self.tombstone
+        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost: _ } = *self;
+        [row, rejected, late, filtered, tombstone].into_iter().fold(0, u64::saturating_add)
     }
 
     /// The classes by name: every record is in exactly one.
@@ -178,7 +207,7 @@ impl Counts {
 
     /// The classes whose records are rows of files, and in which tree.
     pub fn by_side(&self) -> [(Side, u64); 3] {
-        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late - self.dropped)]
+        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late.saturating_sub(self.dropped))]
     }
 }
 
@@ -186,13 +215,13 @@ impl Add for Counts {
     type Output = Counts;
     fn add(self, other: Counts) -> Counts {
         Counts {
-            row: self.row + other.row,
-            rejected: self.rejected + other.rejected,
-            late: self.late + other.late,
-            dropped: self.dropped + other.dropped,
-            filtered: self.filtered + other.filtered,
-            tombstone: self.tombstone + other.tombstone,
-            lost: self.lost + other.lost,
+            row: self.row.saturating_add(other.row),
+            rejected: self.rejected.saturating_add(other.rejected),
+            late: self.late.saturating_add(other.late),
+            dropped: self.dropped.saturating_add(other.dropped),
+            filtered: self.filtered.saturating_add(other.filtered),
+            tombstone: self.tombstone.saturating_add(other.tombstone),
+            lost: self.lost.saturating_add(other.lost),
         }
     }
 }
@@ -246,13 +275,4 @@ pub struct FileEntry {
     pub windows: Option<(WindowId, WindowId)>,
     /// Smallest and largest event time, microseconds since 1970, where the pipeline has event time.
     pub event_time: Option<(i64, i64)>,
-}
-
-/// The two names of a file that is being made, relative to the dataset's folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagedName {
-    /// Where it is written.
-    pub staged: String,
-    /// Where it will be published.
-    pub path: String,
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::file_system::Strange;
+
 /// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the one from which a lane
 /// goes on by itself, from the ledger.
 #[derive(Debug, Clone, Error)]
@@ -24,6 +26,14 @@ pub enum LedgerError {
         path.display()
     )]
     NotDurable { path: PathBuf },
+
+    #[error(
+        "{} is {found}, and weir puts no such thing into a dataset. A link leads out of what is verified, backed up and \
+         repaired, so it is not followed: put what it leads to in its place, or mount it there. Anything else, move away; \
+         `weir verify FILE` says what is missing then. Nothing was changed",
+        path.display()
+    )]
+    Strange { path: PathBuf, found: &'static str },
 
     #[error(
         "another writer ({winner}) has already written {}, entry {sequence} of {chain}: this one is fenced and goes on \
@@ -102,7 +112,25 @@ impl LedgerError {
     /// Wraps the cause of a failed `action` on `path`.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LedgerError {
         let path = path.into();
-        move |source| LedgerError::Io { action, path, source: Arc::new(source) }
+        move |source| match source.get_ref().and_then(|cause| cause.downcast_ref()) {
+            Some(Strange(found)) => LedgerError::Strange { path, found },
+            None => LedgerError::Io { action, path, source: Arc::new(source) },
+        }
+    }
+
+    pub(super) fn link(path: PathBuf) -> LedgerError {
+        LedgerError::Strange { path, found: "a symbolic link" }
+    }
+
+    /// Whether it may be over when a lane reads its ledger again.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, LedgerError::Io { .. } | LedgerError::Fenced { .. })
+    }
+
+    /// Whether a lane that met it while it committed has no need to read its ledger again: it would commit into the same
+    /// folder, whose fsync is not to be believed any more, or which is another one.
+    pub(crate) fn needs_a_person(&self) -> bool {
+        matches!(self, LedgerError::NotDurable { .. } | LedgerError::Strange { .. })
     }
 
     /// Whether the cause is that something isn't there.

@@ -122,7 +122,7 @@ fn compare(entry: &Entry, path: &Path, expected: String, found: String) -> Resul
 }
 
 /// The folders that an entry's files are published in.
-fn folders(dataset: &Dataset, entry: &Entry) -> Vec<PathBuf> {
+pub(super) fn folders(dataset: &Dataset, entry: &Entry) -> BTreeSet<PathBuf> {
     entry.files.iter().map(|file| folder(&dataset.disk().path(&file.path)).to_owned()).collect()
 }
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use super::chain::{Chain, Tip};
 use super::entry::Entry;
 use super::error::LedgerError;
-use super::{names, publish};
-use crate::failpoint;
+use super::publish;
+use crate::{failpoint, names};
 
 impl Chain {
     /// The end of the chain, from which a lane goes on; none if the partition has no entry yet. Blocks.
@@ -37,9 +37,7 @@ impl Chain {
     /// The newest entry for a reader, none if there is none after `known`, the number of one that is there: nothing is made
     /// durable, published or swept, and nothing may be done with it but telling.
     pub(super) fn newest_after(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
-        let Some(mut last) = known.map_or_else(|| self.last_sequence(), |known| Ok(Some(known)))? else {
-            return Ok(None);
-        };
+        let Some(mut last) = known else { return self.read_last() };
         let every = self.dataset.every();
         loop {
             if self.has_plain(last + 1)? {

@@ -25,11 +25,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::chain::Chain;
-use super::dataset::{Dataset, json};
+use super::dataset::{Dataset, json, refuse_all_links};
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
+use super::publish;
 use super::verify::{Finding, Kind, Report, verify};
-use super::{names, publish};
+use crate::names;
 
 /// Where what was in the way is moved to.
 const ASIDE: &str = "aside";
@@ -151,6 +152,10 @@ pub fn repair(folder: &Path, backup: Option<&Path>, dry_run: bool) -> Result<Rep
             found: backup.id().to_owned(),
         });
     }
+    // What a link leads to may be committed, and looks like nothing that the ledger names.
+    for whole in std::iter::once(&dataset).chain(&backup) {
+        refuse_all_links(whole.disk())?;
+    }
     let report = Repair { folder: dataset.folder().to_owned(), ..Repair::default() };
     let mut mender = Mender { dataset, backup, dry_run, report };
     mender.entries()?;
@@ -244,6 +249,10 @@ impl Mender {
                 continue;
             }
             let path = self.dataset.disk().path(&finding.path);
+            // One whose name is no text can't be found under what is shown of it.
+            if !self.dataset.disk().exists(&path)? {
+                continue;
+            }
             let aside = self.move_aside(&path)?;
             let why = "the ledger has every entry, was read after the folder, and names it nowhere";
             self.did(ActionKind::MoveAside, finding.path.clone(), Some(aside), why);
@@ -426,6 +435,7 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
             | LedgerError::Broken { .. }
             | LedgerError::Unreadable { .. }
             | LedgerError::Format { .. }
+            | LedgerError::Strange { .. }
             | LedgerError::FileLost { .. }
             | LedgerError::FileDiffers { .. },
         ) => Ok(None),
@@ -440,6 +450,9 @@ enum Piece {
     Checkpoint(PathBuf),
 }
 
+/// Entries that may be missing next to each other.
+const GAP_MAX: u64 = 10_000_000;
+
 /// Numbers of a chain's entries that are missing or can't be read, next to each other. Of a checkpoint that can't be read to
 /// its end, all are.
 fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
@@ -452,25 +465,30 @@ fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
     let Some(last) = listing.last() else { return Ok(runs) };
     let folded = listing.checkpoints.last().map_or(0, |last| last + 1);
     let every = chain.dataset.every();
-    for first in (0..folded).step_by(usize::try_from(every).unwrap_or(usize::MAX)) {
+    let (mut next, mut in_gap) = (0, false);
+    while next <= last {
+        // The numbers of one file.
+        let unit = if next < folded { next..=next + every - 1 } else { next..=next };
         let mut reader = chain.reader();
-        let whole = (first..first + every)
-            .try_fold(true, |whole, sequence| Ok::<_, LedgerError>(whole && is_there(reader.at(sequence))?))?;
+        let mut there = |whole, sequence| Ok::<_, LedgerError>(whole && is_there(reader.at(sequence))?);
+        let whole = unit.clone().try_fold(true, &mut there)?;
+        next = unit.end() + 1;
         if !whole {
-            bad(first..=first + every - 1);
+            bad(unit);
+            // After a gap that no backup fills comes the name of a stray file.
+            let after = if in_gap { None } else { chain.first_from(&listing, next)? };
+            if after.is_some_and(|after| after - next > GAP_MAX) {
+                break;
+            }
         }
-    }
-    for sequence in folded..=last {
-        if !is_there(chain.read(sequence))? {
-            bad(sequence..=sequence);
-        }
+        in_gap = !whole;
     }
     Ok(runs)
 }
 
 fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerError> {
     match read {
-        Ok(None) | Err(LedgerError::Unreadable { .. }) => Ok(false),
+        Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Strange { .. }) => Ok(false),
         // One of a newer weir is for that one to judge.
         Ok(Some(_)) | Err(LedgerError::Format { .. }) => Ok(true),
         Err(error) => Err(error),
@@ -516,7 +534,8 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
 fn named(dataset: &Dataset, wanted: &HashSet<&str>) -> Result<Vec<(Entry, FileEntry)>, LedgerError> {
     let mut found = Vec::new();
     for chain in dataset.chains()?.0 {
-        let Some(last) = chain.listing()?.last() else { continue };
+        let listing = chain.listing()?;
+        let Some(last) = listing.last() else { continue };
         let (mut reader, mut sequence) = (chain.reader(), 0);
         while sequence <= last {
             match unless_damaged(reader.at(sequence))? {
@@ -530,7 +549,8 @@ fn named(dataset: &Dataset, wanted: &HashSet<&str>) -> Result<Vec<(Entry, FileEn
                     let every = dataset.every();
                     (reader, sequence) = (chain.reader(), (sequence / every + 1) * every);
                 }
-                _ => sequence += 1,
+                Some(None) => sequence = chain.first_from(&listing, sequence + 1)?.unwrap_or(last + 1),
+                None => sequence += 1,
             }
         }
     }
@@ -545,6 +565,7 @@ fn in_a_tree(path: &str) -> bool {
 fn may_be_a_commit(path: &str, tips: &BTreeMap<(String, i32), u64>) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let Some((topic, partition, sequence)) = names::published(name) else { return false };
-    let mut of = tips.iter().filter(|((known, number), _)| names::file_topic(known) == topic && *number == partition);
-    !of.any(|(_, newest)| sequence <= *newest)
+    let of = tips.iter().filter(|((known, number), _)| names::file_topic(known) == topic && *number == partition);
+    // Long topics may have names that begin alike: then it may be of any of them.
+    of.clone().count() == 0 || of.into_iter().any(|(_, newest)| sequence > *newest)
 }

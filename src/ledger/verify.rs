@@ -8,17 +8,18 @@
 //! writer counted.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::chain::Chain;
-use super::dataset::{ColumnIdentity, Dataset};
+use super::dataset::{ColumnIdentity, Dataset, refuse_all_links};
 use super::entry::{Counts, Entry, FileEntry, Side};
 use super::error::LedgerError;
-use super::{names, publish};
+use super::file_system::open_file;
+use super::publish;
+use crate::names::{self, hive};
 use crate::words::plural;
 
 /// What a dataset holds, and what is wrong with it.
@@ -121,6 +122,7 @@ impl std::fmt::Display for Kind {
 /// If the folder holds no dataset, or a file that is there can't be read.
 pub fn verify(folder: &Path) -> Result<Report, LedgerError> {
     let dataset = Dataset::existing(folder)?;
+    refuse_all_links(dataset.disk())?;
     let mut unknown = HashSet::new();
     for side in [Side::Data, Side::Rejects, Side::Late] {
         walk(&dataset, side.folder(), &mut unknown)?;
@@ -142,6 +144,8 @@ fn walk(dataset: &Dataset, folder: &str, found: &mut HashSet<String>) -> Result<
         match path.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => walk(dataset, &name, found)?,
             Ok(_) => _ = found.insert(name),
+            // Its name is no text, so it can't be found under what is shown of it.
+            Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => _ = found.insert(name),
             Err(error) => return Err(LedgerError::io("look at", path)(error)),
         }
     }
@@ -163,6 +167,17 @@ impl Verifier {
     /// Every chain that has a folder, in order.
     fn chains(&mut self) -> Result<Vec<Chain>, LedgerError> {
         let (chains, strange) = self.dataset.chains()?;
+        match self.dataset.topics() {
+            Err(
+                ref error @ (LedgerError::Unreadable { ref path, .. }
+                | LedgerError::Format { ref path, .. }
+                | LedgerError::Strange { ref path, .. }),
+            ) => {
+                let path = self.relative(path);
+                self.find(Kind::UnreadableEntry, path, None, "a readable topic.json", &error.to_string());
+            }
+            topics => drop(topics?),
+        }
         for path in strange {
             self.find(Kind::UnknownFile, path, None, "a partition's number", "this name");
         }
@@ -189,16 +204,15 @@ impl Verifier {
                 Ok(Some(entry)) => Some(self.entry(&entry, &name, end, sequence == last)?),
                 Ok(None) => {
                     // As many as are missing together, which may be those of a whole checkpoint.
-                    let mut next = sequence;
-                    while next <= last && !chain.has(next)? {
-                        next += 1;
-                    }
+                    let next = chain.first_from(&listing, sequence)?.unwrap_or(last + 1);
                     let found = format!("entry {next} comes next");
                     self.find(Kind::MissingEntry, name, None, "entries without a hole", &found);
-                    sequence = next - 1;
+                    sequence = next.max(sequence + 1) - 1;
                     None
                 }
-                Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. })) => {
+                Err(
+                    error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. } | LedgerError::Strange { .. }),
+                ) => {
                     self.report.entries += 1;
                     self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
                     if covered {
@@ -241,7 +255,7 @@ impl Verifier {
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }
-        let (total, offsets) = (entry.counts.total() + entry.counts.lost, entry.to.abs_diff(entry.from));
+        let (total, offsets) = (entry.counts.total().saturating_add(entry.counts.lost), entry.to.abs_diff(entry.from));
         if total > offsets {
             let expected = format!("at most {} from {} to {}", plural(offsets, "record"), entry.from, entry.to);
             self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));
@@ -250,8 +264,8 @@ impl Verifier {
 
     fn file(&mut self, entry: &Entry, name: &str, file: &FileEntry, newest: bool) -> Result<(), LedgerError> {
         self.report.files += 1;
-        self.report.rows += file.rows;
-        self.report.bytes += file.bytes;
+        self.report.rows = self.report.rows.saturating_add(file.rows);
+        self.report.bytes = self.report.bytes.saturating_add(file.bytes);
         self.unknown.remove(&file.path);
         if !self.named.insert(file.path.clone()) {
             self.find(Kind::UnknownFile, file.path.clone(), Some(name), "each file named once", "named a second time");
@@ -299,16 +313,23 @@ impl Verifier {
         let disk = dataset.disk();
         let mut find =
             |kind, expected: &str, found: &str| self.find(kind, file.path.clone(), Some(name), expected, found);
-        if let Err(LedgerError::FileDiffers { expected, found, .. }) = publish::check_size(disk, entry, file, path) {
-            find(Kind::Size, &expected, &found);
-            return Ok(());
+        match publish::check_size(disk, entry, file, path) {
+            Err(LedgerError::FileDiffers { expected, found, .. }) => {
+                find(Kind::Size, &expected, &found);
+                return Ok(());
+            }
+            Err(LedgerError::Strange { found, .. }) => {
+                find(Kind::Size, &format!("a file of {} bytes", file.bytes), found);
+                return Ok(());
+            }
+            _ => {}
         }
         let found = disk.sha256(path)?;
         if found != file.sha256 {
             find(Kind::Checksum, &file.sha256, &found);
             return Ok(());
         }
-        let opened = File::open(path).map_err(LedgerError::io("open", path))?;
+        let opened = open_file(path).map_err(LedgerError::io("open", path))?;
         let parquet = match ParquetRecordBatchReaderBuilder::try_new(opened) {
             Ok(parquet) => parquet,
             Err(error) => {
@@ -361,10 +382,11 @@ pub(super) fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String>
     if *side != file.side.folder() || !plain(&file.path) || !plain(&file.staged) {
         return Some(format!("a path in {}/", file.side.folder()));
     }
-    let keys = keys.iter().map(|part| part.split('=').next().unwrap_or(part));
-    let wanted = dataset.identity().partition_by.iter().map(|key| names::encode(key));
-    let same = file.side == Side::Rejects || keys.eq(wanted);
-    (!same).then(|| format!("folders by {:?}", dataset.identity().partition_by))
+    // What was refused has no value to be sorted by.
+    let wanted: &[String] = if file.side == Side::Rejects { &[] } else { &dataset.identity().partition_by };
+    let is_of = |(part, key): (&&str, &String)| hive::parse(part).is_some_and(|(name, _)| name == key);
+    let same = keys.len() == wanted.len() && keys.iter().zip(wanted).all(is_of);
+    (!same).then(|| format!("folders by {wanted:?}"))
 }
 
 fn describe(columns: &[ColumnIdentity]) -> String {

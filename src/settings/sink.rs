@@ -10,11 +10,12 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use super::column::Known;
 use super::keys::family;
 use super::mistake::Mistakes;
-use super::pipeline::{Roll, Sink, Window, defaults};
+use super::pipeline::{Column, ColumnType, Roll, Sink, Value, Window, defaults};
 use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
 use super::tree::{Node, Toml};
 use super::units::{self, duration, show_duration, show_size, size};
-use crate::sink::{KEYS_MAX, WINDOW, hive};
+use crate::names::hive;
+use crate::sink::{KEYS_MAX, WINDOW};
 
 const KEYS: RangeInclusive<usize> = 1..=100_000;
 const ROW_GROUP_ROWS: RangeInclusive<usize> = 1..=16_777_216;
@@ -159,6 +160,12 @@ fn check_key(item: &Node, name: &str, columns: &[Known<'_>], mistakes: &Mistakes
         let help =
             "readers find a key only under a plain name: letters, digits, _, - and ., the first a letter or digit";
         refuse::<()>(item, format!("`{name}` can't name a folder"), help, mistakes);
+    }
+    if let Some(Value::Text(text)) = column.column.as_ref().and_then(|column| column.default.as_ref())
+        && !hive::is_value(text, hive::room(name))
+    {
+        let help = format!("a folder's name holds {} bytes of it when it is encoded: shorten it", hive::room(name));
+        refuse::<()>(item, format!("the default of `{name}` can't name a folder"), help, mistakes);
     }
     // pandas refuses a dataset in which one folder stands for null and another one for a value.
     if column.column.as_ref().is_some_and(|column| !column.required && column.default.is_none()) {

@@ -423,6 +423,9 @@ fn hive_keys() {
     refused(r#""day""#, "this must be a list, not \"day\"");
     let only = file().sink("partition_by = [\"id\"]").messages();
     assert_eq!(only, ["a file would have no column left", "`id` may have no value, so it can't be a key"]);
+    let long = format!("k = {{ type = \"string\", default = \"{}\" }}", "x".repeat(254));
+    let long = file().columns(&long).sink("partition_by = [\"k\"]").messages();
+    assert!(long.contains(&"the default of `k` can't name a folder".to_owned()), "{long:?}");
     let good = file().columns("co = { type = \"int8\", default = 0 }").sink("partition_by = [\"co\"]").good();
     assert_eq!(good.sink.partition_by, ["co"]);
 }

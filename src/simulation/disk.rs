@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::oracle::Event;
 use super::random::{Random, hash};
 use super::{instance, tasks, trace};
-use crate::ledger::FileSystem;
+use crate::ledger::{FailedSyncs, FileSystem, SyncFailed};
 
 /// What goes wrong at the next call that it can go wrong at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Io,
     /// An fsync fails.
     Sync,
+    /// A link is made, and an error is told all the same.
+    Answer,
 }
 
 /// What a power failure takes.
@@ -43,8 +45,13 @@ pub(super) enum Loss {
     Some(u64),
 }
 
+/// The disk as one process sees it.
 #[derive(Debug, Clone)]
-pub(super) struct SimulatedDisk(Arc<Mutex<State>>);
+pub(super) struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+    /// What an fsync of this process failed for.
+    failed: Arc<FailedSyncs>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -273,11 +280,17 @@ impl SimulatedDisk {
     /// An empty one.
     pub(super) fn new() -> SimulatedDisk {
         let folders = BTreeMap::from([(String::new(), Folder::default())]);
-        SimulatedDisk(Arc::new(Mutex::new(State { folders, ..State::default() })))
+        let state = Arc::new(Mutex::new(State { folders, ..State::default() }));
+        SimulatedDisk { state, failed: Arc::default() }
+    }
+
+    /// The same disk for a process that starts.
+    pub(super) fn for_a_process(&self) -> SimulatedDisk {
+        SimulatedDisk { failed: Arc::default(), ..self.clone() }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call: others go first, then it is done at once.
@@ -309,7 +322,7 @@ impl SimulatedDisk {
             _ if state.down => Err(error(EIO)),
             Some(Fault::NoSpace) => Err(error(ENOSPC)),
             Some(Fault::Io) => Err(error(EIO)),
-            Some(Fault::Sync) | None => act(&mut state),
+            Some(Fault::Sync | Fault::Answer) | None => act(&mut state),
         };
         state.tell(&result, text);
         result
@@ -397,6 +410,10 @@ impl FileSystem for SimulatedDisk {
             folder.set(&last, Some(Node::File(inode)));
             let name = name.to_str().expect("the ledger's paths are text").to_owned();
             state.events.push(Event::Linked(name));
+            if state.fault.take_if(|fault| *fault == Fault::Answer).is_some() {
+                state.injured = true;
+                return Err(error(EIO));
+            }
             Ok(())
         };
         self.call(&[Fault::NoSpace, Fault::Io], || Some(format!("links {}", trace::short(name))), act)
@@ -441,23 +458,28 @@ impl FileSystem for SimulatedDisk {
         self.call(&[Fault::NoSpace], || Some(format!("makes {}", trace::short(dir))), act)
     }
 
-    fn sync(&self, path: &Path) -> io::Result<io::Result<()>> {
+    fn sync(&self, path: &Path) -> io::Result<Result<(), SyncFailed>> {
         let act = |state: &mut State| {
-            let fails = state.fault.take_if(|fault| *fault == Fault::Sync).is_some();
-            state.injured |= fails;
-            match state.node(path).ok_or_else(|| error(ENOENT))? {
-                Node::File(inode) => {
-                    let inode = &mut state.inodes[inode];
-                    inode.dropped |= fails;
-                    inode.durable |= !inode.dropped;
+            let node = state.node(path).ok_or_else(|| error(ENOENT))?;
+            let folder = path.to_str().expect("the ledger's paths are text").trim_end_matches('/');
+            let inode = match node {
+                Node::File(inode) => (1, inode as u64, None),
+                Node::Folder => (2, hash(folder), None),
+            };
+            Ok(self.failed.sync(inode, || {
+                let fails = state.fault.take_if(|fault| *fault == Fault::Sync).is_some();
+                state.injured |= fails;
+                match node {
+                    Node::File(inode) => {
+                        let inode = &mut state.inodes[inode];
+                        inode.dropped |= fails;
+                        inode.durable |= !inode.dropped;
+                    }
+                    Node::Folder if fails => state.down = true,
+                    Node::Folder => state.folders.get_mut(folder).ok_or_else(|| error(ENOENT))?.sync(),
                 }
-                Node::Folder if fails => state.down = true,
-                Node::Folder => {
-                    let path = path.to_str().expect("the ledger's paths are text").trim_end_matches('/');
-                    state.folders.get_mut(path).ok_or_else(|| error(ENOENT))?.sync();
-                }
-            }
-            Ok(if fails { Err(error(EIO)) } else { Ok(()) })
+                if fails { Err(error(EIO)) } else { Ok(()) }
+            }))
         };
         self.call(&[], || Some(format!("fsyncs {}", trace::short(path))), act)
     }

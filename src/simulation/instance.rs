@@ -65,7 +65,7 @@ fn open(world: &World) -> Result<Dataset, LedgerError> {
         window: "simulated".to_owned(),
     };
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
-    let files = Arc::new(world.disk.clone());
+    let files = Arc::new(world.disk.for_a_process());
     let dataset = Dataset::open_on(files, Path::new(ROOT), &identity, definition, world.config.every)?;
     dataset.topic(TOPIC, TOPIC_ID, world.config.partitions)?;
     Ok(dataset)

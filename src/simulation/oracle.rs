@@ -21,7 +21,8 @@ use sha2::{Digest, Sha256};
 use super::Violation;
 use super::disk::State;
 use super::world::{Class, ROOT, TOPIC, TOPIC_ID, World};
-use crate::ledger::{Entry, FileEntry, Side, hex};
+use crate::ledger::{Entry, FileEntry, Side};
+use crate::names::hex;
 
 /// Something that others can see.
 #[derive(Debug)]

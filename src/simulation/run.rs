@@ -325,7 +325,7 @@ impl Chaos {
             return Some(Decision::Kill(who));
         }
         if at < self.power + self.kill + self.fault {
-            return Some(Decision::Fault(*self.random.pick(&[Fault::NoSpace, Fault::Io, Fault::Sync])));
+            return Some(Decision::Fault(*self.random.pick(&[Fault::NoSpace, Fault::Io, Fault::Sync, Fault::Answer])));
         }
         let is_down = |who: u8| run.instances[usize::from(who)].tasks.is_empty();
         if is_down(who) && at < self.power + self.kill + self.fault + self.start {

@@ -105,6 +105,7 @@ fn what_is_planted_is_found() {
         ("publish.skipped", 10_000, 30),
         ("sweep.early", 50_000, 60),
         ("fold.names_freed", 500_000, 100),
+        ("discard.tried", 200_000, 60),
     ] {
         hook::plant(Some(bug));
         let (_, failed) = explore(1, 1, steps_max, 4);

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
-/// Why a lane's files can't be written. It ends the lane; what it had open stays in `staging/` for recovery to sweep.
+/// Why a lane's files can't be written. It ends the lane, and what that had open is removed with it.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// The staged file can't be made.
@@ -59,6 +59,16 @@ pub enum SinkError {
         name: String,
         /// The limit.
         max: usize,
+    },
+    /// A hive key has a value that its folder's name can't have.
+    #[error(
+        "a folder of the hive key `{name}` can't be named {value:?}; this is a bug in weir, which should have rejected the record"
+    )]
+    KeyValue {
+        /// The key.
+        name: String,
+        /// How its value begins.
+        value: String,
     },
     /// More hive keys than a path has room for.
     #[error("sink.partition_by names {count} columns: {max} at the most")]

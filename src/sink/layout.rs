@@ -14,11 +14,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{partition, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::sink::{SinkError, hive};
+use crate::names::hive;
+use crate::sink::SinkError;
 use crate::window::{Calendar, WindowId};
 
 /// Hive keys of a dataset at the most: together their folders' names leave half of a path's 4096 bytes.
@@ -125,7 +125,22 @@ impl Layout {
     ///
     /// Nothing is copied when all rows belong to one folder.
     pub fn split(&mut self, rows: &RecordBatch, window: Option<WindowId>) -> Result<Split, SinkError> {
-        Ok(self.split_by_key(rows, window)?)
+        let file_rows = rows.project(&self.kept)?;
+        if rows.num_rows() == 0 {
+            return Ok(Split { rows: file_rows, folders: Vec::new() });
+        }
+        let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
+        let runs = match columns[..] {
+            [] => iter::once(0..rows.num_rows()).collect(),
+            _ => partition(&columns)?.ranges(),
+        };
+        let (folders, folder_of_run) = self.folders(&columns, &runs, window)?;
+        if let [_] = folders[..] {
+            return Ok(Split { rows: file_rows, folders });
+        }
+        let (folders, order) = in_order(folders, &runs, &folder_of_run);
+        // One copy that puts each folder's rows together.
+        Ok(Split { rows: take_record_batch(&file_rows, &UInt32Array::from(order))?, folders })
     }
 
     /// The path of a folder by its number: `key=value/key2=value2`; empty without keys.
@@ -146,25 +161,6 @@ impl Layout {
         self.bytes
     }
 
-    fn split_by_key(&mut self, rows: &RecordBatch, window: Option<WindowId>) -> Result<Split, ArrowError> {
-        let file_rows = rows.project(&self.kept)?;
-        if rows.num_rows() == 0 {
-            return Ok(Split { rows: file_rows, folders: Vec::new() });
-        }
-        let columns: Vec<_> = self.keys.iter().filter_map(Key::index).map(|index| rows.column(index).clone()).collect();
-        let runs = match columns[..] {
-            [] => iter::once(0..rows.num_rows()).collect(),
-            _ => partition(&columns)?.ranges(),
-        };
-        let (folders, folder_of_run) = self.folders(&columns, &runs, window)?;
-        if let [_] = folders[..] {
-            return Ok(Split { rows: file_rows, folders });
-        }
-        let (folders, order) = in_order(folders, &runs, &folder_of_run);
-        // One copy that puts each folder's rows together.
-        Ok(Split { rows: take_record_batch(&file_rows, &UInt32Array::from(order))?, folders })
-    }
-
     /// The folders of rows that come in runs of one key, and which of them each run goes to. Where a folder's rows will be isn't
     /// known yet: its `rows` only are as many as it has.
     fn folders(
@@ -172,7 +168,7 @@ impl Layout {
         columns: &[ArrayRef],
         runs: &[Range<usize>],
         window: Option<WindowId>,
-    ) -> Result<(Vec<Folder>, Vec<usize>), ArrowError> {
+    ) -> Result<(Vec<Folder>, Vec<usize>), SinkError> {
         let firsts = UInt32Array::from_iter_values(runs.iter().map(|run| index(run.start)));
         let keys = self.converter.convert_columns(&take_arrays(columns, &firsts, None)?)?;
         let (mut folders, mut folder_of_run, mut name) =
@@ -208,7 +204,7 @@ impl Layout {
     }
 
     /// The folder of one row.
-    fn path_of(&self, columns: &[ArrayRef], row: usize, window: Option<WindowId>) -> Result<String, ArrowError> {
+    fn path_of(&self, columns: &[ArrayRef], row: usize, window: Option<WindowId>) -> Result<String, SinkError> {
         let mut path = String::new();
         let mut columns = columns.iter();
         for key in &self.keys {
@@ -218,12 +214,15 @@ impl Layout {
             match key {
                 Key::Window(calendar) => {
                     let name = calendar.name(window.expect("where there is a calendar, rows are of a window of time"));
-                    path.push_str(&hive::segment(WINDOW, Some(&name)));
+                    let segment = hive::segment(WINDOW, Some(&name));
+                    path.push_str(&segment.expect("a window's name is short"));
                 }
                 Key::Column { name, .. } => {
                     let column = columns.next().expect("there is one for each key that is a column");
                     let text = ArrayFormatter::try_new(column, &FormatOptions::new())?.value(row).to_string();
-                    path.push_str(&hive::segment(name, column.is_valid(row).then_some(text.as_str())));
+                    let segment = hive::segment(name, column.is_valid(row).then_some(text.as_str()));
+                    let value = || text.chars().take(60).collect();
+                    path.push_str(&segment.ok_or_else(|| SinkError::KeyValue { name: name.clone(), value: value() })?);
                 }
             }
         }
@@ -320,14 +319,7 @@ mod tests {
         check(&[], &[]);
         check(&[Some("a"), Some("a")], &[("k=a", &[0, 1])]);
         check(&[Some("b"), Some("a"), Some("b"), Some("b")], &[("k=b", &[0, 2, 3]), ("k=a", &[1])]);
-        check(
-            &[None, Some(""), Some("__HIVE_DEFAULT_PARTITION__"), None],
-            &[
-                ("k=__HIVE_DEFAULT_PARTITION__", &[0, 3]),
-                ("k=", &[1]),
-                ("k=__HIVE_DEFAULT_PARTITION__~8ec3cd044a1b2ac4a73503dcafed3827", &[2]),
-            ],
-        );
+        check(&[None, Some(""), None], &[("k=__HIVE_DEFAULT_PARTITION__", &[0, 2]), ("k=", &[1])]);
     }
 
     /// Each folder's number and path, and its rows.
@@ -396,6 +388,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_without_a_folder_is_never_put_elsewhere() {
+        for value in ["x".repeat(254), "__HIVE_DEFAULT_PARTITION__".to_owned()] {
+            let batch = rows(0, &[Some("a"), Some(&value)]);
+            let refused = layout(&batch, &["k"]).unwrap().split(&batch, None);
+            assert!(matches!(refused, Err(SinkError::KeyValue { .. })), "{value}");
+        }
+    }
+
+    #[test]
     fn keys_that_cannot_be_are_refused() {
         let batch = rows(0, &[]);
         let refused = |keys: &[&str]| layout(&batch, keys).unwrap_err().to_string();
@@ -417,7 +418,7 @@ mod tests {
             let found = split(&rows(0, &keys), &["k"]);
             let mut expected: Vec<(String, Vec<i64>)> = Vec::new();
             for (offset, key) in (0..).zip(&keys) {
-                let path = hive::segment("k", *key);
+                let path = hive::segment("k", *key).unwrap();
                 match expected.iter_mut().find(|(known, _)| *known == path) {
                     Some((_, offsets)) => offsets.push(offset),
                     None => expected.push((path, vec![offset])),

@@ -4,12 +4,12 @@
 //! `writer.rs` when row groups do. Rows wait in `waiting.rs` until they are one; an `open_file.rs` is a file that has rows, which
 //! `parquet.rs` encodes column by column. `work.rs` adds the clock and the ledger, `under_way.rs` is a commit on its way,
 //! `actor.rs` the lane. Files are written and closed in `staging/` but not fsynced; making them durable and part of the dataset
-//! is the ledger's.
+//! is the ledger's. Until they are handed over as an entry they are the lane's alone, and go with it: a lane that fails for
+//! want of space would else keep the disk full.
 
 mod actor;
 mod encoders;
 mod error;
-pub mod hive;
 mod layout;
 mod open_file;
 mod parquet;
@@ -26,7 +26,7 @@ mod writer;
 pub use actor::Sink;
 pub use error::SinkError;
 pub use layout::{Folder, KEYS_MAX, Layout, Split, WINDOW};
-pub use open_file::{Create, Names};
+pub use open_file::{Create, Discard, Names};
 pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};
 pub use under_way::{ConfirmTopic, TellSource};

@@ -24,10 +24,14 @@ pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 /// Makes a new file at a path.
 pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Send>;
 
+/// Removes a staged file, by its staged name, that no entry names or will name.
+pub type Discard = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How a lane's files are made.
 pub(super) struct Files {
     pub(super) names: Names,
     pub(super) create: Create,
+    pub(super) discard: Discard,
     /// The dataset's folder.
     pub(super) root: PathBuf,
     /// What files of each side have.
@@ -41,12 +45,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Makes a file with its names.
-    fn create(
-        &mut self,
-        side: Side,
-        path: &str,
-        rows_max: Option<u64>,
-    ) -> Result<(StagedName, ParquetFile), SinkError> {
+    fn create(&mut self, side: Side, path: &str, rows_max: Option<u64>) -> Result<(Staged, ParquetFile), SinkError> {
         let name = (self.names)(side, path);
         let staged = self.root.join(&name.staged);
         let recipe = match self.recipes.entry(side) {
@@ -58,8 +57,24 @@ impl Files {
         };
         let created = (self.create)(&staged);
         let file = created.map_err(|source| SinkError::Create { path: staged.clone(), source })?;
-        let file = ParquetFile::new(file, &staged, &name.path, recipe, rows_max)?;
+        let name = Staged { name, discard: self.discard.clone(), closed: false };
+        let file = ParquetFile::new(file, &staged, &name.name.path, recipe, rows_max)?;
         Ok((name, file))
+    }
+}
+
+/// A file that was made. It goes with this, unless it was closed.
+struct Staged {
+    name: StagedName,
+    discard: Discard,
+    closed: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.closed {
+            (self.discard)(&self.name.staged);
+        }
     }
 }
 
@@ -69,7 +84,7 @@ pub(super) struct OpenFile {
     /// Its hive path.
     path: Arc<str>,
     /// None before its first rows are encoded.
-    file: Option<Box<(StagedName, ParquetFile)>>,
+    file: Option<Box<(Staged, ParquetFile)>>,
     /// Its rows that are not yet encoded, how many they are, and their bytes.
     waiting: Vec<Run>,
     waiting_rows: u64,
@@ -196,12 +211,13 @@ impl OpenFile {
 
     /// Ends it.
     pub(super) fn close(self) -> Result<FileEntry, SinkError> {
-        let (name, file) = *self.file.expect("a file that has rows was made when they were encoded");
+        let (mut staged, file) = *self.file.expect("a file that has rows was made when they were encoded");
         let finished = file.close()?;
+        staged.closed = true;
         Ok(FileEntry {
             side: self.side,
-            path: name.path,
-            staged: name.staged,
+            path: std::mem::take(&mut staged.name.path),
+            staged: std::mem::take(&mut staged.name.staged),
             rows: finished.rows,
             bytes: finished.bytes,
             sha256: finished.sha256,

@@ -223,7 +223,7 @@ impl ParquetFile {
     pub fn close(mut self) -> Result<Finished, SinkError> {
         self.end_row_group()?;
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
-        Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::ledger::hex(&file.hash.finalize()) })
+        Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::names::hex(&file.hash.finalize()) })
     }
 
     /// Rows so far.

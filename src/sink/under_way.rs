@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::Discard;
 use crate::background;
 use crate::ledger::{Committer, Entry, Tip};
 use crate::pipeline::lane::LaneError;
@@ -22,6 +23,32 @@ pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sy
 
 /// Told what was committed, once it is.
 pub type TellSource = Arc<dyn Fn(Committed) + Send + Sync>;
+
+/// An entry that the committer does not have. If it never gets it, its staged files go.
+pub(super) struct Untried {
+    entry: Option<Entry>,
+    discard: Discard,
+}
+
+impl Untried {
+    pub(super) fn new(entry: Entry, discard: Discard) -> Self {
+        Untried { entry: Some(entry), discard }
+    }
+
+    /// Hands it to the committer, to whom its files belong from here on.
+    fn commit(mut self, committer: &Committer) -> Result<Tip, LaneError> {
+        let entry = self.entry.take().expect("it is taken here only");
+        let reply = background::wait(committer.commit(entry));
+        Ok(reply.map_err(|_| LaneError::Panicked("commit"))??)
+    }
+}
+
+impl Drop for Untried {
+    fn drop(&mut self) {
+        let files = self.entry.iter().flat_map(|entry| &entry.files);
+        files.for_each(|file| (self.discard)(&file.staged));
+    }
+}
 
 /// A commit that has begun.
 pub(super) struct UnderWay {
@@ -37,19 +64,17 @@ impl UnderWay {
         confirm: ConfirmTopic,
         received: Instant,
         committer: Committer,
-        entry: Entry,
+        untried: Untried,
         (committed, tell, meter): (Committed, TellSource, &Meter),
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
-        let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
-        let (pipeline, Partition { topic, partition }) = (entry.pipeline.clone(), committed.partition.clone());
+        let (began, meters) = (Instant::now(), meter.run.clone());
+        let entry = untried.entry.as_ref().expect("nobody has taken it yet");
+        let (pipeline, files) = (entry.pipeline.clone(), entry.files.len());
+        let Partition { topic, partition } = committed.partition.clone();
         let begun = background::spawn("commit", move || {
-            let commit = || {
-                confirm(received)?;
-                let reply = background::wait(committer.commit(entry));
-                Ok(reply.map_err(|_| LaneError::Panicked("commit"))??)
-            };
-            let end = commit();
+            // Dropped where it isn't confirmed: before the lane knows, so that its next start finds the files gone.
+            let end = confirm(received).and_then(|()| untried.commit(&committer));
             meters.commit_seconds.observe(began.elapsed().as_secs_f64());
             match &end {
                 Ok(_) => tell(committed),

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::encoders::Encoder;
-use super::under_way::{ConfirmTopic, TellSource, UnderWay};
-use super::{LaneWriter, Pending, Roller, Step};
+use super::under_way::{ConfirmTopic, TellSource, UnderWay, Untried};
+use super::{Discard, LaneWriter, Pending, Roller, Step};
 use crate::allocator;
 use crate::decode::schema::{data_schema, rejects_schema};
 use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
@@ -48,6 +48,8 @@ pub struct Work {
     /// The number of the entry that comes next: part of its files' names.
     sequence: Arc<AtomicU64>,
     committer: Committer,
+    /// Removes files that become no part of an entry.
+    discard: Discard,
     confirm: ConfirmTopic,
     tell: TellSource,
     /// When the newest batch came: all records in it were read before.
@@ -77,10 +79,12 @@ impl Work {
             files += 1;
             named.name(next.load(Ordering::Relaxed), side, hive_path, files)
         });
-        let rows = data_schema(pipeline);
+        let (rows, removed) = (data_schema(pipeline), chain.clone());
+        let discard: Discard = Arc::new(move |staged| removed.discard(staged));
         let writer = LaneWriter::new(pipeline, partition, &rows, &rejects_schema(), root, names)
             .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
             .making_files(Box::new(move |path| made.create(path)))
+            .discarding(discard.clone())
             .within(bytes_max);
         Work {
             partition: partition.clone(),
@@ -93,6 +97,7 @@ impl Work {
             under_way: None,
             sequence,
             committer,
+            discard,
             confirm,
             tell,
             received: Instant::now(),
@@ -209,7 +214,10 @@ impl Work {
             // Each arena would keep the most that ever was in it, and the next lane's thread may have another one.
             allocator::give_back();
         }
-        self.settle()?;
+        if let Err(error) = self.settle() {
+            files.iter().for_each(|file| (self.discard)(&file.staged));
+            return Err(error);
+        }
         let pending = self.pending.take();
         pending.assert_files(&files);
         // **Invariant:** an entry starts where the one before it ended.
@@ -241,6 +249,7 @@ impl Work {
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
         let told = (committed, self.tell.clone(), &self.meter);
+        let entry = Untried::new(entry, self.discard.clone());
         self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, told)?);
         Ok(())
     }
@@ -267,6 +276,7 @@ mod tests {
     use crate::pipeline::credits::Credits;
     use crate::pipeline::messages::{Range, RawRecords};
     use crate::readings;
+    use crate::settings::pipeline::Roll;
     use crate::validate::Checker;
     use crate::window::{Windows, initial_state};
 
@@ -373,6 +383,50 @@ mod tests {
         answer.send(()).unwrap();
         assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
         assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![], 0));
+    }
+
+    impl Lane {
+        /// How many files are in `staging/`.
+        fn staged(&self) -> usize {
+            std::fs::read_dir(self._folder.path().join("staging")).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn a_lane_that_is_dropped_leaves_no_files() {
+        let mut lane = Lane::new(Arc::new(|_| Ok(())));
+        let never = Roll { windows: 100, rows: None, bytes: 1 << 30, age: Duration::from_secs(3600) };
+        lane.work.roller = Roller::new(never);
+        lane.write();
+        lane.work.writer.end_files().unwrap();
+        lane.write();
+        assert!(lane.staged() > 0);
+        let Lane { work, _folder, .. } = lane;
+        drop(work);
+        assert_eq!(std::fs::read_dir(_folder.path().join("staging")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_commit_that_is_not_confirmed_leaves_no_files() {
+        let (answer, mut lane) = Lane::held(|| Err(LaneError::Ended));
+        lane.write();
+        assert!(lane.staged() > 0);
+        answer.send(()).unwrap();
+        assert!(lane.work.settle().is_err());
+        assert_eq!(lane.staged(), 0);
+    }
+
+    #[test]
+    fn a_staging_folder_that_is_gone_comes_back() {
+        let mut lane = Lane::new(Arc::new(|_| Ok(())));
+        lane.write();
+        lane.work.settle().unwrap();
+        std::fs::remove_dir_all(lane._folder.path().join("staging")).unwrap();
+        lane.write();
+        lane.work.settle().unwrap();
+        assert_eq!(lane.told(), [100, 200]);
+        assert_eq!(lane.chain.recover().unwrap().unwrap().to, 200);
+        assert_eq!(lane.staged(), 0);
     }
 
     #[test]

@@ -3,17 +3,18 @@
 //! A row group is encoded when all its rows are there: that takes two thirds of the time, and a part of the memory, of encoding them
 //! as they come. Until then they wait, so that thousands of windows or keys with a few rows each are a matter of their
 //! rows. When they take the lane's share of the memory, the files that have enough for a row group end one. A side or key without a
-//! row has no file. Files are closed, not fsynced: that is the committer's. The files of a lane writer that is dropped or
-//! has failed stay in `staging/`, where recovery sweeps them; it must not be used any more.
+//! row has no file. Files are closed, not fsynced: that is the committer's. A lane writer that has failed must not be used any
+//! more. Files that it has not given by [`LaneWriter::finish`] are removed with it: no entry names them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::open_file::{Create, Files, Names, OpenFiles, notes_bytes};
+use super::open_file::{Create, Discard, Files, Names, OpenFiles, notes_bytes};
 use super::route::{Place, REJECTS, Router, Share};
 use super::waiting::{Run, Sizes, Waiting, rows_of};
 use crate::ledger::{FileEntry, Side};
@@ -49,7 +50,7 @@ pub struct LaneWriter {
     /// Bytes of rows of each side that were encoded lately, and of what was made of them.
     encoded: BTreeMap<Side, (u64, u64)>,
     /// Closed since the last [`finish`](Self::finish).
-    finished: Vec<FileEntry>,
+    finished: Closed,
     full: bool,
 }
 
@@ -103,6 +104,7 @@ impl LaneWriter {
         let files = Files {
             names,
             create: Box::new(|path| Ok(Box::new(File::create_new(path)?))),
+            discard: Arc::new(|_| {}),
             root: root.to_owned(),
             schemas: BTreeMap::from([(Side::Data, data), (Side::Late, late), (Side::Rejects, rejects.clone())]),
             properties: properties(pipeline, partition),
@@ -123,7 +125,7 @@ impl LaneWriter {
             row_group_bytes: ROW_GROUP_BYTES_LEAST.max(rows.fields().len() * ROW_GROUP_COLUMN_BYTES_LEAST),
             look_at: usize::MAX,
             encoded: BTreeMap::new(),
-            finished: Vec::new(),
+            finished: Closed { files: Vec::new(), discard: Arc::new(|_| {}) },
             full: false,
         })
     }
@@ -131,6 +133,13 @@ impl LaneWriter {
     /// The same, with another way to make its files.
     pub fn making_files(mut self, create: Create) -> Self {
         self.files.create = create;
+        self
+    }
+
+    /// The same, with a way to remove files that become no part of an entry.
+    pub fn discarding(mut self, discard: Discard) -> Self {
+        self.files.discard = discard.clone();
+        self.finished.discard = discard;
         self
     }
 
@@ -171,7 +180,7 @@ impl LaneWriter {
         self.open.forget_closed();
         self.full = false;
         self.look_at = self.waiting_max;
-        Ok(std::mem::take(&mut self.finished))
+        Ok(std::mem::take(&mut self.finished.files))
     }
 
     /// Whether a file got all its bytes since the last finish: a reason to commit.
@@ -183,7 +192,7 @@ impl LaneWriter {
     pub fn memory(&self) -> usize {
         let made: usize = self.made.iter().map(|place| self.open[*place].memory()).sum();
         let notes = self.notes + self.router.bytes() + self.open.memory();
-        made + self.waiting_bytes() + notes + self.finished.len() * FILE_ENTRY_BYTES
+        made + self.waiting_bytes() + notes + self.finished.files.len() * FILE_ENTRY_BYTES
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -298,7 +307,7 @@ impl LaneWriter {
     fn close(&mut self, place: Place) -> Result<(), SinkError> {
         if let Some(open) = self.open.remove(place) {
             self.made.remove(&place);
-            self.finished.push(open.close()?);
+            self.finished.files.push(open.close()?);
         }
         Ok(())
     }
@@ -360,6 +369,18 @@ impl LaneWriter {
             }
         }
         Ok(())
+    }
+}
+
+/// Files that are closed and not yet given away. They go with this.
+struct Closed {
+    files: Vec<FileEntry>,
+    discard: Discard,
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.files.iter().for_each(|file| (self.discard)(&file.staged));
     }
 }
 
@@ -507,7 +528,7 @@ mod tests {
             let bytes = std::fs::read(root.path().join(&file.staged)).unwrap();
             assert!(bytes.len() > 16 << 10, "more than one buffer's worth");
             assert_eq!(file.bytes, bytes.len() as u64);
-            assert_eq!(file.sha256, crate::ledger::hex(&Sha256::digest(&bytes)));
+            assert_eq!(file.sha256, crate::names::hex(&Sha256::digest(&bytes)));
 
             let (metadata, rows) = read(root.path(), file);
             assert_eq!(rows.num_rows() as u64, file.rows);
@@ -600,7 +621,7 @@ mod tests {
         // Both have enough for a row group, but the first one's makes the other one end.
         let keys: Vec<_> = (0..2 * rows).map(|row| if row < rows { Some("a") } else { Some("b") }).collect();
         writer.write(&parts(&mut windower, 2 * rows as i64, &keys, 0)).unwrap();
-        assert_eq!((paths(&writer), writer.made.len(), writer.finished.len()), (vec!["k=a"], 1, 1));
+        assert_eq!((paths(&writer), writer.made.len(), writer.finished.files.len()), (vec!["k=a"], 1, 1));
         let files = writer.finish().unwrap();
         assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 4 * rows as u64);
         assert_eq!(writer.memory(), 0);

@@ -682,6 +682,7 @@ impl Handler<LaneEnded> for Source {
         match &ended.error {
             // To start again would not help.
             LaneError::Unconfirmed(error) if !transient(error) => self.park(&ended.partition, &reason),
+            LaneError::Ledger(error) if error.needs_a_person() => self.park(&ended.partition, &reason),
             _ => self.failed(&ended.partition, &reason, ctx),
         }
     }

@@ -252,9 +252,7 @@ pub(crate) fn give_up_a_batch(partition: &Partition, file: &Path) -> String {
 /// Whether trying again may help.
 pub(super) fn transient(error: &StartError) -> bool {
     match error {
-        StartError::Ledger(error) => {
-            matches!(error, LedgerError::Io { .. } | LedgerError::NotDurable { .. } | LedgerError::Fenced { .. })
-        }
+        StartError::Ledger(error) => error.may_pass(),
         StartError::Broker(_) => true,
         _ => false,
     }

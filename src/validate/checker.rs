@@ -50,7 +50,11 @@ impl Checker {
             schema: data_schema(pipeline),
             rejects_schema: rejects_schema(),
             reader: if keep { reader.keeping() } else { reader },
-            cells: pipeline.columns.iter().map(cells).collect(),
+            cells: pipeline
+                .columns
+                .iter()
+                .map(|column| cells(column, pipeline.sink.partition_by.contains(&column.name)))
+                .collect(),
             extra: keep.then(|| Extra { cells: plain_text(), object: String::new() }),
             ahead: Ahead::new(&pipeline.window, &pipeline.columns),
             kept: Kept::default(),

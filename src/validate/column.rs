@@ -12,6 +12,7 @@ use arrow::datatypes::{
 };
 
 use crate::decode::{Bool, Date, Float, Instant, Integer, Kind, Problem, Rule, TextKind, Token, shorten};
+use crate::names::hive;
 use crate::settings::pipeline::{Column, ColumnType, Value};
 use crate::validate::rules::{Rules, Verdict};
 
@@ -47,11 +48,14 @@ pub(crate) trait Cells: Send {
     fn finish(&mut self) -> ArrayRef;
 }
 
-/// The cells of a column.
-pub(crate) fn cells(column: &Column) -> Box<dyn Cells> {
+/// The cells of a column, which may be a hive key.
+pub(crate) fn cells(column: &Column, is_key: bool) -> Box<dyn Cells> {
     let coerce = column.coerce;
     match &column.kind {
-        ColumnType::String => Box::new(Texts::new(column, TextKind::String { coerce })),
+        ColumnType::String => {
+            let room = is_key.then(|| hive::room(&column.name));
+            Box::new(Texts { room, ..Texts::new(column, TextKind::String { coerce }) })
+        }
         ColumnType::Json => Box::new(Texts::new(column, TextKind::Json)),
         ColumnType::Bool => fixed(column, Bool { coerce }),
         ColumnType::Int(8) => fixed(column, Integer::<Int8Type>::new(coerce)),
@@ -183,6 +187,8 @@ struct Texts {
     rules: Rules<String>,
     pattern: Option<regex::Regex>,
     length_max: Option<usize>,
+    /// For a hive key: bytes that its encoded value may have.
+    room: Option<usize>,
     default: Option<String>,
     required: bool,
     text: Vec<u8>,
@@ -220,6 +226,7 @@ impl Texts {
             rules: Rules::none(),
             pattern: None,
             length_max: None,
+            room: None,
             default: None,
             required: false,
             text: Vec::new(),
@@ -244,7 +251,10 @@ impl Texts {
     #[inline]
     fn check(&self, start: usize) -> Result<Verdict, Problem> {
         if self.rules.is_empty() && self.pattern.is_none() && self.length_max.is_none() {
-            return Ok(Verdict::Value);
+            let short = |room| hive::is_short_value(&self.text[start..], room);
+            if self.room.is_none_or(short) {
+                return Ok(Verdict::Value);
+            }
         }
         if !self.passed.is_empty() && self.text[self.passed.clone()] == self.text[start..] {
             return Ok(Verdict::Value);
@@ -267,6 +277,14 @@ impl Texts {
                 let found = format!("{length}: {}", quoted(text));
                 return Err(Problem::expected(Rule::MaxLength, &expected, &found));
             }
+        }
+        if let Some(room) = self.room
+            && !hive::is_value(text, room)
+        {
+            let expected =
+                format!("a value that can be whole in a folder's name, of at most {room} bytes when it is encoded");
+            let found = format!("{} bytes: {}", text.len(), quoted(text));
+            return Err(Problem::expected(Rule::FolderName, &expected, &found));
         }
         match &self.pattern {
             Some(pattern) if !pattern.is_match(text) => {

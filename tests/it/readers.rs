@@ -88,3 +88,23 @@ fn every_reader_shows_rows_whose_kafka_timestamp_is_nonsense() {
     assert_eq!(found["data"], serde_json::json!([known, null, null]));
     assert_eq!(found["rejects"], serde_json::json!([null, known]));
 }
+
+/// Hive keys with characters of every kind: the libraries read each value as it was.
+#[test]
+fn the_readers_decode_every_key_as_it_was() {
+    const KEY: &str = "città";
+    let ascii = ('\0'..='\u{ff}').map(|char| format!("{char}x{char}"));
+    let some: Vec<char> = ('\0'..=char::MAX).step_by(499).collect();
+    let mixed = some.chunks(12).map(|chars| chars.iter().collect::<String>());
+    let odd = ["", "..", "007", "a=b", "%2F", "null", "~", "a+b c", &"é".repeat(120), "https://a/b?c=d&e"];
+    let values: Vec<String> = ascii.chain(mixed).chain(odd.map(str::to_owned)).collect();
+    let folder_of = |value: &String| weir::names::hive::segment(KEY, Some(value)).map(|folder| (folder, value.clone()));
+    let folders: Vec<(String, String)> = values.iter().filter_map(folder_of).collect();
+    assert!(folders.len() > 400, "{} of {} values fit", folders.len(), values.len());
+    let folder = setup::folder("hive-keys");
+    let list = folder.path().join("keys.json");
+    std::fs::write(&list, serde_json::to_vec(&folders).unwrap()).unwrap();
+    let data = folder.path().join("data");
+    let found = python::run("hive_keys.py", &[data.as_os_str(), list.as_os_str(), OsStr::new(KEY)]);
+    assert_eq!(found["agreed"], folders.len());
+}

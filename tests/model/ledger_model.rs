@@ -3,7 +3,7 @@
 //!   rustc --edition 2021 -O ledger_model.rs && ./ledger_model                  the whole table
 //!   ./ledger_model FLAG[,FLAG]|- N CRASHES POWER_LOSSES FOLDS COMMITS   one run, with a trace where it fails
 //! A pause is an instance that isn't scheduled. A power loss takes every instance down, and each name whose directory
-//! was not fsynced since it changed independently keeps any of its values since. Listing is by probing names one by one.
+//! was not fsynced since it changed independently keeps any of its values since. An attempt that fails counts as a crash. Listing is by probing names one by one.
 //! With every flag off, this is the corrected protocol; a flag turns one misreading or planted bug on.
 //! Not modelled: readdir that isn't atomic, torn entries, windows, more than one partition, a disk that lies.
 use std::{collections::{hash_map::DefaultHasher, BTreeMap, BTreeSet, HashSet}, hash::{Hash, Hasher}};
@@ -13,7 +13,7 @@ const END: u8 = 4;                                    // the log is offsets 0..4
 const RECORDS: [u8; 3] = [0, 1, 3];                   // 2 is a gap (marker, aborted, compacted)
 
 /// What goes wrong when a flag is on. The first group: ways to read the text. The second: planted bugs.
-const FLAGS: [(&str, [u8; 5], &str); 22] = [          // name, bounds [N, crashes, power losses, folds, most commits], meaning
+const FLAGS: [(&str, [u8; 5], &str); 24] = [          // name, bounds [N, crashes, power losses, folds, most commits], meaning
     ("staging-dir",   [1, 0, 1, 0, 2], "fsync staged files and *new* directories only, not staging/ itself"),
     ("fence-no-pub",  [2, 1, 0, 0, 2], "a fenced lane goes on from the chain's end without publishing the last entry"),
     ("adopt-no-sync", [2, 1, 1, 0, 2], "recovery acts on an entry another made without fsyncing the ledger directory"),
@@ -29,6 +29,8 @@ const FLAGS: [(&str, [u8; 5], &str); 22] = [          // name, bounds [N, crashe
     ("process-name",  [2, 1, 0, 0, 2], "staged names carry the process, nothing new for each attempt"),
     ("sweep-entry",   [2, 0, 0, 1, 2], "the sweep asks the entry even where a checkpoint covers its number"),
     ("offset-after",  [2, 1, 0, 0, 2], "Kafka's committed offset is read after the chain"),
+    ("discard-tried", [1, 1, 0, 0, 2], "an attempt that fails takes its staged files along, its link tried or not"),
+    ("discard-there", [1, 1, 0, 0, 2], "one that doesn't know whether its link was made takes any entry there for another's"),
     ("P:no-fsync",    [1, 0, 1, 0, 2], "PLANTED no fsync of staged files before link"),
     ("P:pub-first",   [1, 0, 0, 0, 2], "PLANTED publish before the entry's link"),
     ("P:sweep-any",   [2, 0, 0, 0, 2], "PLANTED sweep without the rule: what no entry names goes"),
@@ -46,7 +48,7 @@ fn flag(name: &str) -> u32 { 1 << FLAGS.iter().position(|f| f.0 == name).expect(
 /// One name: what processes see, and what else a power loss may leave there (durable when that is nothing).
 #[derive(Clone, PartialEq, Eq, Hash)] struct Cell { vis: Option<V>, old: Vec<Option<V>> }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)] enum Pc { ReadOffset, ReadCp, Probe, Reread, Adopt, Idle, Write, SyncFiles, SyncStaging, Link, SyncEntry, CheckCp,
-          Publish0, Publish1, SyncFinal, Unlink, CommitOffset, FoldRead, FoldCheck, FoldLink, FoldSync, FoldDelete, SweepSync, SweepUnlink }
+          Publish0, Publish1, SyncFinal, Unlink, CommitOffset, Doubt, Discard0, Discard1, FoldRead, FoldCheck, FoldLink, FoldSync, FoldDelete, SweepSync, SweepUnlink }
 #[derive(Clone, PartialEq, Eq, Hash)] struct Inst { pc: Pc, seq: i8, to: u8, cp: i8, hand: Option<E>, defer: Option<E>, kc: u8, fenced: bool, linked: u8,
               fold: Vec<E>, upto: u8, sweep: Option<N> }
 #[derive(Clone, PartialEq, Eq, Hash)] struct S { fs: BTreeMap<N, Cell>, dirty: BTreeSet<N>, torn: BTreeSet<N>,  // contents not fsynced, lost (by final name)
@@ -128,7 +130,8 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
         let (mut s2, mut q) = (s.clone(), p.clone());
         f(&mut s2, &mut q); out.push(((i as u8, name, q.hand.or(p.hand)), { s2.inst[i] = q; s2 }));
     };
-    let fence = |q: &mut Inst| *q = Inst { pc: ReadOffset, fenced: true, ..down() };
+    // Its entry was not made, and no other names its staged files: it takes them along. Entry 0 has none.
+    let fence = |q: &mut Inst| if q.hand.is_some_and(|e| e.att > 0) { q.pc = Discard0 } else { *q = Inst { pc: ReadOffset, fenced: true, ..down() } };
     let idle = |q: &mut Inst| *q = Inst { pc: Idle, seq: q.seq, to: q.to, defer: q.defer, ..down() };
     match p.pc {
         ReadOffset => emit("read Kafka's committed offset", &|s, q| { if !on("offset-after") { q.kc = s.kc } q.pc = ReadCp }),
@@ -185,6 +188,12 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
             q.pc = if on("P:pub-first") { Link } else { CommitOffset } }),
         CommitOffset => emit("commit offset to Kafka", &|s, q| { s.kc = q.to;
             if q.defer.is_some() { q.hand = q.defer.take(); q.pc = Publish0 } else { idle(q) } }),
+        Doubt => emit("look whose entry is there", &|s, q| { let e = q.hand.unwrap();
+            let other = s.entry(e.k).is_some_and(|there| there != e || on("discard-there"));
+            if s.cpn() >= e.k as i8 || other { fence(q) } else { *q = down() } }),
+        Discard0 | Discard1 => emit("remove its own staged file", &|s, q| { let (e, n) = (q.hand.unwrap(), (q.pc == Discard1) as u8);
+            s.unlink(N::Staged(e.k, who(e, bugs), n));
+            if n == 0 { q.pc = Discard1 } else { *q = Inst { pc: ReadOffset, fenced: true, ..down() } } }),
         FoldRead => emit("fold: read entries", &|s, q| {
             for k in q.fold.len() as u8..=q.upto { match s.entry(k) { Some(e) => q.fold.push(e), None => return idle(q) } }
             q.pc = FoldCheck }),
@@ -202,7 +211,7 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
         SweepUnlink => emit("sweep: unlink", &|s, q| { s.unlink(q.sweep.unwrap()); idle(q) }),
     }
     if s.powers == 0 {      // then steps that only fsync, and writing one's own staged files, need no interleaving of their own
-        for (_, t) in &mut out { while matches!(t.inst[i].pc, Write | SyncFiles | SyncStaging | SyncEntry | SyncFinal | FoldSync | SweepSync) {
+        for (_, t) in &mut out { while matches!(t.inst[i].pc, Write | SyncFiles | SyncStaging | SyncEntry | SyncFinal | FoldSync | SweepSync | Discard0 | Discard1) {
             *t = step(t, i, bugs).pop().unwrap().1 } }
     }
     out
@@ -219,6 +228,21 @@ fn next(s: &S, bugs: u32) -> Vec<(Label, S)> {
             let mut c = S { crashes: s.crashes - 1, ..s.clone() };
             if let Some(e) = s.inst[i].hand.filter(|_| bugs & flag("P:drop-guard") > 0) { for n in 0..2 { c.unlink(N::Staged(e.k, e.att, n)) } }
             c.inst[i] = down(); out.push(((i as u8, "CRASH", None), c));
+        }
+        if s.crashes > 0 {
+            let (p, mut c) = (&s.inst[i], S { crashes: s.crashes - 1, ..s.clone() });
+            match (p.pc, p.hand) {
+                // A full disk, say. After its link it is as a crash.
+                (SyncFiles | SyncStaging | Link, Some(e)) if e.att > 0 => { c.inst[i].pc = Discard0; out.push(((i as u8, "ATTEMPT FAILS", None), c.clone())) }
+                (SyncEntry | CheckCp | Publish0 | Publish1, Some(e)) if e.att > 0 && bugs & flag("discard-tried") > 0 => {
+                    c.inst[i].pc = Discard0; out.push(((i as u8, "ATTEMPT FAILS", None), c.clone())) }
+                _ => {}
+            }
+            if let (Link, Some(e)) = (p.pc, p.hand.filter(|e| e.att > 0)) {
+                let mut c = S { crashes: s.crashes - 1, ..s.clone() };
+                if c.entry(e.k).is_none() { c.set(N::Entry(e.k), Some(V::Entry(e))) }
+                c.inst[i].pc = Doubt; out.push(((i as u8, "link entry, the answer is lost", Some(e)), c));
+            }
         }
     }
     if s.powers > 0 {

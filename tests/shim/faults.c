@@ -33,6 +33,8 @@ struct switches {
     int64_t syncs_fail;   /* So many fsyncs from now on fail with EIO. */
     int64_t sync_ms;      /* Every fsync takes so much longer. */
     int64_t clock_s;      /* The wall clock is so many seconds ahead. */
+    int64_t folder_syncs_fail; /* So many fsyncs of folders fail from now on. */
+    int64_t room;         /* Files can grow by so many bytes less one: then ENOSPC. 0 is without end. */
 };
 
 static volatile struct switches *switches;
@@ -94,7 +96,21 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
+/* Whether there is no room for so many bytes more, with errno set. A part of them fits, as on a disk. */
+static int no_room(int fd, size_t *size) {
+    if (!switches || !switches->room || !ours_fd(fd)) return 0;
+    int64_t left = switches->room - 1;
+    if (left == 0) {
+        errno = ENOSPC;
+        return 1;
+    }
+    if ((int64_t)*size > left) *size = left;
+    __atomic_sub_fetch((int64_t *)&switches->room, *size, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
 ssize_t write(int fd, const void *bytes, size_t size) {
+    if (no_room(fd, &size)) return -1;
     int off = !switches || (!switches->full && !switches->read_only);
     return !off && ours_fd(fd) && refuses() ? -1 : REAL(write)(fd, bytes, size);
 }
@@ -124,18 +140,25 @@ int unlink(const char *path) {
     return REAL(unlink)(path);
 }
 
-/* Whether this fsync fails: each failure that was asked for is given once. */
-static int sync_fails(int fd) {
-    if (!switches || (!switches->syncs_fail && !switches->sync_ms) || !ours_fd(fd)) return 0;
-    if (switches->sync_ms) usleep(switches->sync_ms * 1000);
-    int64_t left = switches->syncs_fail;
+/* Takes one of the failures that were asked for, with errno set. */
+static int is_due(volatile int64_t *failures) {
+    int64_t left = *failures;
     while (left > 0) {
-        if (__atomic_compare_exchange_n((int64_t *)&switches->syncs_fail, &left, left - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        if (__atomic_compare_exchange_n((int64_t *)failures, &left, left - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
             errno = EIO;
             return 1;
         }
     }
     return 0;
+}
+
+/* Whether this fsync fails: each failure that was asked for is given once. */
+static int sync_fails(int fd) {
+    if (!switches || !ours_fd(fd)) return 0;
+    if (switches->sync_ms) usleep(switches->sync_ms * 1000);
+    struct stat what;
+    int is_folder = switches->folder_syncs_fail && fstat(fd, &what) == 0 && S_ISDIR(what.st_mode);
+    return is_due(&switches->syncs_fail) || (is_folder && is_due(&switches->folder_syncs_fail));
 }
 
 int fsync(int fd) {

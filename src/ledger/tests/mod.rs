@@ -4,15 +4,19 @@
 mod backups;
 mod crash;
 mod damage;
+mod discards;
 mod fold;
 mod protocol;
+mod readers;
 mod refuse;
 mod repairs;
 mod skips;
+mod strange;
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -20,8 +24,82 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use super::file_system::Local;
 use super::*;
+use crate::names;
 use crate::window::WindowState;
+
+/// The machine's file system, on which something fails once: at the path that ends so.
+#[derive(Debug, Default)]
+struct FailsOnce {
+    /// An fsync.
+    sync: Mutex<Option<&'static str>>,
+    /// The answer to a link that is made all the same.
+    link: Mutex<Option<&'static str>>,
+}
+
+impl FailsOnce {
+    fn sync(end: &'static str) -> Arc<FailsOnce> {
+        Arc::new(FailsOnce { sync: Mutex::new(Some(end)), ..FailsOnce::default() })
+    }
+
+    fn link(end: &'static str) -> Arc<FailsOnce> {
+        Arc::new(FailsOnce { link: Mutex::new(Some(end)), ..FailsOnce::default() })
+    }
+
+    fn fails(what: &Mutex<Option<&'static str>>, path: &Path) -> bool {
+        what.lock().unwrap().take_if(|end| path.to_str().unwrap().ends_with(*end)).is_some()
+    }
+}
+
+impl file_system::FileSystem for FailsOnce {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn io::Write + Send>> {
+        Local.create(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        Local.open(path)
+    }
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        Local.size(path)
+    }
+    fn inode(&self, path: &Path) -> io::Result<(u64, u64)> {
+        Local.inode(path)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        Local.link(file, name)?;
+        if FailsOnce::fails(&self.link, name) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+    fn rename(&self, file: &Path, name: &Path) -> io::Result<()> {
+        Local.rename(file, name)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        Local.unlink(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        Local.list(dir)
+    }
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        Local.make_dir(dir)
+    }
+    fn sync(&self, path: &Path) -> io::Result<Result<(), file_system::SyncFailed>> {
+        if FailsOnce::fails(&self.sync, path) { Local::fail_sync(path) } else { Local.sync(path) }
+    }
+    fn syncs_at_once(&self) -> usize {
+        1
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Local.exists(path)
+    }
+    fn is_dir(&self, path: &Path) -> bool {
+        Local.is_dir(path)
+    }
+}
+
+/// The chain of a partition, in a dataset on a file system.
+fn on(files: Arc<FailsOnce>, folder: &Path) -> Chain {
+    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    Dataset::open_on(files, folder, &identity(), definition, checkpoint::EVERY).unwrap().chain("t", "id", 0)
+}
 
 const WINDOW: WindowState = WindowState::Count { window: 0, rows: 0 };
 

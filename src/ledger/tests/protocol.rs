@@ -38,9 +38,8 @@ fn of_two_writers_one_is_fenced_and_nothing_is_lost() {
     let won = commit_one(&one, first).unwrap();
     let fenced = commit_one(&other, second).unwrap_err();
     insta::assert_snapshot!(text(&fenced, dir.path()), @"another writer (INSTANCE) has already written DIR/test/ledger/t/id/0/00000000000000000001.json, entry 1 of t:0: this one is fenced and goes on from the ledger. If it happens again and again, two weir processes with different consumer groups write the same dataset");
-    assert_eq!(staged_files(&other), 3, "a fenced writer deletes nothing");
+    assert_eq!(staged_files(&other), 0, "a fenced writer takes its files along");
     assert_eq!(other.recover().unwrap(), Some(won.clone()));
-    assert_eq!(staged_files(&other), 0, "recovery sweeps what was fenced");
     commit_to(&other, &won, 15);
     assert_whole(&dir.path().join("test"), 15);
 }
@@ -103,14 +102,46 @@ fn one_lane_fails_and_the_others_commit() {
     assert_eq!((report.partitions, report.entries, report.files, report.rows), (20, 39, 38, 19 * 6));
 }
 
+/// A stop and a start in one process make a new dataset; the kernel has told of the failure by then.
 #[test]
-fn a_failed_fsync_is_not_tried_again() {
-    let (dir, chain, tip) = started();
-    let staging = dir.path().join("test/staging");
-    chain.dataset.disk().fail(&staging);
-    let error = commit_one(&chain, entry_to(&chain, &tip, 3)).unwrap_err();
-    insta::assert_snapshot!(text(&error, dir.path()), @"an earlier fsync of DIR/test/staging failed, so what the disk holds of it is unknown. Check the disk, then start weir again");
-    assert_eq!(verify(&dir.path().join("test")).unwrap().entries, 1);
+fn a_failed_fsync_is_not_tried_again_by_another_dataset_of_the_process() {
+    for folder in ["staging", "ledger/t/id/0"] {
+        let (dir, chain, tip) = started();
+        let path = dir.path().join("test");
+        let failing = on(FailsOnce::sync(folder), &path);
+        let first = commit_one(&failing, entry_to(&failing, &tip, 3)).unwrap_err();
+        assert!(matches!(first, LedgerError::Io { action: "fsync", .. }) && first.may_pass(), "{first}");
+        // One from before, and those that are opened after it, also by another way to the folder.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let others = [chain.clone(), open(&path).chain("t", "id", 0), open(&link).chain("t", "id", 0)];
+        for other in others {
+            let again = match folder {
+                "staging" => commit_one(&other, entry_to(&other, &tip, 3)).map(drop),
+                // The entry is there, and nobody knows whether it stays.
+                _ => other.recover().map(drop),
+            };
+            let again = again.unwrap_err();
+            assert!(matches!(again, LedgerError::NotDurable { .. }) && !again.may_pass(), "{again}");
+            assert!(text(&again, dir.path()).starts_with("an earlier fsync of DIR/"), "{again}");
+        }
+        assert_eq!(verify(&path).unwrap().entries, if folder == "staging" { 1 } else { 2 });
+    }
+}
+
+/// The number of a file that is gone is given to another one, whose fsync may be believed.
+#[test]
+fn a_file_whose_fsync_failed_is_written_again_under_a_new_name() {
+    let (dir, _, tip) = started();
+    let path = dir.path().join("test");
+    let failing = on(FailsOnce::sync(".parquet"), &path);
+    commit_one(&failing, entry_to(&failing, &tip, 3)).unwrap_err();
+    assert_eq!(staged_files(&failing), 0);
+    for to in 3..9 {
+        let tip = failing.recover().unwrap().unwrap();
+        commit_to(&failing, &tip, to);
+    }
+    assert_whole(&path, 8);
 }
 
 /// What a crash between two steps of publishing leaves: for each of the entry's two files, which names are there.

@@ -3,7 +3,6 @@
 //! Windows are summed over the whole ledger. The rest reads no more than it shows: only the columns and
 //! the rows that it needs, one row at a time, so that of several large values one is in memory.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
@@ -14,7 +13,7 @@ use parquet::errors::ParquetError;
 
 use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
-use crate::ledger::{Completeness, Dataset, LedgerError, Side, State};
+use crate::ledger::{Completeness, Dataset, LedgerError, Side, State, open_file};
 use crate::settings::pipeline::Window;
 use crate::settings::{Pipeline, is_secret};
 use crate::words::{beginning, cut};
@@ -80,7 +79,7 @@ pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectVie
 }
 
 fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
-    let rows = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_offset(skip);
+    let rows = ParquetRecordBatchReaderBuilder::try_new(open_file(path)?)?.with_offset(skip);
     let shown = ProjectionMask::columns(rows.parquet_schema(), REJECT_COLUMNS);
     let mut found = Vec::new();
     // A large payload has a page of its own: with one row a batch, its page and its row are in memory.

@@ -269,3 +269,26 @@ fn an_empty_batch_has_the_schemas() {
     let checked = run(&[column("a", ColumnType::String)], &[]);
     assert_eq!((checked.rows.num_rows(), checked.rejects.num_rows()), (0, 0));
 }
+
+#[test]
+fn a_key_that_no_folder_can_be_named_by_is_rejected() {
+    let key = Column { required: true, ..column("k", ColumnType::String) };
+    let (fits, long, wide) = ("x".repeat(253), "x".repeat(254), "€".repeat(29));
+    let values = [&*fits, &long, "__HIVE_DEFAULT_PARTITION__", "_", &wide, "a", "a"];
+    let payloads: Vec<String> = values.iter().map(|value| format!(r#"{{"k":"{value}"}}"#)).collect();
+    let batch = records(payloads.iter().map(|payload| Some(payload.as_bytes())));
+    let mut keyed = pipeline(vec![key.clone()], UnknownFields::Ignore);
+    keyed.sink.partition_by = vec!["k".to_owned()];
+    let checked = Checker::new(&keyed).check(&partition(), &batch);
+    assert_eq!(cells(&checked.rows, "k"), [&*fits, "_", "a", "a"]);
+    assert_eq!(cells(&checked.rejects, "rule"), ["folder_name"; 3]);
+    assert_eq!(cells(&checked.rejects, "stage"), ["validate"; 3]);
+    assert!(cell(&checked.rejects, "reason", 0).starts_with("expected a value that can be whole in a folder's name"));
+    // Beside other rules.
+    keyed.columns = vec![Column { max_length: Some(1_000), ..key }];
+    let checked = Checker::new(&keyed).check(&partition(), &batch);
+    assert_eq!(cells(&checked.rejects, "rule"), ["folder_name"; 3]);
+    // Where it is no key, it is a value like any other.
+    keyed.sink.partition_by.clear();
+    assert_eq!(Checker::new(&keyed).check(&partition(), &batch).rejects.num_rows(), 0);
+}

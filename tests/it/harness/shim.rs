@@ -18,6 +18,10 @@ pub enum Switch {
     SyncMs,
     /// Seconds that the wall clock is ahead.
     ClockS,
+    /// So many fsyncs of folders fail from now on.
+    FolderSyncsFail,
+    /// Bytes that files can still grow by, and one more: then ENOSPC. 0 is without end.
+    Room,
 }
 
 /// The switches of some processes; all are off at first.
@@ -29,7 +33,7 @@ impl Shim {
     pub fn new() -> Shim {
         setup::provision("shim");
         let switches = tempfile::NamedTempFile::new_in(setup::target()).unwrap();
-        switches.as_file().set_len(5 * 8).unwrap();
+        switches.as_file().set_len(7 * 8).unwrap();
         Shim { switches }
     }
 

@@ -197,6 +197,17 @@ fn the_disk_and_the_clock_fail_as_they_say() {
     shim.set(Switch::SyncsFail, 1);
     assert!(sh(sync).contains("Input/output error"));
     assert_eq!([sh(write), sh(sync)], ["", ""]);
+    shim.set(Switch::FolderSyncsFail, 1);
+    let sync_folder = "import os; os.fsync(os.open(os.path.dirname(os.environ['F']), os.O_RDONLY))";
+    assert_eq!(sh(sync), "");
+    assert!(sh(sync_folder).contains("Input/output error"));
+    assert_eq!(sh(sync_folder), "");
+    shim.set(Switch::Room, 3);
+    let write_four =
+        "import os; f = os.open(os.environ['F'], os.O_RDWR); print(os.write(f, b'four')); os.write(f, b'x')";
+    let said = sh(write_four);
+    assert!(said.starts_with("2\n") && said.contains("No space left on device"), "{said}");
+    shim.set(Switch::Room, 0);
     shim.set(Switch::ClockS, 100_000);
     let ahead: i64 = sh(now).trim().parse().unwrap();
     shim.set(Switch::ClockS, 0);
