@@ -14,7 +14,8 @@ use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{Consumer, Context};
+use super::consumer::Consumer;
+use super::context::Context;
 use super::ffi::{self, Polled, Queue, Trouble};
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
@@ -190,7 +191,7 @@ impl Broker {
         // What `debug` asks for has that level.
         let level = if config.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
         config.set_log_level(level);
-        let consumer = config.create_with_context(context).map_err(|cause| BrokerError::Client { cause })?;
+        let consumer = Consumer::new(&config, context).map_err(|cause| BrokerError::Client { cause })?;
         Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })
     }
 

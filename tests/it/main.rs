@@ -11,6 +11,7 @@ mod harness;
 
 mod broker;
 mod commands;
+mod crashed;
 mod documentation;
 mod event_time;
 mod exactly_once;
