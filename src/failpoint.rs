@@ -32,7 +32,8 @@ pub const NAMES: &[&str] = &[
     "recover.before_return",
 ];
 
-/// Bugs that a test can plant with `WEIR_PLANTED_BUG=name`, to see that the suite finds them; see `tests/planted`.
+/// Bugs that a test can plant with `WEIR_PLANTED_BUG=name`, to see that the suite finds them; see `tests/planted` and
+/// `tests/memcheck`.
 pub const BUGS: &[&str] = &[
     "isolation.read_uncommitted",
     "range.off_by_one",
@@ -44,6 +45,11 @@ pub const BUGS: &[&str] = &[
     "sweep.early",
     "fold.names_freed",
     "discard.tried",
+    // One for each module with `unsafe` code, by its file's name: `tests/memcheck` finds these.
+    "overflow.allocator",
+    "overflow.bulk",
+    "overflow.ffi",
+    "overflow.gzip",
 ];
 
 /// Whether this bug is planted.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::Consumer as _;
 
-use super::context::Consumer;
+use super::consumer::Consumer;
 use super::ffi::{Owned, Trouble, bytes, milliseconds, text};
+use crate::failpoint;
 use crate::pipeline::messages::{Headers, Partition};
 
 /// A queue of our own for what partitions have, which is taken from it in bulk. Keep the consumer longer than this.
@@ -49,6 +50,9 @@ impl Messages {
     pub(super) fn take(&self, taken: &mut Vec<Message>, most: usize, timeout: Duration) {
         taken.clear();
         taken.reserve(most);
+        if failpoint::planted("overflow.bulk") {
+            *taken = Vec::with_capacity(most / 2);
+        }
         // SAFETY: there is room for `most` of what the call writes, which are messages that are ours to destroy from then on; a
         // `Message` is nothing but the pointer to one.
         unsafe {
@@ -254,7 +258,7 @@ mod tests {
         records.into_iter().for_each(|record| producer.send(record).map_err(|(error, _)| error).unwrap());
         producer.flush(WAIT).unwrap();
 
-        let consumer: Consumer = config.create_with_context(Context::new(&config)).unwrap();
+        let consumer = Consumer::new(&config, Context::new(&config)).unwrap();
         let (messages, mut taken) = (Messages::new(&consumer), Vec::new());
         let partition = Partition { topic: "t".into(), partition: 0 };
         messages.follow(&consumer, &partition);

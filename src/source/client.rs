@@ -14,7 +14,8 @@ use rdkafka::metadata::MetadataBroker;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::context::{Consumer, Context};
+use super::consumer::Consumer;
+use super::context::Context;
 use super::ffi::{self, Polled, Queue, Trouble};
 use super::gate;
 use super::refusal::{Denied, Refusal, any_host};
@@ -194,7 +195,7 @@ impl Broker {
         // What `debug` asks for has that level.
         let level = if config.get("debug").is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
         config.set_log_level(level);
-        let consumer: Consumer = config.create_with_context(context).map_err(|cause| BrokerError::Client { cause })?;
+        let consumer = Consumer::new(&config, context).map_err(|cause| BrokerError::Client { cause })?;
         // Before anything is assigned to it.
         consumer.context().room(|| gate::open(consumer.client().native_ptr()));
         Ok(Broker { owner: Arc::new(consumer), brokers, config: Arc::new(config) })

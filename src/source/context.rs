@@ -48,9 +48,6 @@ struct Connection {
     last_word: String,
 }
 
-/// The consumer type of this crate.
-pub(crate) type Consumer = BaseConsumer<Context>;
-
 impl Context {
     pub(super) fn new(config: &ClientConfig) -> Self {
         Context {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::context::Consumer;
+use super::consumer::Consumer;
+use super::context::Context;
+use crate::failpoint;
 use crate::pipeline::messages::Partition;
 
 /// A consumer's queue: everything that it has for us comes out of it, but for what [`Messages`] has. Keep the consumer longer
@@ -105,6 +107,31 @@ impl Queue {
         let code = unsafe { rd::rd_kafka_commit_queue(client, offsets.ptr(), self.0.0, None, ptr::null_mut()) };
         if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
     }
+}
+
+/// Whether the consumer is a member of its group: whether the group's coordinator gave it an id.
+pub(super) fn is_member(consumer: &Consumer) -> bool {
+    // SAFETY: the client outlives the calls. The text is ours to free, with the library's own function.
+    unsafe {
+        let client = consumer.client().native_ptr();
+        let id = rd::rd_kafka_memberid(client);
+        if id.is_null() {
+            return false;
+        }
+        let is_member = *id != 0;
+        rd::rd_kafka_mem_free(client, id.cast());
+        is_member
+    }
+}
+
+/// Destroys a consumer that is still a member of its group. librdkafka never sends a LeaveGroup
+/// request for it from here on. The handle of its queue and its context are not freed: some
+/// hundred bytes.
+pub(super) fn destroy_without_leaving(consumer: BaseConsumer<Context>) {
+    let consumer = std::mem::ManuallyDrop::new(consumer);
+    let flags = rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE;
+    // SAFETY: nobody else has the client, and nothing destroys it again: `consumer` is never dropped.
+    unsafe { rd::rd_kafka_destroy_flags(consumer.client().native_ptr(), flags) };
 }
 
 /// The client's words for an error that it only tells of in a text.
@@ -304,5 +331,60 @@ pub(super) unsafe fn text(pointer: *const c_char) -> String {
         return String::new();
     }
     // SAFETY: as this function's own contract says.
-    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+    let text = unsafe { CStr::from_ptr(pointer) };
+    if failpoint::planted("overflow.ffi") {
+        // SAFETY: there is none: this reads a byte after the text's NUL.
+        let beyond = unsafe { std::slice::from_raw_parts(pointer.cast(), text.count_bytes() + 2) };
+        return String::from_utf8_lossy(beyond).into_owned();
+    }
+    text.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::config::RDKafkaLogLevel;
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn consumer(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> Consumer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g").set("debug", "broker");
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        Consumer::new(&config, Context::new(&config)).unwrap()
+    }
+
+    #[test]
+    fn what_the_client_says_is_copied() {
+        let cluster = MockCluster::new(1).unwrap();
+        let consumer = consumer(&cluster);
+        let (queue, began) = (Queue::of(&consumer), Instant::now());
+        let (facility, line) = loop {
+            assert!(began.elapsed() < PATIENCE, "the client says nothing");
+            if let Some(Polled::Log(_, facility, line)) = queue.poll(Duration::from_millis(100)) {
+                break (facility, line);
+            }
+        };
+        assert!(!facility.is_empty() && !line.is_empty());
+        assert!(!facility.contains('\0') && !line.contains('\0'), "{facility:?} {line:?}");
+    }
+
+    #[test]
+    fn a_consumer_that_has_joined_nothing_is_no_member() {
+        let cluster = MockCluster::new(1).unwrap();
+        assert!(!is_member(&consumer(&cluster)));
+    }
+
+    /// Its threads end, and nothing of it is used again.
+    #[test]
+    fn a_consumer_goes_without_leaving_its_group() {
+        let cluster = MockCluster::new(1).unwrap();
+        destroy_without_leaving(consumer(&cluster).into_inner());
+    }
 }

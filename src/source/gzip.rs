@@ -19,6 +19,8 @@ use flate2::bufread::GzDecoder;
 use libdeflate_sys as deflate;
 use rdkafka::bindings as rd;
 
+use crate::failpoint;
+
 /// How a member of a stream begins.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -152,8 +154,9 @@ impl Content {
     /// All zero, and all content.
     fn with_room(room: usize) -> Option<Self> {
         // One more, so that there is always one, and a text ends as librdkafka's callers may expect.
+        let bytes = (room + 1).saturating_sub(if failpoint::planted("overflow.gzip") { 2 } else { 0 });
         // SAFETY: the call allocates, or returns null.
-        let start = unsafe { rd::rd_kafka_mem_calloc(ptr::null_mut(), 1, room + 1) };
+        let start = unsafe { rd::rd_kafka_mem_calloc(ptr::null_mut(), 1, bytes) };
         Some(Content { start: NonNull::new(start.cast())?, room, length: room })
     }
 

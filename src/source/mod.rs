@@ -14,6 +14,7 @@ mod batch;
 mod bulk;
 mod client;
 mod confirm;
+mod consumer;
 mod context;
 mod control;
 mod damage;

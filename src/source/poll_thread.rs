@@ -18,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::batch::{Collecting, Refused};
 use super::bulk::{Message, Messages};
 use super::client::{Rebalance, names, positions};
-use super::context::Consumer;
+use super::consumer::Consumer;
 use super::damage::{is_damage, is_too_large};
 use super::ffi::{Polled, Queue, Trouble, words};
 use super::place::StartAt;
@@ -661,11 +661,8 @@ impl PollThread {
 
     fn close(&mut self, offsets: &[(Partition, i64)]) {
         self.commit(offsets);
-        // A group event that was not answered would hold the consumer's close for ever.
-        let _ = self.consumer.incremental_assign(&TopicPartitionList::new());
-        if let Ok(assigned) = self.consumer.assignment() {
-            let _ = self.consumer.incremental_unassign(&assigned);
-        }
+        // Not only when its last owner goes: whoever still asks it something may take a while.
+        self.consumer.leave();
     }
 
     pub(super) fn report(&self, result: Result<(), KafkaError>) {
@@ -694,7 +691,7 @@ mod tests {
 
     /// One that doesn't run by itself, and what it tells.
     fn thread(config: &ClientConfig, credits: Credits) -> (PollThread, UnboundedReceiver<Event>) {
-        let consumer = Arc::new(config.create_with_context(Context::new(config)).unwrap());
+        let consumer = Arc::new(Consumer::new(config, Context::new(config)).unwrap());
         let ((_, commands), (tell, events)) = (channel(), unbounded_channel());
         let memory = (credits, Arc::default());
         (PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20), events)

@@ -12,6 +12,7 @@ mod harness;
 mod api;
 mod broker;
 mod commands;
+mod crashed;
 mod disk;
 mod documentation;
 mod event_time;

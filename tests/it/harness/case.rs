@@ -21,6 +21,11 @@ use super::weir::{Finished, Run, Workspace};
 /// On a busy machine everything takes long.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How many records an entry accounts for.
+fn counts(entry: &Value) -> u64 {
+    entry["counts"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
+}
+
 /// What a test works on.
 pub struct Case<'a> {
     pub broker: &'a Broker,
@@ -193,6 +198,30 @@ impl<'a> Case<'a> {
                 assert!(sequence > lasts[&partition], "{name} could have been swept, the chains end at {lasts:?}");
             }
         }
+    }
+
+    /// Whether all files that entries name are in their places.
+    pub fn is_published(&self) -> bool {
+        let dataset = self.dataset();
+        let is_there = |file: &Value| dataset.join(file["path"].as_str().unwrap()).exists();
+        self.chains().values().flatten().all(|entry| entry["files"].as_array().unwrap().iter().all(is_there))
+    }
+
+    /// One more run to the end adds no record. It may add an entry that has none: the markers of
+    /// transactions without records in a partition come whenever the broker writes them.
+    #[track_caller]
+    pub fn assert_complete(&self) {
+        let records = |(path, found): (PathBuf, (u64, i64))| {
+            let is_ledger = path.starts_with(self.dataset().join("ledger"));
+            (!is_ledger).then_some((path, found))
+        };
+        let all = || -> (BTreeMap<_, _>, u64) {
+            let counted = self.chains().values().flatten().map(counts).sum();
+            (self.inventory().into_iter().filter_map(records).collect(), counted)
+        };
+        let before = all();
+        self.finish();
+        assert_eq!(all(), before, "one more run must add no record");
     }
 
     /// Every file of the dataset, with its size and when it was made; `staging/` left out.

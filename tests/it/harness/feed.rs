@@ -20,6 +20,9 @@ use super::produce::{Acknowledgements, random};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of a transaction.
 const RECORDS: u64 = 40;
+/// Records of a batch that compresses well, and the blanks of each.
+const COMPRESSIBLE_RECORDS: u64 = 1_250;
+const COMPRESSIBLE_BYTES: usize = 3_300;
 /// Transactions until another producer goes on, with another codec.
 const TERM: u64 = 30;
 pub const CODECS: [&str; 5] = ["gzip", "snappy", "lz4", "zstd", "none"];
@@ -137,6 +140,27 @@ impl Feed {
         open
     }
 
+    /// A committed transaction of batches that compress to nearly nothing: readings with many blanks after them.
+    pub fn compressible(&self, id: &str, batches: u64) {
+        let reading = readings::readings()[0].to_json("IT-01");
+        let value = [&reading[..], &b" ".repeat(COMPRESSIBLE_BYTES)].concat();
+        let settings = [
+            ("batch.size", "16777216"),
+            ("message.max.bytes", "16777216"),
+            ("batch.num.messages", &*COMPRESSIBLE_RECORDS.to_string()),
+            ("linger.ms", "500"),
+        ];
+        let producer = self.topic.producer_with(id, "zstd", &settings).expect("nobody else has its name");
+        let mut open = Open { producer, journal: self.journal.clone(), number: self.journal.begin(), records: 0 };
+        open.producer.begin_transaction().unwrap();
+        for _ in 0..batches * COMPRESSIBLE_RECORDS {
+            self.topic.send(&open.producer, open.number, open.records, Some(&value)).unwrap();
+            open.records += 1;
+        }
+        settle(&open.producer).expect("the broker takes the records");
+        open.commit();
+    }
+
     /// Ends after a transaction whose end is known.
     pub fn stop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
@@ -199,6 +223,15 @@ fn feed(topic: &Topic, journal: &Journal, over: &AtomicBool) {
 
 impl Topic {
     fn producer(&self, id: &str, codec: &str) -> Result<BaseProducer<Acknowledgements>, KafkaError> {
+        self.producer_with(id, codec, &[])
+    }
+
+    fn producer_with(
+        &self,
+        id: &str,
+        codec: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<BaseProducer<Acknowledgements>, KafkaError> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -210,6 +243,9 @@ impl Topic {
             .set("compression.type", codec)
             .set("linger.ms", "2")
             .set("log_level", "0");
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
         let producer: BaseProducer<Acknowledgements> = config.create_with_context(Acknowledgements::default())?;
         producer.init_transactions(TIMEOUT)?;
         Ok(producer)

@@ -2,7 +2,9 @@
 
 pub mod broker;
 pub mod case;
+pub mod cgroup;
 pub mod cluster;
+pub mod crash;
 pub mod dataset;
 pub mod feed;
 pub mod ledger;
@@ -15,6 +17,7 @@ pub mod secured;
 pub mod service;
 pub mod setup;
 pub mod shim;
+pub mod stranger;
 pub mod topics;
 pub mod watcher;
 pub mod weir;

@@ -70,7 +70,8 @@ impl Produced {
     }
 }
 
-/// Sends the load to partitions `0..partitions` of a topic; returns when all of it is committed or aborted.
+/// Sends the load to partitions `0..partitions` of a topic; returns when all of it is committed or aborted, and the
+/// markers that say so are in the log.
 pub fn produce(broker: &Broker, topic: &str, partitions: i32, load: &Load) -> Produced {
     let values = Values::new(load);
     thread::scope(|scope| {
@@ -132,13 +133,14 @@ pub fn settle(producer: &BaseProducer<Acknowledgements>) {
 fn transactions(broker: &Broker, topic: &str, partitions: i32, load: &Load, values: &Values, number: u64) -> Produced {
     let mut produced = Produced::default();
     let mut producer: Option<BaseProducer<Acknowledgements>> = None;
+    let id = format!("{topic}-{}-{number}", load.seed);
     for transaction in (number..load.records.div_ceil(load.transaction)).step_by(PRODUCERS as usize) {
         let producer = match &producer {
             Some(producer) => {
                 producer.begin_transaction().unwrap();
                 producer
             }
-            None => producer.insert(transactional(broker, &format!("{topic}-{}-{number}", load.seed))),
+            None => producer.insert(transactional(broker, &id)),
         };
         let first = transaction * load.transaction;
         let mut sent = Produced::default();
@@ -157,6 +159,11 @@ fn transactions(broker: &Broker, topic: &str, partitions: i32, load: &Load, valu
             producer.commit_transaction(TIMEOUT).unwrap();
             produced = produced.plus(sent);
         }
+    }
+    if let Some(last) = producer.take() {
+        drop(last);
+        // The end of a transaction is answered before its markers are written. To begin anew waits for them.
+        drop(transactional(broker, &id));
     }
     produced
 }

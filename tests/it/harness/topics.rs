@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::broker::Broker;
+use super::case::PATIENCE;
 use super::until;
+
+/// How long a leader may take to say where a partition ends.
+const WATERMARK: Duration = Duration::from_secs(5);
 
 /// A new topic; its name starts with `name`.
 pub fn topic(broker: &Broker, name: &str, partitions: i32) -> String {
@@ -80,6 +85,23 @@ pub fn end(broker: &Broker, topic: &str, partition: i32) -> i64 {
 /// The same, where the partition may have no leader.
 pub fn try_end(broker: &Broker, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<i64> {
     Ok(admin(broker).inner().fetch_watermarks(topic, partition, timeout)?.1)
+}
+
+/// Waits until no transaction of a topic is open. The end of one is answered before its markers are written: until
+/// they are, a partition ends earlier for read_committed than it will.
+pub fn until_settled(broker: &Broker, topic: &str, partitions: std::ops::Range<i32>) {
+    let client = |isolation: &str| -> BaseConsumer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.address()).set("isolation.level", isolation).create().unwrap()
+    };
+    let clients = ["read_committed", "read_uncommitted"].map(client);
+    // A leader that is new may not know the end yet.
+    let end = |client: &BaseConsumer, partition| Some(client.fetch_watermarks(topic, partition, WATERMARK).ok()?.1);
+    let is_settled = |partition| {
+        let [committed, all] = clients.each_ref().map(|client| end(client, partition));
+        committed.is_some() && committed == all
+    };
+    until("no transaction is open", PATIENCE, || partitions.clone().all(is_settled));
 }
 
 fn partitions_of(admin: &AdminClient<DefaultClientContext>, name: &str) -> usize {

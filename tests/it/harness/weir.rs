@@ -1,13 +1,15 @@
 //! The binary under test, in a working directory of its own.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::pipeline::Pipeline;
-use super::setup;
+use super::{crash, setup};
 
 /// A working directory; it goes when it is dropped.
 pub struct Workspace {
@@ -64,7 +66,16 @@ impl Workspace {
             }
         }
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
-        Run { child: command.spawn().unwrap(), stdout, stderr }
+        // A point at which it aborts is nobody's surprise, and needs no core.
+        let aborts = |(name, value): &(&str, &str)| *name == "WEIR_FAILPOINT" && !value.ends_with(":stop");
+        let expected = if environment.iter().any(aborts) { vec!["ABRT".to_owned()] } else { Vec::new() };
+        let (since, keeps_core) = (SystemTime::now(), expected.is_empty());
+        let child = command.spawn().unwrap();
+        if keeps_core {
+            crash::allow_core(child.id());
+        }
+        let folder = self.path().to_owned();
+        Run { child, stdout, stderr, folder, since, expected: Mutex::new(expected), crash: None }
     }
 
     /// Runs `weir` to its end, which must come within `timeout`.
@@ -78,6 +89,13 @@ pub struct Run {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
+    /// Its working directory.
+    folder: PathBuf,
+    since: SystemTime,
+    /// Signals by which it may end: those that were sent to it.
+    expected: Mutex<Vec<String>>,
+    /// What is known of its end by another signal.
+    crash: Option<String>,
 }
 
 /// A `weir` that has ended.
@@ -86,6 +104,8 @@ pub struct Finished {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
+    /// Where it was when it died by a signal that no test sent; it was printed, too.
+    pub crash: Option<String>,
 }
 
 impl Finished {
@@ -108,7 +128,21 @@ impl Run {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.ended().is_none()
+    }
+
+    /// How it ended, if it has. The first one to learn that a signal ended it which nobody sent prints a report.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().unwrap()?;
+        if let Some(signal) = status.signal()
+            && self.crash.is_none()
+            && !self.expected.lock().unwrap().contains(&crash::signal_name(signal))
+        {
+            let report = crash::report(self.pid(), signal, &self.folder, self.since);
+            eprintln!("{report}");
+            self.crash = Some(report);
+        }
+        Some(status)
     }
 
     /// Waits until SIGSTOP has stopped it; after `timeout` this panics with its output.
@@ -130,12 +164,14 @@ impl Run {
 
     /// Several signals, one right after the other.
     pub fn signals(&self, names: &[&str]) {
+        self.expected.lock().unwrap().extend(names.iter().map(|name| (*name).to_owned()));
         let script: String = names.iter().map(|name| format!("kill -{name} {}\n", self.pid())).collect();
         assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
     }
 
     /// SIGKILL, and waits for its end.
     pub fn kill(mut self) -> Finished {
+        self.expected.lock().unwrap().push("KILL".to_owned());
         self.child.kill().unwrap();
         self.wait(Duration::from_secs(10))
     }
@@ -149,8 +185,9 @@ impl Run {
     pub fn wait(mut self, timeout: Duration) -> Finished {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Finished { status, stdout: fs::read_to_string(&self.stdout).unwrap(), stderr: self.stderr() };
+            if let Some(status) = self.ended() {
+                let (stdout, stderr) = (fs::read_to_string(&self.stdout).unwrap(), self.stderr());
+                return Finished { status, stdout, stderr, crash: self.crash.take() };
             }
             assert!(Instant::now() < deadline, "weir did not end within {timeout:?}:\n{}", self.stderr());
             std::thread::sleep(Duration::from_millis(10));
@@ -160,6 +197,8 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // One that has died before is reported, also when its test has failed for another reason.
+        let _ = self.ended();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

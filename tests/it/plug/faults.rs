@@ -1,5 +1,6 @@
 //! The faults that weir must survive: each is done to a [`World`], and is over when its function returns.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,9 +10,11 @@ use weir::failpoint;
 use super::dice::Dice;
 use super::world::{SESSION, World, tail};
 use crate::harness::case::PATIENCE;
+use crate::harness::cgroup::Cgroup;
 use crate::harness::feed::CODECS;
 use crate::harness::proxy::Mode;
 use crate::harness::shim::Switch;
+use crate::harness::stranger::Stranger;
 use crate::harness::topics::add_partitions;
 use crate::harness::until;
 use crate::harness::weir::{Finished, Run};
@@ -291,6 +294,70 @@ pub(super) fn poison(world: &mut World, _: usize, dice: &mut Dice) {
         }),
     );
     world.feed.open(&format!("{}-poison", world.case.pipeline.topic), "zstd", values).commit();
+}
+
+/// Somebody else is in the group who shares partitions out in another way: weir says so, is not ready, and reads on when the
+/// other one is gone.
+pub(super) fn group_refused(world: &mut World, _: usize, dice: &mut Dice) {
+    world.weir().signal("TERM");
+    world.ended().expect_code(0);
+    let stranger = Stranger::join(&world.case);
+    world.restart();
+    let said = |world: &mut World| world.weir().stderr().contains("the group refuses this consumer");
+    until("weir says that the group refuses it", PATIENCE, || said(world));
+    world.assert_not_ready();
+    sleep(dice.within(0..2_000));
+    drop(stranger);
+}
+
+/// weir has little memory, and what comes compresses to nearly nothing: 100 MB of it in one answer of a broker.
+pub(super) fn little_memory(world: &mut World, _: usize, dice: &mut Dice) {
+    world.weir().signal("TERM");
+    world.ended().expect_code(0);
+    let id = format!("{}-compressible", world.case.pipeline.topic);
+    world.feed.compressible(&id, dice.range(22..28));
+    let group = Cgroup::new(&world.case.pipeline.topic, 128 << 20);
+    let weir = world.another(&[("WEIR__LIMITS__MEMORY", "32MiB")]);
+    group.take_in(weir.pid());
+    world.adopt(weir);
+    // They came before what comes now.
+    world.progress();
+    let ends: Vec<i64> = world.partitions().map(|partition| world.end(partition)).collect();
+    until("everything is read with little memory", PATIENCE, || {
+        assert!(world.is_alive(), "weir ended by itself: it may have had too little memory");
+        world.case.positions().into_values().zip(&ends).all(|(position, end)| position >= *end)
+    });
+    world.weir().signal("TERM");
+    world.ended().expect_code(0);
+    world.restart();
+}
+
+/// Somebody removes `staging/`, at a moment when it has nothing that an entry names.
+pub(super) fn staging_removed(world: &mut World, _: usize, dice: &mut Dice) {
+    until("staging/ can be removed", PATIENCE, || {
+        sleep(dice.within(0..400));
+        world.weir().signal("STOP");
+        world.weir().until_stopped(PATIENCE);
+        let published = world.case.is_published();
+        if published {
+            fs::remove_dir_all(world.case.dataset().join("staging")).unwrap();
+        }
+        world.weir().signal("CONT");
+        published
+    });
+}
+
+/// What is read can't be committed, and isn't waited for: weir says so by its exit code.
+pub(super) fn stopped_on_a_full_disk(world: &mut World, _: usize, dice: &mut Dice) {
+    let words = "No space left on device";
+    let said = world.weir().stderr().matches(words).count();
+    world.shim.set(Switch::Full, 1);
+    until("weir says what is wrong", PATIENCE, || world.weir().stderr().matches(words).count() > said);
+    sleep(dice.within(0..500));
+    world.weir().signal("TERM");
+    world.ended().expect_code(3);
+    world.shim.set(Switch::Full, 0);
+    world.restart();
 }
 
 /// What an instance that is no more left in `staging/`: attempts at entries that are there, and at such that will be.

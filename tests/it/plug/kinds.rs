@@ -97,6 +97,10 @@ pub(super) const KINDS: &[Kind] = &[
     one("poison payloads", One(faults::poison)),
     one("partitions 3 → 12", Once(faults::more_partitions)),
     one("staging of another instance", One(faults::foreign_staging)),
+    one("staging removed", One(faults::staging_removed)),
+    one("group join refused", One(faults::group_refused)),
+    one("128 MB, batches that compress well", One(faults::little_memory)),
+    one("stop with a full disk", One(faults::stopped_on_a_full_disk)),
     one("topic made again, shorter", Refused(ruins::made_again_shorter)),
     one("topic made again, longer", Refused(ruins::made_again_longer)),
     one("records deleted past the position", Refused(ruins::records_deleted)),
@@ -108,4 +112,5 @@ pub(super) const KINDS: &[Kind] = &[
     one("file: flipped bit", Refused(ruins::flipped_data)),
     one("file: cut", Refused(ruins::cut_data)),
     one("file: missing", Refused(ruins::missing_data)),
+    one("hive folder is a link", Refused(ruins::linked_folder)),
 ];

@@ -232,6 +232,31 @@ pub(super) fn cut_data(ruin: &Ruin, dice: &mut Dice) -> Duration {
     ruin.goes_on()
 }
 
+/// A folder of the tree leads elsewhere: whoever would write or move there doesn't.
+pub(super) fn linked_folder(ruin: &Ruin, dice: &mut Dice) -> Duration {
+    ruin.send(50, 600);
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(ruin.dataset().join("data")).unwrap().map(|item| item.unwrap().path()).collect();
+    folders.sort();
+    let folder = dice.of(&folders).clone();
+    let elsewhere = ruin.case.workspace.path().join("elsewhere");
+    fs::rename(&folder, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+    let words = [name(&folder), "symbolic link"];
+    ruin.refused(&words);
+    ruin.found(&words);
+    let (before, file) = (ruin.case.inventory(), ruin.case.file());
+    for command in [&["backup", &file, "copy"][..], &["repair", &file]] {
+        let finished = ruin.case.workspace.run(command.iter().copied(), PATIENCE);
+        assert_ne!(finished.status.code(), Some(0), "{command:?}");
+        contains(&finished, &words);
+    }
+    assert_eq!(ruin.case.inventory(), before, "who refuses changes nothing");
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&elsewhere, &folder).unwrap();
+    ruin.goes_on()
+}
+
 /// One that the newest entry names is looked for by a run too.
 pub(super) fn missing_data(ruin: &Ruin, dice: &mut Dice) -> Duration {
     let chains = ruin.case.chains();

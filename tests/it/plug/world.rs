@@ -17,7 +17,7 @@ use crate::harness::pipeline::Pipeline;
 use crate::harness::proxy::Mode;
 use crate::harness::service::Service;
 use crate::harness::shim::Shim;
-use crate::harness::topics::{make_replicated, try_end};
+use crate::harness::topics::{make_replicated, try_end, until_settled};
 use crate::harness::watcher::Watcher;
 use crate::harness::weir::Run;
 use crate::harness::{python, until};
@@ -219,6 +219,20 @@ impl<'a> World<'a> {
         found.expect("it was waited for")
     }
 
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.weir().is_running()
+    }
+
+    /// A service says that it is not ready; a run says nothing.
+    pub(super) fn assert_not_ready(&mut self) {
+        if self.command == Command::Serve {
+            let service = Service::of(self.take());
+            let (status, text) = service.text("/readyz");
+            assert_eq!(status, 503, "{text}");
+            self.adopt(service.run);
+        }
+    }
+
     /// A service's metrics say that a transaction holds the end back; a run says nothing.
     pub(super) fn assert_stuck_is_told(&mut self) {
         if self.command == Command::Serve {
@@ -265,7 +279,8 @@ impl<'a> World<'a> {
     pub(super) fn judge(mut self) -> Judgement {
         self.cluster.network(Mode::Pass);
         self.feed.stop();
-        // Transactions' markers may still be on their way, so that the end moves.
+        until_settled(self.case.broker, &self.case.pipeline.topic, self.partitions());
+        // Markers without records may still be on their way, so that the end moves.
         let ends = |world: &World| world.partitions().map(|partition| world.end(partition)).collect::<Vec<_>>();
         let since = Instant::now();
         while !self.case.positions().into_values().eq(ends(&self)) {
@@ -279,10 +294,8 @@ impl<'a> World<'a> {
         self.weir().signal("TERM");
         self.ended().expect_code(0);
         self.assert_kafka_is_behind();
-        // One more run finds nothing to add, and sweeps.
-        let before = self.case.inventory();
-        self.case.finish();
-        assert_eq!(self.case.inventory(), before, "one more run must add nothing");
+        // One more run finds no record to add, and sweeps.
+        self.case.assert_complete();
         self.case.verify();
         self.case.assert_chains();
         self.case.assert_swept();
