@@ -1,8 +1,8 @@
 //! Where words go: log lines (standard error, or a file a day) and the progress line.
 //!
-//! Two things don't follow the level that people set. A line of the audit log is always written. What
-//! actix says of requests that are no HTTP never is: whoever sends them would write the log. They are
-//! counted, and told once a minute.
+//! Two things don't follow the level that people set. A line of the audit log is always written.
+//! What actix says of requests that are no HTTP never is: whoever sends them would write the log.
+//! They are counted, and told once a minute.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;

@@ -68,10 +68,11 @@ pub(crate) fn shorten(payload: &[u8], chars: usize) -> String {
     }
 }
 
-/// Returns the beginning of a payload, and whether there is more of it. Control characters and bytes that
-/// are no text are escaped.
+/// Returns the beginning of a payload, and whether there is more of it. Control characters and
+/// bytes that are no text are escaped.
 pub(crate) fn beginning(payload: &[u8], chars: usize) -> (String, bool) {
-    // No character has more than four bytes: what comes after these is not shown, and not looked at.
+    // No character has more than four bytes: what comes after these is not shown, and not looked
+    // at.
     let looked_at = &payload[..payload.len().min((chars + 1).saturating_mul(4))];
     let (mut text, mut shown) = (String::new(), 0);
     for chunk in looked_at.utf8_chunks() {

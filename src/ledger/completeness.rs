@@ -113,8 +113,8 @@ impl Completeness {
         Completeness::newest(dataset, usize::MAX)
     }
 
-    /// Reads a dataset's whole ledger, and gives no more than this many windows, the newest ones. What a
-    /// window has for each partition is made only for these.
+    /// Reads a dataset's whole ledger, and gives no more than this many windows, the newest ones.
+    /// What a window has for each partition is made only for these.
     ///
     /// # Errors
     /// When an entry can't be read, or its windows are not of time.

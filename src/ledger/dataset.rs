@@ -358,7 +358,8 @@ impl Dataset {
     }
 }
 
-/// Definitions are for their owner alone: those of earlier versions were not, and may have secrets in them.
+/// Definitions are for their owner alone: those of earlier versions were not, and may have secrets
+/// in them.
 fn keep_private(disk: &Disk, folder: &Path) -> Result<(), LedgerError> {
     for name in disk.list(folder)? {
         let path = folder.join(name);

@@ -1,13 +1,13 @@
 //! What of a pipeline file may be shown or kept: all of it but secrets that are written in it.
 //!
 //! A secret is what stands under a name that has one of [`SECRET_WORDS`] in it, and under a name in
-//! `[source.client]` that librdkafka doesn't know: it may be a misspelt one. Each of its bytes becomes a
-//! star, so that every place in the text stays right. Variables are shown: they are no secrets, what they
-//! hold is.
+//! `[source.client]` that librdkafka doesn't know: it may be a misspelt one. Each of its bytes
+//! becomes a star, so that every place in the text stays right. Variables are shown: they are no
+//! secrets, what they hold is.
 //!
-//! A file that is TOML is masked value by value, and stays TOML. In one that isn't, nobody knows where a
-//! value ends: there everything after such a name is masked, up to the next line that begins a value.
-//! Comments are masked where they look like a setting.
+//! A file that is TOML is masked value by value, and stays TOML. In one that isn't, nobody knows
+//! where a value ends: there everything after such a name is masked, up to the next line that
+//! begins a value. Comments are masked where they look like a setting.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -53,7 +53,8 @@ struct Masked<'a> {
 }
 
 impl<'a> Masked<'a> {
-    /// Masks the secrets of a table that `keys` lead to; all its values if it stands under a secret's name.
+    /// Masks the secrets of a table that `keys` lead to; all its values if it stands under a
+    /// secret's name.
     fn table<'k>(&mut self, table: &'k DeTable<'_>, keys: &mut Vec<&'k str>, secret: bool) {
         for (key, value) in table {
             self.values.push(key.span());

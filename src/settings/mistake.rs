@@ -1,8 +1,8 @@
 //! What is wrong with a pipeline file: every mistake, with its place and what to type instead.
 //!
-//! A message never holds the value of a variable in `[source.client]`: passwords stand there. What is shown of
-//! the file has its secrets masked, and is short: a file may have one line of a megabyte, and a mistake in
-//! each of its columns.
+//! A message never holds the value of a variable in `[source.client]`: passwords stand there. What
+//! is shown of the file has its secrets masked, and is short: a file may have one line of a
+//! megabyte, and a mistake in each of its columns.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -117,8 +117,8 @@ impl std::fmt::Display for Report<'_> {
 }
 
 impl SourceCode for File {
-    /// Where context is asked for, gives the span's own lines and none beside them: those may hold a password.
-    /// Of a long line it gives the part around the span.
+    /// Where context is asked for, gives the span's own lines and none beside them: those may hold
+    /// a password. Of a long line it gives the part around the span.
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,

@@ -58,7 +58,8 @@ impl Pipeline {
     }
 }
 
-/// Where a link leads, if it leads out of its folder. Those that container platforms mount stay in it.
+/// Where a link leads, if it leads out of its folder. Those that container platforms mount stay in
+/// it.
 fn elsewhere(path: &Path) -> Option<PathBuf> {
     if !path.is_symlink() {
         return None;
@@ -68,7 +69,8 @@ fn elsewhere(path: &Path) -> Option<PathBuf> {
     (!target.starts_with(folder.canonicalize().ok()?)).then_some(target)
 }
 
-/// The only mistake that is told of a file which a link leads to: it may be anybody's, and no pipeline file.
+/// The only mistake that is told of a file which a link leads to: it may be anybody's, and no
+/// pipeline file.
 fn of_a_link(target: &Path) -> Mistake {
     let target = target.display();
     let message = format!("is a link to {target}, which is no pipeline file or has mistakes: nothing of it is shown");

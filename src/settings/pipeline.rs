@@ -34,8 +34,8 @@ pub struct Pipeline {
     /// SHA-256 (hex) over the definition and every value that was filled in: another one means that a password was changed,
     /// though the file is the same. Only fingerprints of one process can be compared.
     pub fingerprint: String,
-    /// The definition as written: variables are not filled in, and secrets that stand in it are stars. This is
-    /// what `ledger/pipelines/` keeps.
+    /// The definition as written: variables are not filled in, and secrets that stand in it are
+    /// stars. This is what `ledger/pipelines/` keeps.
     pub text: String,
     /// The file that it was read from, as it was named: for commands that messages name.
     pub file: PathBuf,

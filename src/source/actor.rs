@@ -110,7 +110,8 @@ pub(super) enum State {
 /// How a source ended: the reason, where it wasn't asked to.
 pub type Finished = Result<(), String>;
 
-/// Ask a source to commit everything, leave the group and end. [`Finished`] tells when that is done.
+/// Ask a source to commit everything, leave the group and end. [`Finished`] tells when that is
+/// done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Stop;

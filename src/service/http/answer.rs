@@ -1,8 +1,9 @@
 //! How large an answer may be, how many are on their way, and how long a client may take one.
 //!
-//! What an answer costs must not depend on what is in a dataset, nor on how slowly clients read. A list
-//! ends at [`BYTES_MAX`], and says so in a header. At most [`PLACES`] answers above [`PIECE`] are made or
-//! sent at the same time, each in pieces, so that no second copy of it waits for the client.
+//! What an answer costs must not depend on what is in a dataset, nor on how slowly clients read. A
+//! list ends at [`BYTES_MAX`], and says so in a header. At most [`PLACES`] answers above [`PIECE`]
+//! are made or sent at the same time, each in pieces, so that no second copy of it waits for the
+//! client.
 
 use std::io;
 use std::pin::Pin;
@@ -32,8 +33,8 @@ const PIECE: usize = 32 << 10;
 /// How long a client may take to read a large answer to its end.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Takes items as long as their JSON has room, which shrinks by it. The second value says whether some
-/// were left out.
+/// Takes items as long as their JSON has room, which shrinks by it. The second value says whether
+/// some were left out.
 pub(super) fn fit<T: Serialize>(items: impl IntoIterator<Item = T>, room: &mut usize) -> (Vec<T>, bool) {
     let mut fitting = Vec::new();
     for item in items {
@@ -94,8 +95,8 @@ impl Default for Places {
 #[derive(Debug)]
 pub(super) struct Place(#[allow(dead_code, reason = "dropping it gives the place back")] OwnedSemaphorePermit);
 
-/// Whether an answer may be large. What tells whether the process lives must not wait, live events have
-/// places of their own, and commands wait for long and are answered shortly.
+/// Whether an answer may be large. What tells whether the process lives must not wait, live events
+/// have places of their own, and commands wait for long and are answered shortly.
 pub(super) fn may_be_large(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD) && !["/healthz", "/readyz", "/api/v1/events"].contains(&path)
 }
@@ -108,7 +109,8 @@ impl Places {
     }
 }
 
-/// A large answer goes out in pieces and keeps its place until then; a small one gives it back at once.
+/// A large answer goes out in pieces and keeps its place until then; a small one gives it back at
+/// once.
 pub(super) fn in_pieces(body: BoxBody, place: Place) -> BoxBody {
     match body.try_into_bytes() {
         Ok(bytes) if bytes.len() > PIECE => {

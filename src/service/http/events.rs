@@ -43,9 +43,9 @@ struct Listener {
 
 /// Live events
 ///
-/// Server-sent events, each with JSON as its data: `phase`, `gone` and `reloaded` when they happen (Change);
-/// `progress` once a second while something moves (a list of PipelineProgress); `missed` with the number of
-/// events that were lost because the client read too slowly.
+/// Server-sent events, each with JSON as its data: `phase`, `gone` and `reloaded` when they happen
+/// (Change); `progress` once a second while something moves (a list of PipelineProgress); `missed`
+/// with the number of events that were lost because the client read too slowly.
 #[utoipa::path(get, path = "/api/v1/events", tag = "service", responses(
     (status = 200, description = "the stream", content_type = "text/event-stream", body = Change),
     (status = 503, description = "Too many streams; close another one", body = Failure),

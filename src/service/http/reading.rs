@@ -1,7 +1,7 @@
 //! What answers read from datasets and definitions. All of it blocks.
 //!
-//! Windows are summed over the whole ledger. The rest reads no more than it shows: only the columns and
-//! the rows that it needs, one row at a time, so that of several large values one is in memory.
+//! Windows are summed over the whole ledger. The rest reads no more than it shows: only the columns
+//! and the rows that it needs, one row at a time, so that of several large values one is in memory.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,8 @@ fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetErro
     let rows = ParquetRecordBatchReaderBuilder::try_new(open_file(path)?)?.with_offset(skip);
     let shown = ProjectionMask::columns(rows.parquet_schema(), REJECT_COLUMNS);
     let mut found = Vec::new();
-    // A large payload has a page of its own: with one row a batch, its page and its row are in memory.
+    // A large payload has a page of its own: with one row a batch, its page and its row are in
+    // memory.
     for batch in rows.with_projection(shown).with_batch_size(1).build()? {
         let batch: RecordBatch = batch?;
         let missing = |name| ParquetError::General(format!("it has no column {name}"));
