@@ -26,6 +26,7 @@
 //! | [`allocator`], `machine` | how memory that the C library keeps is given back; how much memory there is |
 //! | `background` | on which threads blocking work goes on beside a lane |
 //! | [`names`] | how texts become parts of paths, and back |
+//! | `panics` | whether a panic is a bug, or the operating system gives no more threads |
 //! | `logging`, `words` | where log lines go; how things are written for people |
 //! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
 //! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
@@ -54,6 +55,7 @@ pub mod ledger;
 pub(crate) mod logging;
 pub(crate) mod machine;
 pub mod names;
+mod panics;
 pub mod pipeline;
 pub mod readings;
 #[cfg(test)]

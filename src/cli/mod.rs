@@ -101,6 +101,7 @@ pub(crate) fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    crate::panics::listen();
     match Cli::parse().command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),

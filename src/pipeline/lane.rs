@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::{Actor, ActorContext as _, Addr, Context, MailboxError, Message, Recipient};
 
 use crate::ledger::LedgerError;
+use crate::panics;
 use crate::pipeline::messages::Partition;
 use crate::sink::{Sink, SinkError};
 use crate::source::StartError;
@@ -17,8 +18,8 @@ pub enum LaneError {
     /// A neighbour in the lane is gone; its own end says why.
     #[error("the lane's next stage has ended")]
     Ended,
-    /// A stage panicked: a bug, caught before anything wrong was committed.
-    #[error("the {0} stage panicked; this is a bug in weir, please report it with the log lines above")]
+    /// A stage panicked, before anything wrong was committed: a bug, or no thread is left.
+    #[error("the {0} stage panicked; {blame}", blame = panics::blame())]
     Panicked(&'static str),
     /// No thread for a commit.
     #[error("the operating system gives no more threads: {0}")]

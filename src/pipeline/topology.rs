@@ -23,6 +23,7 @@ use crate::decode::schema::data_schema;
 use crate::ledger::{
     Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, NextEntry, Others, Reason, Tip,
 };
+use crate::panics;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::lane::{End, Held, Lane, Watch};
 use crate::pipeline::messages::{Committed, Partition};
@@ -54,8 +55,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What librdkafka may fetch ahead, all consumers together. It counts values only, and keeps as much again beside each:
-    /// values of 245 bytes took twice their size.
+    /// What librdkafka may fetch ahead, all consumers together, as it counts: values only, and compressed batches as they are.
+    /// What that takes in memory is bounded by `source/room.rs`, by a third of the credits.
     fn fetch_bytes(&self) -> usize {
         self.memory / 16
     }
@@ -266,7 +267,7 @@ pub enum RunError {
     #[error("the operating system gives no more threads: {0}")]
     Thread(#[from] std::io::Error),
     /// It panicked.
-    #[error("the start panicked ({0}); this is a bug in weir, unless the operating system gives no more threads")]
+    #[error("the start panicked ({0}); {blame}", blame = panics::blame())]
     Panicked(String),
 }
 
@@ -308,7 +309,7 @@ impl Running {
         async move {
             let mut reasons = Vec::new();
             while let Some(end) = ends.next().await {
-                let end = end.unwrap_or_else(|_| Err("a source panicked; this is a bug in weir".into()));
+                let end = end.unwrap_or_else(|_| Err(format!("a source panicked; {}", panics::blame())));
                 if let Err(reason) = end {
                     // The others would run on with a part of the partitions.
                     sources.iter().for_each(|source| source.do_send(Stop));

@@ -18,6 +18,7 @@ use super::board::{Board, Phase, Stage};
 use super::keeper::{Command, Define, FlushPipeline, Keeper, Leave, ShareMemory, Shared, Want};
 use super::plan::{Found, Member, Plan, plan};
 use crate::ledger::LedgerError;
+use crate::panics;
 use crate::pipeline::topology::{self, Arbiters};
 use crate::settings::service::Restart;
 use crate::settings::{self, Pipeline, Service};
@@ -151,7 +152,7 @@ impl Fleet {
             if fleet.ending.is_some() {
                 return;
             }
-            let read = read.unwrap_or_else(|panic| Err(format!("{panic}; this is a bug in weir")));
+            let read = read.unwrap_or_else(|panic| Err(format!("{panic}; {}", panics::blame())));
             let reloaded = match read {
                 Ok(Some((plan, files))) => {
                     fleet.seen = files;

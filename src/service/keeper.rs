@@ -13,6 +13,7 @@ use actix::{
 use super::board::{Board, Phase, Status};
 use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
+use crate::panics;
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Arbiters, Limits, Numbers, RunError, Running};
 use crate::settings::Pipeline;
@@ -234,7 +235,7 @@ impl Keeper {
         self.left_uncommitted = lanes_left || !reasons.is_empty();
         match reasons.into_iter().next() {
             Some(reason) if !asked => self.failed(reason, ctx),
-            None if !asked => self.failed("it ended by itself; this is a bug in weir".to_owned(), ctx),
+            None if !asked => self.failed(format!("it ended by itself; {}", panics::blame()), ctx),
             _ => {
                 tracing::info!(pipeline = %self.pipeline.name, "pipeline has stopped");
                 self.state = State::Down;

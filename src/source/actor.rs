@@ -18,12 +18,13 @@ use tokio::task::{JoinError, JoinHandle};
 use super::client::{Bounds, Broker, Rebalance};
 use super::control::Requests;
 use super::place::StartAt;
-use super::poll_thread::{Command, Event, PollThread};
+use super::poll_thread::{Command, Event, PollThread, Sizes};
 use super::quiet::{self, Handed, quiet};
 use super::start::{SameTopics, StartError, read_ledger, transient};
 use super::statistics;
 use super::trouble::Checking;
 use crate::ledger::{LedgerError, Others, Reason, Tip};
+use crate::panics;
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
 use crate::pipeline::supervisor::{Decision, Failures};
@@ -162,10 +163,10 @@ impl Source {
         let (commands, told) = std::sync::mpsc::channel();
         let (tell, events) = mpsc::unbounded_channel();
         let name = format!("{}-{number}", run.pipeline.name);
-        let collecting = run.collecting_bytes();
+        let sizes = Sizes { collecting_bytes: run.collecting_bytes(), columns: run.pipeline.columns.len() };
         broker.share(run.credits.clone(), run.consumers());
         let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
-        PollThread::spawn(&name, broker.consumer(), (told, tell), memory, mark, collecting)?;
+        PollThread::spawn(&name, broker.consumer(), (told, tell), memory, mark, sizes)?;
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
@@ -495,7 +496,8 @@ impl Source {
         let asked = tokio::task::spawn_blocking(move || quiet(&run, &broker, others, lanes));
         ctx.spawn(asked.into_actor(self).map(|found, source, _| {
             let (found, others) = found.unwrap_or_else(|panic| {
-                tracing::error!(%panic, "looking for quiet partitions panicked; this is a bug in weir");
+                let why = panics::blame();
+                tracing::error!(%panic, why, "looking for quiet partitions panicked");
                 Default::default()
             });
             source.others = Some(others);
@@ -623,7 +625,7 @@ impl StreamHandler<Event> for Source {
     fn finished(&mut self, ctx: &mut Context<Self>) {
         if !self.stopping {
             tracing::error!(pipeline = %self.run.pipeline.name, "the poll thread ended by itself");
-            self.failure.get_or_insert_with(|| "the poll thread ended by itself; this is a bug in weir".into());
+            self.failure.get_or_insert_with(|| format!("the poll thread ended by itself; {}", panics::blame()));
         }
         // Closing leaves the group, and waits for brokers that may be gone: neither the other pipelines nor the process do.
         let broker = self.broker.take();

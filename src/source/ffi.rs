@@ -1,5 +1,6 @@
 //! What rust-rdkafka doesn't offer: which partition an error is of, a topic's id and whether it may be read, how a commit in the
-//! background went, a position's epoch. With `bulk.rs`, `gzip.rs` and the crate's `allocator.rs`, all that has `unsafe` code.
+//! background went, a position's epoch. With `bulk.rs`, `gate.rs`,
+//! `gzip.rs`, `zstd.rs` and the crate's `allocator.rs`, all that has `unsafe` code.
 
 #![allow(unsafe_code)]
 

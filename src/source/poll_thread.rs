@@ -53,6 +53,10 @@ const BATCH_BYTES_LEAST: usize = 1 << 20;
 const BATCH_BYTES_MOST: usize = 8 << 20;
 /// and no more records than this: columns and windows grow with their number, however small they are.
 const BATCH_RECORDS_MOST: usize = 32_768;
+/// Their columns may take so many times what the batch has: records that lack most columns are small as they come,
+const COLUMNS_PART: usize = 4;
+/// and a value takes this much, with what says that it is null.
+const VALUE_BYTES: usize = 9;
 /// When all half-full batches together have their bytes, each is handed on at this size.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 
@@ -138,8 +142,7 @@ pub(crate) struct PollThread {
     credits: Credits,
     /// Marks the offsets that are committed to Kafka as this dataset's.
     mark: String,
-    /// Bytes that all half-full batches together may have.
-    collecting_bytes: usize,
+    sizes: Sizes,
     /// Bytes at which a batch is handed on before a tick.
     batch_bytes: usize,
     pub(super) open: Vec<(Partition, Collecting)>,
@@ -160,6 +163,23 @@ pub(crate) struct PollThread {
     received: usize,
 }
 
+/// What bounds the batches of a thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Bytes that all half-full batches together may have.
+    pub(crate) collecting_bytes: usize,
+    /// How many columns a row has.
+    pub(crate) columns: usize,
+}
+
+impl Sizes {
+    /// How many records a batch has at the most that is handed on at so many bytes.
+    fn records_most(self, batch_bytes: usize) -> usize {
+        let by_columns = batch_bytes * COLUMNS_PART / (self.columns.max(1) * VALUE_BYTES);
+        by_columns.clamp(1, BATCH_RECORDS_MOST)
+    }
+}
+
 /// At how many bytes a batch is handed on before a tick, by the budget of its pipeline.
 fn batch_bytes(budget: usize) -> usize {
     (budget / BATCH_PART).clamp(BATCH_BYTES_LEAST, BATCH_BYTES_MOST)
@@ -176,9 +196,9 @@ impl PollThread {
         told: (Receiver<Command>, UnboundedSender<Event>),
         memory: (Credits, Arc<Meters>),
         mark: String,
-        collecting_bytes: usize,
+        sizes: Sizes,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
-        let mut thread = PollThread::new(consumer, told, memory, mark, collecting_bytes);
+        let mut thread = PollThread::new(consumer, told, memory, mark, sizes);
         // What the client says is said by this thread: of which pipeline it is, stands on each line.
         let span = tracing::error_span!("source", pipeline = name);
         std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || span.in_scope(|| thread.run()))
@@ -189,7 +209,7 @@ impl PollThread {
         (commands, events): (Receiver<Command>, UnboundedSender<Event>),
         (credits, meters): (Credits, Arc<Meters>),
         mark: String,
-        collecting_bytes: usize,
+        sizes: Sizes,
     ) -> Self {
         PollThread {
             batch_bytes: batch_bytes(credits.limit()),
@@ -202,7 +222,7 @@ impl PollThread {
             events,
             credits,
             mark,
-            collecting_bytes,
+            sizes,
             open: Vec::new(),
             unsought: Vec::new(),
             index: HashMap::new(),
@@ -315,8 +335,9 @@ impl PollThread {
             Ok(bytes) => {
                 self.received += bytes - before;
                 self.collected += bytes - before;
-                let enough = if self.collected < self.collecting_bytes { self.batch_bytes } else { BATCH_BYTES_MIN };
-                if bytes >= enough || self.open[at].1.records() >= BATCH_RECORDS_MOST {
+                let enough =
+                    if self.collected < self.sizes.collecting_bytes { self.batch_bytes } else { BATCH_BYTES_MIN };
+                if bytes >= enough || self.open[at].1.records() >= self.sizes.records_most(self.batch_bytes) {
                     self.hand_on(at);
                 }
             }
@@ -694,7 +715,8 @@ mod tests {
         let consumer = Arc::new(Consumer::new(config, Context::new(config)).unwrap());
         let ((_, commands), (tell, events)) = (channel(), unbounded_channel());
         let memory = (credits, Arc::default());
-        (PollThread::new(consumer, (commands, tell), memory, String::new(), 1 << 20), events)
+        let sizes = Sizes { collecting_bytes: 1 << 20, columns: 1 };
+        (PollThread::new(consumer, (commands, tell), memory, String::new(), sizes), events)
     }
 
     #[test]
@@ -728,6 +750,12 @@ mod tests {
     }
 
     #[test]
+    fn records_of_many_columns_come_in_smaller_batches() {
+        let of = |columns| Sizes { collecting_bytes: 0, columns }.records_most(1 << 20);
+        assert_eq!([0, 10, 50, 500, usize::MAX >> 8].map(of), [BATCH_RECORDS_MOST, BATCH_RECORDS_MOST, 9_320, 932, 1]);
+    }
+
+    #[test]
     fn a_batch_of_small_records_ends_by_their_number() {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 1, 1).unwrap();
@@ -739,7 +767,7 @@ mod tests {
         }
         producer.flush(WAIT).unwrap();
         let (mut thread, mut events) = thread(&config, Credits::new(1 << 30));
-        thread.collecting_bytes = usize::MAX;
+        thread.sizes.collecting_bytes = usize::MAX;
         let of = Partition { topic: "t".into(), partition: 0 };
         thread.start(&[StartAt { partition: of, generation: 1, position: 0, last: None, end: None }]);
         let began = Instant::now();

@@ -146,7 +146,7 @@ impl Room {
     fn may_be_over(self: &Arc<Self>) -> bool {
         let own = self.address();
         let before = OVER.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire);
-        matches!(before, Ok(_)) || before == Err(own)
+        before.is_ok() || before == Err(own)
     }
 
     /// The same as [`take`](Self::take), and waits for room while there is hope that some comes.

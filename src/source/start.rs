@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ledger::{Chain, LastRecord, LedgerError, Tip};
+use crate::panics;
 use crate::pipeline::messages::Partition;
 use crate::pipeline::topology::Run;
 use crate::settings::pipeline::Start;
@@ -20,8 +21,8 @@ pub enum StartError {
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A bug.
-    #[error("starting the lane panicked ({0}); this is a bug in weir, please report it with the log lines above")]
+    /// A bug, or no thread is left.
+    #[error("starting the lane panicked ({0}); {blame}", blame = panics::blame())]
     Panicked(String),
     /// The brokers didn't answer.
     #[error(transparent)]

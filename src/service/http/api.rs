@@ -19,6 +19,7 @@ use super::view::{
 };
 use super::{Context, answer, reading};
 use crate::logging;
+use crate::panics;
 use crate::service::board::{Change, Phase, Status, not_ready};
 use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
 use crate::service::keeper::Command;
@@ -192,9 +193,10 @@ async fn readiness(context: web::Data<Context>) -> HttpResponse {
 async fn metrics(context: web::Data<Context>) -> HttpResponse {
     match web::block(move || context.metrics.text()).await {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
-        Err(_) => {
-            Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the metrics panicked; this is a bug in weir")
-        }
+        Err(_) => Failure::answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("reading the metrics panicked; {}", panics::blame()),
+        ),
     }
 }
 
@@ -403,9 +405,10 @@ async fn read<T: serde::Serialize + Send + 'static>(
     match web::block(move || what(&status.pipeline, limit)).await {
         Ok(Ok(found)) => answer::list(found),
         Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, chain(&error)),
-        Err(_) => {
-            Failure::answer(StatusCode::INTERNAL_SERVER_ERROR, "reading the dataset panicked; this is a bug in weir")
-        }
+        Err(_) => Failure::answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("reading the dataset panicked; {}", panics::blame()),
+        ),
     }
 }
 
