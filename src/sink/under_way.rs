@@ -38,11 +38,11 @@ impl UnderWay {
         received: Instant,
         committer: Committer,
         entry: Entry,
-        (committed, tell, meter): (Committed, TellSource, &Meter),
+        (pipeline, committed, tell, meter): (String, Committed, TellSource, &Meter),
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
         let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
-        let (pipeline, Partition { topic, partition }) = (entry.pipeline.clone(), committed.partition.clone());
+        let Partition { topic, partition } = committed.partition.clone();
         let begun = background::spawn("commit", move || {
             let commit = || {
                 confirm(received)?;
