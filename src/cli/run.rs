@@ -315,17 +315,27 @@ async fn watch(
     runs.into_iter().zip(failures).map(outcome).collect()
 }
 
+/// That consumers wait for their group, if some do.
+fn waiting(now: &Snapshot) -> &'static str {
+    match now.waiting.values().map(|waiting| waiting.refused).max() {
+        Some(true) => ", the group refuses weir (see the log)",
+        Some(false) => ", waits for the group to give partitions",
+        None => "",
+    }
+}
+
 /// One line that says how far a run is.
 fn line(name: &str, now: &Snapshot, elapsed: Duration) -> String {
     let rate = (now.read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64;
     let left =
         now.remaining().map(|left| format!(", {} positions to go", number(left.unsigned_abs()))).unwrap_or_default();
     format!(
-        "{name}: {} records read, {} committed ({} rejected) in {} files, {} a second{left}",
+        "{name}: {} records read, {} committed ({} rejected) in {} files, {} a second{left}{}",
         number(now.read),
         number(now.counts.total()),
         number(now.counts.rejected),
         number(now.files),
         number(rate),
+        waiting(now),
     )
 }

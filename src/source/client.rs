@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::context::{Consumer, Context};
 use super::ffi::{self, Polled, Queue, Trouble};
+use super::membership::NotJoined;
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
 use crate::pipeline::messages::Partition;
@@ -244,6 +245,11 @@ impl Broker {
         } else {
             Refusal::Untrusted { brokers, authority }
         })
+    }
+
+    /// That the group has not answered.
+    pub(super) fn no_answer(&self) -> NotJoined {
+        NotJoined::no_answer(self.owner.context().claim())
     }
 
     /// Takes in what the client says before anybody polls it; what comes of it is said by whoever asked.

@@ -19,6 +19,7 @@ mod control;
 mod damage;
 mod ffi;
 mod gzip;
+mod membership;
 mod place;
 mod poll_thread;
 mod quiet;
@@ -27,6 +28,7 @@ mod skip;
 mod start;
 mod statistics;
 mod trouble;
+mod untold;
 
 pub use actor::{Finished, Source, Stop};
 pub use client::{Bounds, Broker, BrokerError, client_config};

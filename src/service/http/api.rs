@@ -142,15 +142,16 @@ async fn metrics(context: web::Data<Context>) -> HttpResponse {
     }
 }
 
-/// All pipelines, and the files that were refused
+/// All pipelines, and what a person has to mend
 #[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelinesView)))]
 #[get("/api/v1/pipelines")]
 async fn pipelines(context: web::Data<Context>) -> HttpResponse {
-    let problems = context.board.problems();
+    let (problems, statuses) = (context.board.problems(), context.board.pipelines());
+    let waiting: Vec<_> = statuses.iter().flat_map(|(name, status)| ProblemView::of_group(name, status)).collect();
     let view = |(name, status): (String, Status)| PipelineView::new(name, &status, &problems);
-    let pipelines = context.board.pipelines().into_iter().map(view).collect();
-    HttpResponse::Ok()
-        .json(PipelinesView { pipelines, problems: problems.into_iter().map(ProblemView::from).collect() })
+    let pipelines = statuses.into_iter().map(view).collect();
+    let problems = problems.into_iter().map(ProblemView::from).chain(waiting).collect();
+    HttpResponse::Ok().json(PipelinesView { pipelines, problems })
 }
 
 /// A pipeline
