@@ -367,17 +367,27 @@ fn not_in_time(run: &Run, deadline: Duration) -> String {
     "it did not stop in time; what was not committed is read again at the next start".to_owned()
 }
 
+/// That consumers wait for their group, if some do.
+fn waiting(now: &Snapshot) -> &'static str {
+    match now.waiting.values().map(|waiting| waiting.refused).max() {
+        Some(true) => ", the group refuses weir (see the log)",
+        Some(false) => ", waits for the group to give partitions",
+        None => "",
+    }
+}
+
 /// One line that says how far a run is.
 fn line(name: &str, now: &Snapshot, elapsed: Duration) -> String {
     let rate = (now.read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64;
     let left =
         now.remaining().map(|left| format!(", {} to go", plural(left.unsigned_abs(), "position"))).unwrap_or_default();
     format!(
-        "{name}: {} read, {} committed ({} rejected) in {}, {} a second{left}",
+        "{name}: {} read, {} committed ({} rejected) in {}, {} a second{left}{}",
         plural(now.read, "record"),
         number(now.counts.total()),
         number(now.counts.rejected),
         plural(now.files, "file"),
         number(rate),
+        waiting(now),
     )
 }

@@ -1,6 +1,6 @@
 //! How far a run is: for the progress line, the summary, the service's pages and its metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -43,6 +43,10 @@ pub struct Snapshot {
     pub rebalances: u64,
     /// The lanes of the partitions that this run has or had.
     pub lanes: BTreeMap<Partition, LaneProgress>,
+    /// Which sources the group has given no assignment, and why.
+    pub waiting: BTreeMap<usize, Waiting>,
+    /// Why topics of which a source has no lane can't be read, by source and topic.
+    pub topics: BTreeMap<(usize, String), String>,
     /// What the client last said of each of its brokers, by source and name.
     pub brokers: BTreeMap<(usize, String), BrokerConnection>,
 }
@@ -70,7 +74,19 @@ pub struct LaneProgress {
     lost_to: i64,
 }
 
+/// A consumer that waits for its group's assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whether the group has said that it refuses it.
+    pub refused: bool,
+    /// Why there is none, and what to do.
+    pub reason: String,
+}
+
 /// Where a partition's log ends.
+///
+/// **Invariant:** neither end is before the lane's position. The client tells them every few
+/// seconds, and the position may have passed what it told; but what was read was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogEnd {
     /// The last stable offset: up to here a read_committed consumer can read.
@@ -94,7 +110,21 @@ pub struct BrokerConnection {
     pub round_trip_seconds: Option<(f64, f64)>,
 }
 
+impl LogEnd {
+    /// The same, where a lane has read up to `position`.
+    fn passed_by(self, position: i64) -> LogEnd {
+        let (stable, high) = (self.stable.max(position), self.high.max(position));
+        LogEnd { stable, high, stuck_since: self.stuck_since.filter(|_| stable < high) }
+    }
+}
+
 impl LaneProgress {
+    /// The ledger ends there.
+    fn is_at(&mut self, position: i64) {
+        self.position = position;
+        self.log_end = self.log_end.map(|log_end| log_end.passed_by(position));
+    }
+
     /// Positions between the ledger's end and the last stable offset, once that is known.
     pub fn lag(&self) -> Option<i64> {
         self.log_end.map(|log_end| (log_end.stable - self.position).max(0))
@@ -112,8 +142,11 @@ impl LaneProgress {
 }
 
 impl Snapshot {
-    /// Positions still to go until this run's end, where it has one.
+    /// Positions still to go until this run's end, where it has one and a partition.
     pub fn remaining(&self) -> Option<i64> {
+        if self.lanes.is_empty() {
+            return None;
+        }
         self.lanes.values().map(|lane| lane.end.map(|end| (end - lane.position).max(0))).sum()
     }
 
@@ -123,6 +156,12 @@ impl Snapshot {
             self.rejected_by.iter().map(|((column, rule), count)| (&**column, &**rule, *count)).collect();
         rejects.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
         rejects
+    }
+
+    /// Why the group has given consumers no assignment; several of them may wait for the same.
+    pub fn reasons_of_group(&self) -> Vec<String> {
+        let reasons: BTreeSet<&str> = self.waiting.values().map(|waiting| &*waiting.reason).collect();
+        reasons.into_iter().map(str::to_owned).collect()
     }
 
     /// Lanes that were given up, and why.
@@ -165,7 +204,8 @@ impl Progress {
         let lane = state.lanes.entry(partition.clone()).or_default();
         lane.parked = None;
         lane.since = Some(Instant::now());
-        (lane.position, lane.end) = (position, end);
+        lane.end = end;
+        lane.is_at(position);
     }
 
     /// A lane goes on at `to`, after offsets that a person gave up; a run counts them once, however often it starts there.
@@ -225,7 +265,7 @@ impl Progress {
         state.bytes += committed.bytes;
         state.commits += 1;
         if let Some(lane) = state.lanes.get_mut(&committed.partition) {
-            lane.position = lane.position.max(committed.to);
+            lane.is_at(lane.position.max(committed.to));
             if current {
                 lane.failing = None;
             }
@@ -252,11 +292,31 @@ impl Progress {
         }
         for (partition, stable, high) in log_ends {
             if let Some(lane) = state.lanes.get_mut(&partition) {
+                let LogEnd { stable, high, .. } = LogEnd { stable, high, stuck_since: None }.passed_by(lane.position);
                 let before = lane.log_end.filter(|before| before.stable == stable && stable < high);
                 let since = before.map(|before| before.stuck_since.unwrap_or(now));
                 lane.log_end = Some(LogEnd { stable, high, stuck_since: since });
             }
         }
+    }
+
+    /// A source waits for its group's assignment, or no longer.
+    pub fn waits_for_group(&self, source: usize, waiting: Option<Waiting>) {
+        let mut state = self.lock();
+        match waiting {
+            Some(waiting) => drop(state.waiting.insert(source, waiting)),
+            None => drop(state.waiting.remove(&source)),
+        }
+    }
+
+    /// Why nothing of a topic is read, or that nothing is wrong with it; whether that is news.
+    pub fn topic(&self, source: usize, topic: &str, reason: Option<String>) -> bool {
+        let (mut state, key) = (self.lock(), (source, topic.to_owned()));
+        let before = match reason.clone() {
+            Some(reason) => state.topics.insert(key, reason),
+            None => state.topics.remove(&key),
+        };
+        before != reason
     }
 
     /// Where logs end is not known for now.
@@ -289,6 +349,47 @@ mod tests {
         };
         assert_eq!([stuck(0, 20, 20), stuck(5, 20, 30), stuck(10, 20, 40)], [None, Some(5), Some(5)]);
         assert_eq!([stuck(15, 21, 40), stuck(20, 21, 40), stuck(25, 40, 40)], [None, Some(20), None]);
+    }
+
+    /// The position passes markers of transactions, too, and the client tells of logs' ends every
+    /// few seconds only.
+    #[test]
+    fn a_log_never_ends_before_what_was_read_of_it() {
+        let (progress, partition) = (Progress::default(), Partition { topic: "a".into(), partition: 0 });
+        let ends = || progress.snapshot().lanes[&partition].log_end.map(|end| (end.stable, end.high));
+        let told = |stable, high| {
+            let up = [("a:9092".to_owned(), BrokerConnection { up: true, ..BrokerConnection::default() })];
+            progress.statistics(0, [(partition.clone(), stable, high)], up, Instant::now());
+        };
+        let commits = |to| {
+            let committed = Committed {
+                partition: partition.clone(),
+                generation: 1,
+                to,
+                counts: Counts::default(),
+                rejected_by: BTreeMap::new(),
+                newest_us: None,
+                watermark_us: None,
+                files: 0,
+                bytes: 0,
+            };
+            progress.commits(&committed, true);
+        };
+        progress.starts(&partition, 10, None);
+        told(12, 15);
+        told(12, 15);
+        let stuck = || progress.snapshot().lanes[&partition].log_end.unwrap().stuck_since.is_some();
+        assert_eq!((ends(), stuck()), (Some((12, 15)), true));
+        commits(13);
+        assert_eq!((ends(), stuck()), (Some((13, 15)), true));
+        commits(20);
+        assert_eq!((ends(), stuck()), (Some((20, 20)), false));
+        told(18, 19);
+        assert_eq!((ends(), stuck()), (Some((20, 20)), false));
+        told(21, 22);
+        assert_eq!(ends(), Some((21, 22)));
+        progress.starts(&partition, 30, None);
+        assert_eq!(ends(), Some((30, 30)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What everybody may know of the service: the pipelines' phases and runs, and the files that were refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -240,6 +240,9 @@ pub(super) fn not_ready(board: &Board) -> Vec<String> {
         reasons.extend(parked);
         let failing = now.lanes.iter().filter_map(|(partition, lane)| Some((partition, lane.failing.as_ref()?)));
         reasons.extend(failing.map(|(partition, reason)| format!("{name}: {partition} fails: {reason}")));
+        let topics: BTreeSet<&str> = now.topics.values().map(|reason| &**reason).collect();
+        reasons.extend(topics.into_iter().map(|reason| format!("{name}: {reason}")));
+        reasons.extend(now.reasons_of_group().into_iter().map(|reason| format!("{name}: {reason}")));
         if !now.brokers.is_empty() && now.brokers.values().all(|broker| !broker.up) {
             reasons.push(format!("{name}: no connection to any broker"));
         }
@@ -256,7 +259,7 @@ mod tests {
     use super::*;
     use crate::pipeline::credits::Credits;
     use crate::pipeline::messages::Partition;
-    use crate::pipeline::progress::BrokerConnection;
+    use crate::pipeline::progress::{BrokerConnection, Waiting};
 
     #[test]
     fn changes_are_named_as_their_data_says() {
@@ -305,6 +308,18 @@ mod tests {
         check(&[]);
         show(Phase::Running, None);
         numbers.progress.leaves(&partition);
+        let refused = |reason: &str| Some(Waiting { refused: true, reason: reason.into() });
+        for (source, reason) in [(0, Some("group g is full")), (1, Some("group g is full")), (2, Some("no answer"))] {
+            numbers.progress.waits_for_group(source, reason.and_then(refused));
+        }
+        check(&["air: group g is full", "air: no answer"]);
+        (0..3).for_each(|source| numbers.progress.waits_for_group(source, None));
+        check(&[]);
+        let topic = |reason: Option<&str>| [0, 1].map(|of| numbers.progress.topic(of, "t", reason.map(str::to_owned)));
+        assert_eq!([topic(Some("t does not exist")), topic(Some("t does not exist"))], [[true; 2], [false; 2]], "news");
+        check(&["air: t does not exist"]);
+        assert_eq!([topic(None), topic(None)], [[true; 2], [false; 2]], "news");
+        check(&[]);
         let down = [("a:9092".to_owned(), BrokerConnection::default())];
         numbers.progress.statistics(0, [], down, Instant::now());
         check(&["air: no connection to any broker"]);

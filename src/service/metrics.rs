@@ -200,6 +200,12 @@ impl Page<'_> {
 
     fn present(&mut self, seen: &[Seen]) -> Result<(), Error> {
         let each = |value: fn(&Seen) -> f64| seen.iter().map(move |seen| (seen.labels([]), value(seen)));
+        let joined = each(|seen| f64::from(u8::from(seen.now.waiting.is_empty())));
+        self.gauge(
+            "weir_group_joined",
+            "1 when the group has given each consumer an assignment, however small",
+            joined,
+        )?;
         self.gauge("weir_lanes", "Partitions that this process has", each(|seen| seen.now.lanes.len() as f64))?;
         let failing = each(|seen| seen.now.lanes.values().filter(|lane| lane.failing.is_some()).count() as f64);
         self.gauge("weir_lanes_failing", "Partitions that have failed and not committed since", failing)?;

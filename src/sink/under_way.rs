@@ -65,12 +65,11 @@ impl UnderWay {
         received: Instant,
         committer: Committer,
         untried: Untried,
-        (committed, tell, meter): (Committed, TellSource, &Meter),
+        (pipeline, committed, tell, meter): (String, Committed, TellSource, &Meter),
     ) -> Result<Self, LaneError> {
         let (done, end) = oneshot::channel();
-        let (began, meters) = (Instant::now(), meter.run.clone());
         let entry = untried.entry.as_ref().expect("nobody has taken it yet");
-        let (pipeline, files) = (entry.pipeline.clone(), entry.files.len());
+        let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
         let Partition { topic, partition } = committed.partition.clone();
         let begun = background::spawn("commit", move || {
             // Dropped where it isn't confirmed: before the lane knows, so that its next start finds the files gone.

@@ -36,6 +36,8 @@ const GIVE_BACK_BYTES: usize = 8 << 20;
 
 /// A lane's open files, what they hold, and the chain that they will be part of.
 pub struct Work {
+    /// The pipeline's name.
+    pipeline: String,
     partition: Partition,
     generation: u64,
     writer: LaneWriter,
@@ -87,6 +89,7 @@ impl Work {
             .discarding(discard.clone())
             .within(bytes_max);
         Work {
+            pipeline: pipeline.name.clone(),
             partition: partition.clone(),
             generation,
             writer,
@@ -248,7 +251,7 @@ impl Work {
         let entry = self.chain.entry(&self.tip, next);
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
-        let told = (committed, self.tell.clone(), &self.meter);
+        let told = (self.pipeline.clone(), committed, self.tell.clone(), &self.meter);
         let entry = Untried::new(entry, self.discard.clone());
         self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, told)?);
         Ok(())

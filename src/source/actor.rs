@@ -17,16 +17,20 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::client::{Bounds, Broker, Rebalance};
 use super::control::Requests;
+use super::ffi::Answer;
+use super::membership::{Membership, NotJoined};
 use super::place::StartAt;
 use super::poll_thread::{Command, Event, PollThread, Sizes};
 use super::quiet::{self, Handed, quiet};
-use super::start::{SameTopics, StartError, read_ledger, transient};
+use super::start::{Known, SameTopics, StartError, read_ledger, transient};
 use super::statistics;
 use super::trouble::Checking;
-use crate::ledger::{LedgerError, Others, Reason, Tip};
+use super::untold::Untold;
+use crate::ledger::{LedgerError, Others, Reason};
 use crate::panics;
 use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
 use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
+use crate::pipeline::progress::Waiting;
 use crate::pipeline::supervisor::{Decision, Failures};
 use crate::pipeline::topology::{self, Run};
 use crate::settings::pipeline::{Tumbling, Window};
@@ -41,8 +45,11 @@ macro_rules! log {
 
 pub(super) use log;
 
-/// How often Kafka is told how far the ledger is.
+/// How often Kafka is told how far the ledger is, and the group is looked at.
 const TELL_KAFKA: Duration = Duration::from_secs(1);
+/// How long an end may wait for Kafka to take over the last positions. What it refuses for longer,
+/// the next start tells.
+const TELL_AT_END: Duration = Duration::from_secs(3);
 /// How long the answer to an assignment may wait for ledgers; lanes that are later start one by one.
 const ANSWER_GROUP_WITHIN: Duration = Duration::from_secs(5);
 /// How often a source that ends looks whether its last lanes have drained.
@@ -59,17 +66,23 @@ pub struct Source {
     broker: Option<Broker>,
     /// What quiet lanes know of other partitions' windows; none while they are looked for.
     others: Option<Others>,
-    number: usize,
+    pub(super) number: usize,
     /// For a run until the end: what this source reads, and up to where. None: what the group assigns, without end.
     pub(super) until: Option<BTreeMap<Partition, Bounds>>,
     commands: Sender<Command>,
     pub(super) lanes: HashMap<Partition, Slot>,
     generations: u64,
     /// Positions that Kafka hasn't been told yet.
-    untold: HashMap<Partition, i64>,
+    untold: Untold,
+    /// Its place in the group; that of a run until the end waits for nothing.
+    membership: Membership,
     pub(super) checking: HashSet<Checking>,
     pub(super) checking_topics: bool,
     pub(super) stopping: bool,
+    /// By when the poll thread is to be told to end, whatever Kafka answers.
+    closes_by: Option<Instant>,
+    /// Whether it was told.
+    closing: bool,
     /// What people asked for.
     pub(super) requests: Requests,
     finished: Option<oneshot::Sender<Finished>>,
@@ -129,16 +142,16 @@ pub(super) struct Drained {
 struct Reading {
     partition: Partition,
     generation: u64,
-    read: JoinHandle<Result<Tip, StartError>>,
+    read: JoinHandle<Result<Known, StartError>>,
 }
 
 /// A partition whose ledger was read.
-type Started = (Partition, u64, Result<Tip, StartError>);
+type Started = (Partition, u64, Result<Known, StartError>);
 
 impl Reading {
-    fn started(self, tip: Result<Result<Tip, StartError>, JoinError>) -> Started {
-        let tip = tip.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())));
-        (self.partition, self.generation, tip)
+    fn started(self, known: Result<Result<Known, StartError>, JoinError>) -> Started {
+        let known = known.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())));
+        (self.partition, self.generation, known)
     }
 }
 
@@ -162,11 +175,10 @@ impl Source {
     ) -> std::io::Result<(actix::Addr<Source>, oneshot::Receiver<Finished>)> {
         let (commands, told) = std::sync::mpsc::channel();
         let (tell, events) = mpsc::unbounded_channel();
-        let name = format!("{}-{number}", run.pipeline.name);
         let sizes = Sizes { collecting_bytes: run.collecting_bytes(), columns: run.pipeline.columns.len() };
         broker.share(run.credits.clone(), run.consumers());
         let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
-        PollThread::spawn(&name, broker.consumer(), (told, tell), memory, mark, sizes)?;
+        PollThread::spawn((&run.pipeline.name, number), broker.consumer(), (told, tell), memory, mark, sizes)?;
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
@@ -177,16 +189,24 @@ impl Source {
             commands,
             lanes: HashMap::new(),
             generations: 0,
-            untold: HashMap::new(),
+            untold: Untold::default(),
+            membership: Membership::default(),
             checking: HashSet::new(),
             checking_topics: false,
             stopping: false,
+            closes_by: None,
+            closing: false,
             requests: Requests::default(),
             finished: Some(finished),
             failure: None,
         };
         let address = Source::create(|ctx| {
             ctx.add_stream(stream(events));
+            let mut source = source;
+            if source.until.is_none() {
+                source.membership.waits(Instant::now());
+                source.look_at_group();
+            }
             source
         });
         Ok((address, end))
@@ -248,13 +268,14 @@ impl Source {
 
     fn ready(ready: Ready, source: &mut Self, ctx: &mut Context<Self>) {
         let mut starts = Vec::new();
-        for (partition, generation, tip) in ready.started {
+        for (partition, generation, known) in ready.started {
             let current = source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation);
             if !current || source.stopping {
                 continue; // Revoked in the meantime.
             }
-            match tip {
-                Ok(tip) => {
+            match known {
+                Ok(Known { tip, committed }) => {
+                    source.untold.starts(&partition, tip.to, committed);
                     let end = source.end_of(&partition).map(|end| end.max(tip.to));
                     source.run.progress.starts(&partition, tip.to, end);
                     log!(info, source.run, partition, position = tip.to, sequence = tip.sequence, "lane starts");
@@ -393,6 +414,7 @@ impl Source {
         match rebalance {
             Rebalance::Assigned(partitions) => {
                 tracing::info!(pipeline, partitions = partitions.len(), source = self.number, "partitions assigned");
+                self.joined();
                 self.start(partitions, true, ctx);
             }
             Rebalance::Revoked(partitions, true) => {
@@ -402,7 +424,9 @@ impl Source {
                     source = self.number,
                     "partitions lost, their lanes are dropped"
                 );
-                self.release(&partitions);
+                self.membership.waits(Instant::now());
+                self.look_at_group();
+                self.release(&partitions, false);
             }
             Rebalance::Revoked(partitions, false) => {
                 tracing::info!(
@@ -416,19 +440,22 @@ impl Source {
                 let drained = async move { tokio::time::timeout(deadline, drained).await.unwrap_or_default() };
                 ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
                     source.drained(drained);
-                    source.release(&partitions);
+                    source.release(&partitions, true);
                 }));
             }
         }
     }
 
-    /// Gives partitions back.
-    fn release(&mut self, partitions: &[Partition]) {
+    /// Gives partitions back. What Kafka doesn't know of them is told while they are `ours`; if
+    /// that is refused, whoever has them next tells it.
+    fn release(&mut self, partitions: &[Partition], ours: bool) {
+        let mut told = Vec::new();
         for partition in partitions {
             self.lanes.remove(partition);
             self.run.progress.leaves(partition);
+            told.extend(self.untold.leaves(partition).filter(|_| ours).map(|position| (partition.clone(), position)));
         }
-        self.tell_kafka();
+        self.command(Command::Commit(told));
         self.command(Command::Stop(partitions.to_vec()));
     }
 
@@ -438,9 +465,10 @@ impl Source {
             return;
         }
         let drained = self.drain(std::slice::from_ref(&partition));
-        ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
+        ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
             source.drained(drained);
-            source.finish_if_done();
+            // After the lane's last Committed, which is in the mailbox by now.
+            ctx.notify(Done);
         }));
     }
 
@@ -513,16 +541,84 @@ impl Source {
     }
 
     fn tell_kafka(&mut self) {
-        if !self.untold.is_empty() {
-            let told = self.untold.drain().collect();
-            self.command(Command::Commit(told));
+        let due = self.untold.due(Instant::now());
+        if !due.is_empty() {
+            self.command(Command::Commit(due));
         }
+    }
+
+    /// Kafka's answer to what it was told.
+    fn told(&mut self, answer: Answer) {
+        let reason = answer.error.map(|error| error.to_string()).unwrap_or_default();
+        for (partition, position, taken) in answer.positions {
+            if taken {
+                self.untold.told(&partition, position);
+            } else {
+                self.untold.refused(&partition, &reason, Instant::now());
+            }
+        }
+        self.close_if_told();
+        if self.untold.is_over() {
+            let (pipeline, group) = (&*self.run.pipeline.name, &*self.run.pipeline.source.group);
+            tracing::info!(pipeline, group, "Kafka takes the group's offsets again");
+        }
+    }
+
+    /// Says that Kafka refuses the group's offsets, if that is to be said now. `ends`: it is not
+    /// told again.
+    fn say_what_is_untold(&mut self, ends: bool) {
+        let Some((partitions, reason)) = self.untold.what_to_say(ends, Instant::now()) else { return };
+        let (pipeline, group) = (&*self.run.pipeline.name, &*self.run.pipeline.source.group);
+        let words = match (ends, &self.until) {
+            (true, _) => "the next start of weir tells Kafka; until then the group's lag is too large",
+            (false, Some(_)) => "the group has members, or one that died counts until its session is over; retrying",
+            (false, None) => "retrying; until then the group's lag is too large",
+        };
+        tracing::warn!(
+            pipeline,
+            group,
+            partitions,
+            reason,
+            "Kafka refuses the group's offsets, which stay behind the ledger; no record is lost or read twice: {words}"
+        );
+    }
+
+    /// Shows whether the group has given an assignment, and says so where it is time.
+    pub(super) fn look_at_group(&mut self) {
+        let (pipeline, source) = (&*self.run.pipeline.name, self.number);
+        let Some(refusal) = self.membership.waiting().map(|refusal| refusal.cloned()) else {
+            return self.run.progress.waits_for_group(source, None);
+        };
+        let broker = self.broker.as_ref().expect("it is taken only when the source has ended, and then nobody looks");
+        let why = refusal.clone().unwrap_or_else(|| broker.no_answer());
+        let waiting = Waiting { refused: refusal.is_some(), reason: why.to_string() };
+        if self.membership.is_to_be_said(Instant::now()) {
+            let reason = &waiting.reason;
+            match why {
+                NotJoined::NoAnswer { .. } => {
+                    tracing::warn!(pipeline, source, %reason, "nothing is read yet: no assignment by the group");
+                }
+                // The client's context says it.
+                NotJoined::Denied(_) => {}
+                _ => tracing::error!(pipeline, source, %reason, "the group refuses this consumer, retrying"),
+            }
+        }
+        self.run.progress.waits_for_group(source, Some(waiting));
+    }
+
+    /// The group has given an assignment.
+    fn joined(&mut self) {
+        if let Some(waited) = self.membership.assigned(Instant::now()) {
+            let (pipeline, seconds) = (&*self.run.pipeline.name, waited.as_secs());
+            tracing::info!(pipeline, source = self.number, seconds, "the group has given an assignment");
+        }
+        self.look_at_group();
     }
 
     fn finish_if_done(&mut self) {
         let over = |slot: &Slot| matches!(slot.state, State::Done | State::Parked);
         if self.until.is_some() && !self.stopping && self.lanes.values().all(over) {
-            self.close();
+            self.close(TELL_AT_END);
         }
     }
 
@@ -554,11 +650,24 @@ impl Source {
         }
     }
 
-    fn close(&mut self) {
+    /// Tells Kafka the last positions, and leaves the group once it has taken them over, or after
+    /// `patience`.
+    fn close(&mut self, patience: Duration) {
         self.stopping = true;
         self.tell_all_uncommitted();
-        let told = self.untold.drain().collect();
-        self.command(Command::Close(told));
+        self.run.progress.waits_for_group(self.number, None);
+        self.closes_by.get_or_insert(Instant::now() + patience);
+        self.tell_kafka();
+        self.close_if_told();
+    }
+
+    fn close_if_told(&mut self) {
+        let Some(by) = self.closes_by else { return };
+        let over = self.untold.is_empty() || Instant::now() >= by;
+        if over && !std::mem::replace(&mut self.closing, true) {
+            self.say_what_is_untold(true);
+            self.command(Command::Close);
+        }
     }
 }
 
@@ -571,7 +680,14 @@ impl Actor for Source {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(TELL_KAFKA, |source, _| source.tell_kafka());
+        ctx.run_interval(TELL_KAFKA, |source, _| {
+            source.tell_kafka();
+            source.close_if_told();
+            if !source.stopping {
+                source.look_at_group();
+                source.say_what_is_untold(false);
+            }
+        });
         ctx.run_interval(CHECK_TOPICS, Self::check_topics);
         if let Window::Tumbling(Tumbling { idle: Some(idle), .. }) = self.run.pipeline.window {
             ctx.run_interval(quiet::often(idle), move |source, ctx| source.look_for_quiet(idle, ctx));
@@ -590,8 +706,23 @@ impl StreamHandler<Event> for Source {
             Event::Rebalance(rebalance) => self.rebalance(rebalance, ctx),
             Event::End { partition, generation } => self.end(partition, generation, ctx),
             Event::HandedOn => self.handed_on(ctx),
+            Event::Told(answer) => self.told(answer),
+            Event::NotJoined(refusal) => {
+                // A run until the end joins no group; that Kafka refuses its offsets is said where
+                // it is told of them.
+                if self.until.is_none() && !self.stopping {
+                    self.membership.refused(refusal, Instant::now());
+                    self.look_at_group();
+                }
+            }
             // A client that fetches nothing does not hear where logs end.
-            Event::Statistics(said) => statistics::tell(&self.run.progress, self.number, &said, !self.requests.paused),
+            Event::Statistics(said) => {
+                if self.lanes.is_empty() && !self.stopping && statistics::joins(&said) {
+                    // A member without partitions that is thrown out of its group is told nothing.
+                    self.membership.waits(Instant::now());
+                }
+                statistics::tell(&self.run.progress, self.number, &said, !self.requests.paused);
+            }
             Event::Full => self.relieve(),
             Event::Suspect(error, partition) => self.suspect(&error, partition, ctx),
             Event::Cut { start, how } => self.cut(&start, how, ctx),
@@ -616,7 +747,8 @@ impl StreamHandler<Event> for Source {
                     _ => "",
                 };
                 self.failure.get_or_insert_with(|| format!("the Kafka client can't go on: {error}{hint}"));
-                self.close();
+                // It takes no commits any more.
+                self.close(Duration::ZERO);
             }
         }
     }
@@ -700,7 +832,7 @@ impl Handler<Committed> for Source {
         if let Some(slot) = current {
             slot.failures.committed();
             slot.relieving = false;
-            self.untold.insert(committed.partition, committed.to);
+            self.untold.commits(&committed.partition, committed.to);
         }
     }
 }
@@ -721,6 +853,19 @@ impl Handler<Stop> for Source {
     }
 }
 
+/// A lane has come to its end: close the consumer, if all have.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Done;
+
+impl Handler<Done> for Source {
+    type Result = ();
+
+    fn handle(&mut self, _: Done, _: &mut Context<Self>) {
+        self.finish_if_done();
+    }
+}
+
 /// The lanes have drained: close the consumer.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -735,6 +880,6 @@ impl Handler<Close> for Source {
             ctx.notify_later(close, LOOK_AGAIN);
             return;
         }
-        self.close();
+        self.close(TELL_AT_END);
     }
 }

@@ -21,7 +21,7 @@ use crate::pipeline::messages::{Headers, Partition};
 #[derive(Debug)]
 pub(super) struct Messages(Owned<rd::rd_kafka_queue_t>);
 
-// SAFETY: as above.
+// SAFETY: librdkafka's queues may be used by any thread.
 unsafe impl Send for Messages {}
 
 impl Messages {

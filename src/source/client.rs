@@ -18,6 +18,7 @@ use super::consumer::Consumer;
 use super::context::Context;
 use super::ffi::{self, Polled, Queue, Trouble};
 use super::gate;
+use super::membership::NotJoined;
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
 use crate::pipeline::credits::Credits;
@@ -257,6 +258,11 @@ impl Broker {
         } else {
             Refusal::Untrusted { brokers, authority }
         })
+    }
+
+    /// That the group has not answered.
+    pub(super) fn no_answer(&self) -> NotJoined {
+        NotJoined::no_answer(self.owner.context().claim())
     }
 
     /// Takes in what the client says before anybody polls it; what comes of it is said by whoever asked.

@@ -15,7 +15,7 @@ use super::gate::Opened;
 use super::refusal::{Claim, Refusal};
 use crate::pipeline::messages::Partition;
 
-/// How often what goes on is said.
+/// How often what goes on is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the client tells while it is polled.
@@ -26,6 +26,8 @@ pub(crate) struct Context {
     group: Mutex<DeniedGroup>,
     /// The room of the client's records; the client is gone before this is.
     room: OnceLock<Opened>,
+    /// When other errors were said last.
+    said: Mutex<Vec<(RDKafkaErrorCode, Instant)>>,
     /// Whether nobody wants anything of this client any more.
     over: AtomicBool,
 }
@@ -55,12 +57,14 @@ impl Context {
             connection: Mutex::default(),
             group: Mutex::default(),
             room: OnceLock::new(),
+            said: Mutex::default(),
             over: AtomicBool::new(false),
         }
     }
 
-    /// A line of librdkafka's log. It repeats itself for every attempt on every broker; people get one line from `error`, the
-    /// rest is for those who ask for it.
+    /// A line of librdkafka's log, for those who ask for it. It repeats itself for every attempt on
+    /// every broker. What stops weir from reading also comes as an error, as a group event, or as
+    /// no group event for some seconds; each of these is said by whoever takes it.
     pub(crate) fn logged(&self, level: i32, facility: &str, line: &str) {
         if level <= RDKafkaLogLevel::Warning as i32 {
             line.clone_into(&mut lock(&self.connection).last_word);
@@ -171,7 +175,15 @@ impl ClientContext for Context {
                     tracing::warn!(%brokers, reason, "lost the connection to Kafka, retrying");
                 }
             }
-            _ => tracing::debug!(%error, reason, "the Kafka client reports an error"),
+            _ => {
+                let (code, now) = (code.unwrap_or(RDKafkaErrorCode::Unknown), Instant::now());
+                let mut said = lock(&self.said);
+                said.retain(|(_, at)| now - *at < SAY_AGAIN);
+                if said.iter().all(|(of, _)| *of != code) {
+                    said.push((code, now));
+                    tracing::warn!(%brokers, %error, reason, "the Kafka client reports an error and tries again");
+                }
+            }
         }
     }
 }
@@ -182,6 +194,8 @@ impl ConsumerContext for Context {
         if code != RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
             && let Err(error) = consumer.incremental_unassign(list)
         {
+            // Everything was committed or given up before the close, and the group forgets this
+            // member anyway.
             tracing::debug!(%error, "giving partitions back while closing");
         }
     }

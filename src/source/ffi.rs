@@ -32,8 +32,8 @@ pub(super) enum Polled {
     Error(Trouble),
     /// The group gives these partitions or wants them back.
     Rebalance(rd::rd_kafka_resp_err_t, Vec<Partition>),
-    /// The group's offsets were not committed.
-    NotCommitted(RDKafkaErrorCode),
+    /// The answer to a commit of the group's offsets.
+    Committed(Answer),
     /// A line of the client's log: level, facility, text.
     Log(i32, String, String),
     /// The client's statistics, as JSON.
@@ -42,6 +42,14 @@ pub(super) enum Polled {
     Stray(Partition),
     /// What nobody needs to know of.
     Nothing,
+}
+
+/// The answer to a commit of the group's offsets: each position, and whether the group has it now.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(super) positions: Vec<(Partition, i64, bool)>,
+    /// Why it doesn't have all.
+    pub(super) error: Option<RDKafkaErrorCode>,
 }
 
 /// Something went wrong, or a partition's end was reached.
@@ -87,9 +95,7 @@ impl Queue {
                     place: place_of(event.0),
                 }),
                 rd::RD_KAFKA_EVENT_REBALANCE => Polled::Rebalance(code, partitions_of(event.0)),
-                rd::RD_KAFKA_EVENT_OFFSET_COMMIT if code != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                    Polled::NotCommitted(code.into())
-                }
+                rd::RD_KAFKA_EVENT_OFFSET_COMMIT => Polled::Committed(answer_of(event.0, code)),
                 rd::RD_KAFKA_EVENT_LOG => log_of(event.0),
                 rd::RD_KAFKA_EVENT_FETCH => stray(event.0),
                 rd::RD_KAFKA_EVENT_STATS => Polled::Statistics(text(rd::rd_kafka_event_stats(event.0))),
@@ -98,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Commits the group's offsets in the background; that they couldn't be committed comes out of this queue.
+    /// Commits the group's offsets in the background; the answer comes out of this queue.
     ///
     /// # Errors
     /// When the client doesn't even try.
@@ -210,6 +216,33 @@ unsafe fn partitions_of(event: *mut rd::rd_kafka_event_t) -> Vec<Partition> {
         };
         (0..count).map(element).collect()
     }
+}
+
+/// The answer to a commit.
+///
+/// # Safety
+/// `event` is one.
+unsafe fn answer_of(event: *mut rd::rd_kafka_event_t, code: rd::rd_kafka_resp_err_t) -> Answer {
+    const GOOD: rd::rd_kafka_resp_err_t = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+    // SAFETY: the list is the event's; it has `cnt` elements, each with a topic's name.
+    let elements: Vec<(Partition, i64, rd::rd_kafka_resp_err_t)> = unsafe {
+        let list = rd::rd_kafka_event_topic_partition_list(event);
+        let count = if list.is_null() { 0 } else { usize::try_from((*list).cnt).unwrap_or(0) };
+        let element = |at| {
+            let element = (*list).elems.add(at);
+            let partition = Partition { topic: text((*element).topic).into(), partition: (*element).partition };
+            (partition, (*element).offset, (*element).err)
+        };
+        (0..count).map(element).collect()
+    };
+    let own = elements.iter().find(|(_, _, error)| *error != GOOD).map(|(_, _, error)| *error);
+    // An error that no partition has for itself is that of the whole request.
+    let whole = own.is_none() && code != GOOD;
+    let error = own.or(whole.then_some(code)).map(RDKafkaErrorCode::from);
+    let position = |(partition, offset, error): (Partition, i64, rd::rd_kafka_resp_err_t)| {
+        (partition, offset, error == GOOD && !whole)
+    };
+    Answer { positions: elements.into_iter().map(position).collect(), error }
 }
 
 /// A line of the log.

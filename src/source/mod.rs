@@ -22,6 +22,7 @@ mod fetched;
 mod ffi;
 mod gate;
 mod gzip;
+mod membership;
 mod place;
 mod poll_thread;
 mod quiet;
@@ -31,6 +32,7 @@ mod skip;
 mod start;
 mod statistics;
 mod trouble;
+mod untold;
 mod zstd;
 
 pub use actor::{Finished, Source, Stop};

@@ -2,9 +2,11 @@
 //! brokers were found to have it still.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rdkafka::ClientContext as _;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -17,6 +19,8 @@ use crate::pipeline::messages::Partition;
 
 /// How long a seek may take; longer means that the client is stuck.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
+/// How long partitions may wait for the client to be able to seek before that is said.
+const SEEK_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where a partition is to be read from.
 #[derive(Debug, Clone)]
@@ -101,6 +105,7 @@ impl PollThread {
     pub(super) fn seek_unsought(&mut self) {
         let starts = std::mem::take(&mut self.unsought);
         if starts.is_empty() {
+            self.unsought_since = None;
             return;
         }
         let failed = self.seek(&starts);
@@ -108,7 +113,11 @@ impl PollThread {
             match failed.iter().find(|(partition, _)| *partition == start.partition) {
                 None => self.open(start, NOTHING_COUNTED),
                 Some((partition, reason)) => {
-                    tracing::debug!(%partition, reason, "the client doesn't read it yet");
+                    // For a moment that is as it should be. For longer, the partition is not read.
+                    if self.unsought_since.get_or_insert_with(Instant::now).elapsed() >= SEEK_PATIENCE {
+                        let error = KafkaError::Seek(format!("{partition} is not read yet"));
+                        self.consumer.context().error(error, reason);
+                    }
                     self.unsought.push(start.clone());
                 }
             }
@@ -137,6 +146,7 @@ impl PollThread {
         }
         if let Some((_, error)) = self.seek(std::slice::from_ref(start)).first() {
             // The client has given the partition up, after an error of its own: it is taken anew.
+            // If that fails, it is said.
             tracing::debug!(partition = %start.partition, %error, "seek failed, assigning again");
             self.report(self.consumer.incremental_unassign(&positions([(&start.partition, Offset::Invalid)])));
             return self.start(std::slice::from_ref(start));

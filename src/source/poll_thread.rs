@@ -20,7 +20,8 @@ use super::bulk::{Message, Messages};
 use super::client::{Rebalance, names, positions};
 use super::consumer::Consumer;
 use super::damage::{is_damage, is_too_large};
-use super::ffi::{Polled, Queue, Trouble, words};
+use super::ffi::{Answer, Polled, Queue, Trouble, words};
+use super::membership::NotJoined;
 use super::place::StartAt;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::{Partition, RawBatch};
@@ -81,8 +82,8 @@ pub(crate) enum Command {
     Resume,
     /// Tell Kafka how far the ledger is.
     Commit(Vec<(Partition, i64)>),
-    /// Commit, leave the group and end.
-    Close(Vec<(Partition, i64)>),
+    /// Leave the group and end.
+    Close,
 }
 
 /// How a log was cut.
@@ -123,6 +124,10 @@ pub(crate) enum Event {
     Full,
     /// A position may be gone, or a topic: look at this partition, or at all.
     Suspect(KafkaError, Option<Partition>),
+    /// The group's answer to a [`Command::Commit`].
+    Told(Answer),
+    /// The group refuses this consumer, which asks again.
+    NotJoined(NotJoined),
     /// The consumer can't go on.
     Fatal(KafkaError),
 }
@@ -148,6 +153,8 @@ pub(crate) struct PollThread {
     pub(super) open: Vec<(Partition, Collecting)>,
     /// Partitions to which the client hasn't gone yet: until then nothing of them is taken.
     pub(super) unsought: Vec<StartAt>,
+    /// Since when there are some.
+    pub(super) unsought_since: Option<Instant>,
     pub(super) index: HashMap<Partition, usize>,
     /// The entry of `open` that the last record went to, if any: records come in runs.
     last: Option<usize>,
@@ -191,7 +198,7 @@ impl PollThread {
     /// # Errors
     /// When the operating system has no thread left.
     pub(crate) fn spawn(
-        name: &str,
+        (pipeline, source): (&str, usize),
         consumer: Arc<Consumer>,
         told: (Receiver<Command>, UnboundedSender<Event>),
         memory: (Credits, Arc<Meters>),
@@ -200,8 +207,10 @@ impl PollThread {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let mut thread = PollThread::new(consumer, told, memory, mark, sizes);
         // What the client says is said by this thread: of which pipeline it is, stands on each line.
-        let span = tracing::error_span!("source", pipeline = name);
-        std::thread::Builder::new().name(format!("weir-poll-{name}")).spawn(move || span.in_scope(|| thread.run()))
+        let span = tracing::error_span!("source", pipeline, source);
+        std::thread::Builder::new()
+            .name(format!("weir-poll-{pipeline}-{source}"))
+            .spawn(move || span.in_scope(|| thread.run()))
     }
 
     fn new(
@@ -225,6 +234,7 @@ impl PollThread {
             sizes,
             open: Vec::new(),
             unsought: Vec::new(),
+            unsought_since: None,
             index: HashMap::new(),
             last: None,
             full_since: None,
@@ -242,10 +252,10 @@ impl PollThread {
             let (for_commands, for_records) =
                 if self.reads() { (Duration::ZERO, POLL) } else { (POLL, Duration::ZERO) };
             match self.commands.recv_timeout(for_commands) {
-                Ok(Command::Close(offsets)) => break self.close(&offsets),
+                Ok(Command::Close) => break self.close(),
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break self.close(&[]),
+                Err(RecvTimeoutError::Disconnected) => break self.close(),
             }
             let (began, room) = (Instant::now(), self.has_room());
             self.listen();
@@ -360,18 +370,23 @@ impl PollThread {
                 }
                 self.keep_places();
             }
-            Polled::NotCommitted(RDKafkaErrorCode::GroupAuthorizationFailed) => self.consumer.context().denied_group(),
-            // Advisory only (lag tools read it): the next commit brings it up to date.
-            Polled::NotCommitted(code) => tracing::debug!(error = %code, "the group's offset was not committed"),
+            Polled::Committed(answer) => {
+                if answer.error == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+                    self.consumer.context().denied_group();
+                }
+                let _ = self.events.send(Event::Told(answer));
+            }
             Polled::Log(level, facility, line) => {
                 self.consumer.context().logged(level, &facility, &line);
                 // A partition or a topic that is gone: where records are taken in bulk, that is but a line.
                 if facility == "ERROR" {
+                    self.consumer.context().error(KafkaError::Global(RDKafkaErrorCode::Fail), &line);
                     let _ = self.events.send(Event::Suspect(KafkaError::Global(RDKafkaErrorCode::Fail), None));
                 }
             }
             Polled::Statistics(text) => match serde_json::from_str(&text) {
                 Ok(statistics) => drop(self.events.send(Event::Statistics(Box::new(statistics)))),
+                // Only numbers for people come of them: what is read, and from where, does not.
                 Err(error) => tracing::debug!(%error, "the client's statistics can't be read"),
             },
             Polled::Stray(partition) => {
@@ -497,6 +512,12 @@ impl PollThread {
             let how = if self.open[at].1.is_confirmed() { Cut::Ahead } else { Cut::Behind };
             return self.cut(at, how);
         }
+        if !fatal && let Some(refusal) = NotJoined::of(self.consumer.context().claim(), code, &reason) {
+            if matches!(refusal, NotJoined::Denied(_)) {
+                self.consumer.context().denied_group();
+            }
+            return drop(self.events.send(Event::NotJoined(refusal)));
+        }
         match code {
             PartitionEOF => {
                 self.consumer.context().alive();
@@ -505,7 +526,6 @@ impl PollThread {
                 }
             }
             _ if fatal => drop(self.events.send(Event::Fatal(KafkaError::MessageConsumptionFatal(code)))),
-            GroupAuthorizationFailed => self.consumer.context().denied_group(),
             AutoOffsetReset
             | OffsetOutOfRange
             | UnknownTopicOrPartition
@@ -531,7 +551,8 @@ impl PollThread {
                     self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
                 }
             }
-            // Lost connections and leader changes: librdkafka retries, and the context says it once.
+            // Lost connections, and whatever else librdkafka retries: the context says it, each
+            // minute at the most.
             _ => self.consumer.context().error(KafkaError::Global(code), &reason),
         }
     }
@@ -619,7 +640,7 @@ impl PollThread {
                 self.set_flow();
             }
             Command::Commit(offsets) => self.commit(&offsets),
-            Command::Close(_) => unreachable!("the loop ends with it"),
+            Command::Close => unreachable!("the loop ends with it"),
         }
     }
 
@@ -675,13 +696,13 @@ impl PollThread {
             element.set_metadata(&self.mark);
         }
         if let Err(error) = self.queue.commit(&self.consumer, &list) {
-            // Advisory only: the ledger has the truth.
-            tracing::debug!(%error, "the group's offsets were not committed");
+            let refused = |(partition, position): &(Partition, i64)| (partition.clone(), *position, false);
+            let positions = offsets.iter().map(refused).collect();
+            let _ = self.events.send(Event::Told(Answer { positions, error: Some(error) }));
         }
     }
 
-    fn close(&mut self, offsets: &[(Partition, i64)]) {
-        self.commit(offsets);
+    fn close(&mut self) {
         // Not only when its last owner goes: whoever still asks it something may take a while.
         self.consumer.leave();
     }

@@ -12,7 +12,9 @@ use rdkafka::error::RDKafkaErrorCode;
 pub(super) struct Claim {
     /// `bootstrap.servers`.
     pub(super) brokers: String,
-    group: String,
+    pub(super) group: String,
+    /// `session.timeout.ms`.
+    pub(super) session_ms: String,
     /// `security.protocol`, in capitals.
     protocol: String,
     mechanism: String,
@@ -170,6 +172,8 @@ impl Claim {
         Claim {
             brokers: get("bootstrap.servers").unwrap_or_default(),
             group: get("group.id").unwrap_or_default(),
+            // The client's default.
+            session_ms: get("session.timeout.ms").unwrap_or_else(|| "45000".into()),
             protocol: get("security.protocol").map_or_else(|| "PLAINTEXT".into(), |name| name.to_uppercase()),
             mechanism: get("sasl.mechanism").or_else(|| get("sasl.mechanisms")).unwrap_or_else(|| "GSSAPI".into()),
             user: get("sasl.username"),

@@ -203,13 +203,20 @@ impl SameTopics {
     }
 }
 
+/// Where a lane goes on.
+pub(super) struct Known {
+    pub(super) tip: Tip,
+    /// The group's offset, whoever committed it.
+    pub(super) committed: Option<i64>,
+}
+
 /// Blocking: everything between being given a partition and knowing where to read on.
 pub(super) fn read_ledger(
     run: &Run,
     broker: &Broker,
     partition: &Partition,
     topics: &SameTopics,
-) -> Result<Tip, StartError> {
+) -> Result<Known, StartError> {
     topics.check(run, broker, &partition.topic)?;
     let topic = run.topic(&partition.topic);
     let question = Question {
@@ -225,14 +232,16 @@ pub(super) fn read_ledger(
     resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))
 }
 
+/// Blocking: whether Kafka still has everything from a position on, and everything before this
+/// run's end, if it has one.
 pub(super) fn check_partition(
     run: &Run,
     broker: &Broker,
     partition: &Partition,
-    position: i64,
-    until: Option<i64>,
+    (position, until): (i64, Option<i64>),
+    topics: &SameTopics,
 ) -> Result<(), StartError> {
-    same_topic(run, broker, &partition.topic, ANSWER_WITHIN)?;
+    topics.check(run, broker, &partition.topic)?;
     let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
     check(partition, position, bounds, &run.pipeline.file)?;
     match until.filter(|until| *until > bounds.end) {
@@ -282,14 +291,15 @@ fn resolve(
     chain: &Chain,
     question: &Question<'_>,
     start: impl Fn(&Chain, i64, WindowState) -> Result<Tip, LedgerError>,
-) -> Result<Tip, StartError> {
+) -> Result<Known, StartError> {
     let partition = question.partition;
     let bounds = || Ok::<_, BrokerError>(question.broker.bounds(std::slice::from_ref(partition))?[partition]);
-    let committed = question.broker.committed(partition)?;
+    let group = question.broker.committed(partition)?;
+    let committed = group.as_ref().map(|(offset, _)| *offset);
     let mut tip = match chain.recover()? {
         Some(tip) => {
             // What the group committed for another dataset, or by another program, says nothing about this one.
-            let ours = committed.filter(|(_, mark)| mark == question.dataset_id);
+            let ours = group.filter(|(_, mark)| mark == question.dataset_id);
             if let Some((committed, _)) = ours.filter(|(committed, _)| *committed > tip.to) {
                 let group = question.group.to_owned();
                 return Err(StartError::Behind { partition: partition.clone(), position: tip.to, group, committed });
@@ -297,7 +307,6 @@ fn resolve(
             tip
         }
         None => {
-            let committed = committed.map(|(offset, _)| offset);
             let bounds = bounds()?;
             let position = first_position(question, committed, bounds)?;
             if position < bounds.start || position > bounds.end {
@@ -306,7 +315,7 @@ fn resolve(
             }
             let tip = start(chain, position, question.first_window.clone())?;
             if tip.to == position {
-                return Ok(tip);
+                return Ok(Known { tip, committed });
             }
             tip // Another instance's, which may be ahead of those bounds.
         }
@@ -314,7 +323,7 @@ fn resolve(
     let bounds = bounds()?;
     check(partition, tip.to, bounds, question.file)?;
     tip.last = tip.last.filter(|last| is_still_there(last, bounds));
-    Ok(tip)
+    Ok(Known { tip, committed })
 }
 
 /// Whether Kafka still has everything from `position` on.

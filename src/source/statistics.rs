@@ -7,6 +7,12 @@ use rdkafka::Statistics;
 use crate::pipeline::messages::Partition;
 use crate::pipeline::progress::{BrokerConnection, Progress};
 
+/// Whether the client is on its way into its group, and has subscribed.
+pub(super) fn joins(said: &Statistics) -> bool {
+    const JOINING: [&str; 4] = ["init", "wait-join", "wait-metadata", "wait-sync"];
+    said.cgrp.as_ref().is_some_and(|group| JOINING.contains(&&*group.join_state))
+}
+
 /// Tells a run what one of its clients says, which knows where logs end while it `fetches`.
 pub(super) fn tell(progress: &Progress, source: usize, said: &Statistics, fetches: bool) {
     let log_ends = said.topics.iter().filter(|_| fetches).flat_map(|(topic, known)| {

@@ -1,16 +1,19 @@
 //! What may be wrong with a lane, as the client says: the brokers are asked, and it starts again or is parked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::actor::{Slot, Source, State, log};
-use super::client::ANSWER_WITHIN;
+use super::client::{ANSWER_WITHIN, BrokerError};
 use super::confirm::same_topic;
 use super::place::StartAt;
 use super::poll_thread::Cut;
-use super::start::{StartError, check_partition, give_up_a_batch, transient};
+use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, transient};
 use crate::pipeline::messages::Partition;
 use crate::words::chain;
 
@@ -23,6 +26,24 @@ const MORE_MEMORY: &str = "What came before it is committed, and nothing is lost
 pub(super) struct Checking {
     lane: Option<(Partition, u64)>,
     lost_its_place: bool,
+}
+
+/// A lane, and whether it can go on.
+type Verdict = ((Partition, u64), Result<(), StartError>);
+
+/// Asks about lanes, about all of them at once: a leader that does not answer delays nobody else's
+/// verdict. `ask` blocks.
+fn ask_each(
+    lanes: Vec<(Partition, u64)>,
+    ask: impl Fn(&Partition) -> Result<(), StartError> + Send + Sync + 'static,
+) -> impl Stream<Item = Verdict> + Unpin + 'static {
+    let ask = Arc::new(ask);
+    let one = |lane: (Partition, u64)| {
+        let (ask, partition) = (ask.clone(), lane.0.clone());
+        let asked = tokio::task::spawn_blocking(move || ask(&partition));
+        asked.map(|answer| (lane, answer.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())))))
+    };
+    lanes.into_iter().map(one).collect::<FuturesUnordered<_>>()
 }
 
 impl Source {
@@ -117,59 +138,132 @@ impl Source {
             .collect();
         let lanes = self.run.progress.snapshot().lanes;
         let (run, broker, until) = (self.run.clone(), self.broker(), self.until.clone());
-        let checked = tokio::task::spawn_blocking(move || {
-            let check = |(partition, generation): (Partition, u64)| {
-                let position = lanes.get(&partition).map_or(0, |lane| lane.position);
-                let until = until.as_ref().and_then(|until| until.get(&partition)).map(|bounds| bounds.end);
-                let verdict = check_partition(&run, &broker, &partition, position, until);
-                (partition, generation, verdict)
-            };
-            running.into_iter().map(check).collect::<Vec<_>>()
+        let topics = SameTopics::default();
+        let verdicts = ask_each(running, move |partition| {
+            let position = lanes.get(partition).map_or(0, |lane| lane.position);
+            let until = until.as_ref().and_then(|until| until.get(partition)).map(|bounds| bounds.end);
+            check_partition(&run, &broker, partition, (position, until), &topics)
         });
-        ctx.spawn(checked.into_actor(self).map(move |found, source, ctx| {
-            for (partition, generation, verdict) in found.unwrap_or_default() {
-                if source.lanes.get(&partition).is_none_or(|slot| slot.generation != generation) {
-                    continue;
-                }
+        self.judge(verdicts, checking, ctx);
+    }
+
+    /// Acts on each verdict when it comes.
+    fn judge(
+        &mut self,
+        mut verdicts: impl Stream<Item = Verdict> + Unpin + 'static,
+        checking: Checking,
+        ctx: &mut Context<Self>,
+    ) {
+        let next = async move {
+            let verdict = verdicts.next().await;
+            (verdict, verdicts)
+        };
+        ctx.spawn(next.into_actor(self).map(move |(verdict, verdicts), source, ctx| {
+            let Some(((partition, generation), verdict)) = verdict else {
+                // Not at once again.
+                ctx.run_later(Duration::from_secs(1), move |source, _| {
+                    source.checking.remove(&checking);
+                });
+                return;
+            };
+            if source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
                 match verdict {
                     Err(error) if !transient(&error) => source.park(&partition, &chain(&error)),
                     Err(error) => source.failed(&partition, &chain(&error), ctx),
                     // The client has stopped reading the partition.
-                    Ok(()) if lost_its_place => source.failed(&partition, "the client lost its place", ctx),
+                    Ok(()) if checking.lost_its_place => source.failed(&partition, "the client lost its place", ctx),
                     Ok(()) => {}
                 }
             }
-            // Not at once again.
-            ctx.run_later(Duration::from_secs(1), move |source, _| {
-                source.checking.remove(&checking);
-            });
+            source.judge(verdicts, checking, ctx);
         }));
     }
 
-    /// Parks the lanes of a topic that is another one now.
+    /// Parks the lanes of a topic that is another one now, or can't be read. Topics without a lane
+    /// are asked for, too: once a topic is gone the group takes its partitions away, and nothing
+    /// else would say why nothing is read.
     pub(super) fn check_topics(&mut self, ctx: &mut Context<Self>) {
         if self.stopping || std::mem::replace(&mut self.checking_topics, true) {
             return;
         }
-        let mut topics: Vec<Partition> = self.lanes.keys().cloned().collect();
-        topics.sort();
-        topics.dedup_by(|a, b| a.topic == b.topic);
+        let topics = self.run.pipeline.source.topics.clone();
         let (run, broker) = (self.run.clone(), self.broker());
         let checked = tokio::task::spawn_blocking(move || {
-            let replaced = |partition: &Partition| {
-                let error = same_topic(&run, &broker, &partition.topic, ANSWER_WITHIN).err()?;
-                (!transient(&error)).then(|| (partition.topic.clone(), chain(&error)))
+            let check = |topic: String| {
+                let answer = same_topic(&run, &broker, &topic, ANSWER_WITHIN);
+                (topic, answer)
             };
-            topics.iter().filter_map(replaced).collect::<Vec<_>>()
+            topics.into_iter().map(check).collect::<Vec<_>>()
         });
-        ctx.spawn(checked.into_actor(self).map(|replaced, source, _| {
+        ctx.spawn(checked.into_actor(self).map(|found, source, _| {
             source.checking_topics = false;
-            for (topic, reason) in replaced.unwrap_or_default() {
-                let lanes: Vec<_> = source.lanes.keys().filter(|lane| lane.topic == topic).cloned().collect();
-                let running = |lane: &Partition| !matches!(source.lanes[lane].state, State::Parked);
-                let lanes: Vec<_> = lanes.into_iter().filter(running).collect();
-                lanes.iter().for_each(|partition| source.park(partition, &reason));
+            let found = found.unwrap_or_else(|panic| {
+                tracing::error!(%panic, "asking whether topics are the same panicked; this is a bug in weir");
+                Vec::new()
+            });
+            for (topic, answer) in found {
+                let lanes = source.lanes.iter().filter(|(lane, _)| *lane.topic == *topic);
+                let lanes: Vec<_> =
+                    lanes.map(|(lane, slot)| (lane.clone(), matches!(slot.state, State::Parked))).collect();
+                if let Some(error) = answer.as_ref().err().filter(|error| !transient(error)) {
+                    let running = lanes.iter().filter(|(_, parked)| !parked);
+                    running.for_each(|(partition, _)| source.park(partition, &chain(error)));
+                }
+                source.without_lanes(&topic, &answer, lanes.is_empty());
             }
         }));
+    }
+
+    /// Shows and says why a topic of which this source has no lane can't be read. Lanes say so
+    /// themselves.
+    fn without_lanes(&self, topic: &str, answer: &Result<(), StartError>, none: bool) {
+        let reason = match answer {
+            Ok(()) => None,
+            // The client says that it reaches nobody.
+            Err(StartError::Broker(BrokerError::Unreachable { .. } | BrokerError::NotAdmitted(_))) => return,
+            Err(error) => Some(chain(error)).filter(|_| none),
+        };
+        let (pipeline, said) = (&*self.run.pipeline.name, reason.clone());
+        match (self.run.progress.topic(self.number, topic, reason), said) {
+            (true, Some(reason)) => tracing::error!(pipeline, topic, %reason, "nothing of the topic is read"),
+            (true, None) => {
+                tracing::info!(pipeline, topic, "the topic can be read again, or its partitions say why not")
+            }
+            (false, _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// A dead leader: the answer about its partition comes only after those about all others were
+    /// acted on.
+    #[tokio::test]
+    async fn a_leader_that_does_not_answer_delays_no_other_verdict() {
+        let partition = |partition| Partition { topic: "t".into(), partition };
+        let lanes: Vec<_> = (0..4).map(|number| (partition(number), 7)).collect();
+        let (others, wait) = channel();
+        let wait = Mutex::new(wait);
+        let mut verdicts = ask_each(lanes, move |partition| {
+            if partition.partition == 0 {
+                (0..3).for_each(|_| wait.lock().unwrap().recv().unwrap());
+            }
+            assert!(partition.partition != 3, "a bug");
+            Ok(())
+        });
+        let mut came = Vec::new();
+        while let Some(((partition, generation), verdict)) = verdicts.next().await {
+            came.push((partition.partition, generation, verdict.map_err(|error| transient(&error))));
+            let _ = others.send(());
+        }
+        assert_eq!(came.pop(), Some((0, 7, Ok(()))));
+        came.sort_by_key(|(partition, ..)| *partition);
+        assert_eq!(came, [(1, 7, Ok(())), (2, 7, Ok(())), (3, 7, Err(false))]);
     }
 }

@@ -200,18 +200,20 @@ async fn metrics(context: web::Data<Context>) -> HttpResponse {
     }
 }
 
-/// All pipelines, and the files that were refused
+/// All pipelines, and what a person has to mend
 #[utoipa::path(tag = "pipelines", responses((status = 200, body = PipelinesView, headers(("weir-truncated" = bool, description = "true where the list was cut, to 2 MiB")))))]
 #[get("/api/v1/pipelines")]
 async fn pipelines(context: web::Data<Context>) -> HttpResponse {
-    let problems = context.board.problems();
+    let (problems, statuses) = (context.board.problems(), context.board.pipelines());
+    let waiting: Vec<_> = statuses.iter().flat_map(|(name, status)| ProblemView::of_group(name, status)).collect();
     let view = |(name, status): (String, Status)| PipelineView::new(name, &status, &problems);
-    // The files that were refused leave at least half of the room to the pipelines.
+    // What a person has to mend leaves at least half of the room to the pipelines.
     let mut room = answer::BYTES_MAX / 2;
-    let (refused, some_refused_left_out) = answer::fit(problems.iter().cloned().map(ProblemView::from), &mut room);
+    let mend = problems.iter().cloned().map(ProblemView::from).chain(waiting);
+    let (mend, some_left_out_of_it) = answer::fit(mend, &mut room);
     room += answer::BYTES_MAX / 2;
-    let (pipelines, some_left_out) = answer::fit(context.board.pipelines().into_iter().map(view), &mut room);
-    answer::json(&PipelinesView { pipelines, problems: refused }, some_left_out || some_refused_left_out)
+    let (pipelines, some_left_out) = answer::fit(statuses.into_iter().map(view), &mut room);
+    answer::json(&PipelinesView { pipelines, problems: mend }, some_left_out || some_left_out_of_it)
 }
 
 /// A pipeline

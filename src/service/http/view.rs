@@ -97,6 +97,10 @@ struct RunView {
     restarts: u64,
     /// How often the group gave partitions or took them back.
     rebalances: u64,
+    /// Why its group has given it no partitions, or refuses it; nothing where each consumer has an
+    /// assignment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waiting_for_group: Vec<String>,
     /// Partitions that it has.
     partitions: usize,
     /// Partitions that have failed and not committed since; they are tried again.
@@ -167,6 +171,7 @@ impl PipelineView {
                 commits: now.commits,
                 restarts: now.restarts,
                 rebalances: now.rebalances,
+                waiting_for_group: now.reasons_of_group(),
                 partitions: now.lanes.len(),
                 failing: now.lanes.values().filter(|lane| lane.failing.is_some()).count(),
                 parked: now.parked().count(),
@@ -200,24 +205,35 @@ fn rules(counts: &BTreeMap<(String, String), u64>) -> Vec<RuleView> {
     counts.iter().map(view).collect()
 }
 
-/// All pipelines, and the files that were refused.
+/// All pipelines, and what a person has to mend.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PipelinesView {
     /// The pipelines, by name.
     pub(super) pipelines: Vec<PipelineView>,
-    /// The files that were refused, by name.
+    /// The files that were refused, by name; then the pipelines whose group gives them nothing.
     pub(super) problems: Vec<ProblemView>,
 }
 
-/// A pipeline file that was refused.
+/// A pipeline file that was refused, or whose pipeline's group gives it nothing.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProblemView {
     /// The file.
     file: String,
-    /// The pipeline that runs on as the file defined it before.
+    /// The pipeline that waits for its group, or that runs on as the file defined it before.
     pipeline: Option<String>,
     /// What is wrong, and what to do.
     text: String,
+}
+
+impl ProblemView {
+    /// Why a pipeline's group gives it nothing.
+    pub(super) fn of_group(name: &str, status: &Status) -> Vec<ProblemView> {
+        let run = status.run.as_ref().filter(|_| status.phase.is_up());
+        let reasons = run.map(|run| run.progress.snapshot().reasons_of_group()).unwrap_or_default();
+        let view =
+            |text| ProblemView { file: status.file.display().to_string(), pipeline: Some(name.to_owned()), text };
+        reasons.into_iter().map(view).collect()
+    }
 }
 
 impl From<Problem> for ProblemView {
@@ -233,11 +249,14 @@ pub(super) struct LaneView {
     topic: String,
     /// The partition.
     partition: i32,
-    /// Where its ledger ends: the next position to commit.
+    /// Where its ledger ends: the next position to commit. Markers of transactions have positions,
+    /// too.
     position: i64,
-    /// The last stable offset: up to here a read_committed consumer can read.
+    /// The last stable offset: up to here a read_committed consumer can read. Never below
+    /// `position`.
     last_stable_offset: Option<i64>,
-    /// The high watermark: up to here there are records, some of them in open transactions.
+    /// The high watermark: up to here there are records, some of them in open transactions. Never
+    /// below `position`.
     high_watermark: Option<i64>,
     /// Positions that are stable and not committed.
     lag: Option<i64>,
