@@ -175,12 +175,15 @@ mod tests {
     /// Whether it has partitions or none. `tests/it/faults.rs` asks a real broker who is left.
     #[test]
     fn a_member_leaves_its_group() {
-        let cluster = MockCluster::new(1).unwrap();
-        for member in together(&cluster, [None, None]) {
-            assert!(ffi::is_member(&member.consumer));
-            assert!(member.consumer.leave() && !ffi::is_member(&member.consumer));
-            assert!(member.consumer.leave(), "there is nothing left to do");
-            assert_eq!(member.consumer.assignment().unwrap().count(), 0);
+        for at in [0, 1] {
+            // What is left of a group gets together again, which the mock cluster takes its time for.
+            let cluster = MockCluster::new(1).unwrap();
+            let members = together(&cluster, [None, None]);
+            let consumer = &members[at].consumer;
+            assert!(ffi::is_member(consumer));
+            assert!(consumer.leave() && !ffi::is_member(consumer));
+            assert!(consumer.leave(), "there is nothing left to do");
+            assert_eq!(consumer.assignment().unwrap().count(), 0);
         }
     }
 

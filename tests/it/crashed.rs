@@ -33,7 +33,7 @@ fn a_process_that_dies_leaves_its_core_and_a_backtrace() {
     };
     let (core, rest) = rest.split_once('\n').unwrap();
     assert!(fs::metadata(core).unwrap().len() > 0);
-    assert!(rest.contains("weir::cli::main") || rest.contains("install gdb, and run"), "{report}");
+    assert!(rest.contains("weir::cli::serve::run") || rest.contains("install gdb, and run"), "{report}");
     fs::remove_file(core).unwrap();
 }
 

@@ -11,6 +11,8 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::setup;
 
+const SIGKILL: i32 = 9;
+
 /// Lets a process of ours write a core, as large as the system allows.
 pub fn allow_core(pid: u32) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
@@ -28,6 +30,9 @@ pub fn signal_name(signal: i32) -> String {
 /// Says how a process died, keeps its core and shows where its threads were.
 pub fn report(pid: u32, signal: i32, folder: &Path, since: SystemTime) -> String {
     let mut text = format!("weir (process {pid}) died by SIG{}, which no test sent\n", signal_name(signal));
+    if signal == SIGKILL {
+        return text + "it leaves no core; the kernel may have killed it for its memory: see `dmesg`\n";
+    }
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let pattern = pattern.trim();
     let found = if pattern.starts_with('|') { None } else { core(pattern, pid, folder, since) };

@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of a transaction.
 const RECORDS: u64 = 40;
 /// Records of a batch that compresses well, and the blanks of each.
-const COMPRESSIBLE_RECORDS: u64 = 1_250;
-const COMPRESSIBLE_BYTES: usize = 3_300;
+const COMPRESSIBLE_RECORDS: u64 = 130;
+const COMPRESSIBLE_BYTES: usize = 30_000;
 /// Transactions until another producer goes on, with another codec.
 const TERM: u64 = 30;
 pub const CODECS: [&str; 5] = ["gzip", "snappy", "lz4", "zstd", "none"];

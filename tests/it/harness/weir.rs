@@ -187,7 +187,7 @@ impl Run {
         loop {
             if let Some(status) = self.ended() {
                 let (stdout, stderr) = (fs::read_to_string(&self.stdout).unwrap(), self.stderr());
-                return Finished { status, stdout, stderr, crash: self.crash.take() };
+                return Finished { status, stdout, stderr, crash: self.crash.clone() };
             }
             assert!(Instant::now() < deadline, "weir did not end within {timeout:?}:\n{}", self.stderr());
             std::thread::sleep(Duration::from_millis(10));

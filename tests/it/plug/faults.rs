@@ -310,14 +310,14 @@ pub(super) fn group_refused(world: &mut World, _: usize, dice: &mut Dice) {
     drop(stranger);
 }
 
-/// weir has little memory, and what comes compresses to nearly nothing: 100 MB of it in one answer of a broker.
+/// weir has little memory, and what comes compresses to nearly nothing: 300 MB of it, a third of it in one partition.
 pub(super) fn little_memory(world: &mut World, _: usize, dice: &mut Dice) {
     world.weir().signal("TERM");
     world.ended().expect_code(0);
     let id = format!("{}-compressible", world.case.pipeline.topic);
-    world.feed.compressible(&id, dice.range(22..28));
+    world.feed.compressible(&id, dice.range(70..80));
     let group = Cgroup::new(&world.case.pipeline.topic, 128 << 20);
-    let weir = world.another(&[("WEIR__LIMITS__MEMORY", "32MiB")]);
+    let weir = world.another(&[("WEIR__LIMITS__MEMORY", "64MiB")]);
     group.take_in(weir.pid());
     world.adopt(weir);
     // They came before what comes now.

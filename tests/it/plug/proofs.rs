@@ -8,11 +8,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::case::PATIENCE;
 use crate::harness::feed::{Outcome, Transaction, check};
 use crate::harness::oracle::{Record, compare};
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::setup;
 use crate::harness::shim::{Shim, Switch};
+use crate::harness::until;
 use crate::harness::watcher::Seen;
 use crate::judge;
 
@@ -103,9 +105,9 @@ fn the_journal_notices_what_kafka_should_not_show() {
     }
 }
 
-/// Sends some bytes through a proxy whose other end echoes them: what comes back within a moment.
-fn echoed(stream: &mut TcpStream, bytes: &[u8]) -> Result<Vec<u8>, ErrorKind> {
-    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+/// Sends some bytes through a proxy whose other end echoes them: what comes back within this time.
+fn echoed(stream: &mut TcpStream, bytes: &[u8], within: Duration) -> Result<Vec<u8>, ErrorKind> {
+    stream.set_read_timeout(Some(within)).unwrap();
     stream.write_all(bytes).map_err(|error| error.kind())?;
     let mut back = vec![0; bytes.len()];
     stream.read_exact(&mut back).map(|()| back).map_err(|error| error.kind())
@@ -148,17 +150,23 @@ fn the_network_fails_as_it_says() {
     for (mode, back, arrives) in cases {
         let (proxy, heard) = echo();
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
-        assert_eq!(echoed(&mut stream, b"first"), Ok(b"first".to_vec()), "{mode:?}");
+        assert_eq!(echoed(&mut stream, b"first", PATIENCE), Ok(b"first".to_vec()), "{mode:?}");
         proxy.set(mode);
         thread::sleep(Duration::from_millis(200));
-        let found = echoed(&mut stream, b"hello");
+        // Only time can show that nothing comes back; for what does, any time will do.
+        let within = if back == Err(ErrorKind::WouldBlock) { Duration::from_millis(400) } else { PATIENCE };
+        let found = echoed(&mut stream, b"hello", within);
         let broken = matches!(found, Err(ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
         assert!(found == back || (mode == Mode::Reset && broken), "{mode:?}: {found:?}");
-        assert_eq!(heard.load(std::sync::atomic::Ordering::SeqCst) > 5, arrives, "{mode:?}");
+        let has_arrived = || heard.load(std::sync::atomic::Ordering::SeqCst) > 5;
+        if arrives {
+            until("the request arrives", PATIENCE, has_arrived);
+        }
+        assert_eq!(has_arrived(), arrives, "{mode:?}");
         // Afterwards new connections are as they were.
         proxy.set(Mode::Pass);
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
-        assert_eq!(echoed(&mut stream, b"again"), Ok(b"again".to_vec()), "{mode:?}");
+        assert_eq!(echoed(&mut stream, b"again", PATIENCE), Ok(b"again".to_vec()), "{mode:?}");
     }
     let (proxy, _) = echo();
     proxy.set(Mode::Slow);
