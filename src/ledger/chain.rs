@@ -278,6 +278,9 @@ impl Chain {
                 format!("it says that it is {found:?} from {} to {}, its place says {own:?}", entry.from, entry.to);
             return Err(LedgerError::Unreadable { path: path.to_owned(), reason });
         }
+        if let Some(absurd) = entry.is_absurd() {
+            return Err(LedgerError::Unreadable { path: path.to_owned(), reason: absurd.to_owned() });
+        }
         let Some(expected) = entry.sha256.clone() else {
             return Ok(entry); // Of an older weir.
         };

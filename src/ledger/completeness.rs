@@ -264,10 +264,10 @@ fn time_state(window: &WindowState) -> TimeState {
 fn add(windows: &mut BTreeMap<WindowId, Window>, entry: &Entry) {
     for Tally { window, rows, reopened, late, rejected } in &entry.tallies {
         let window = of(windows, *window);
-        window.rows += rows;
-        window.reopened += reopened;
-        window.late += late;
-        window.rejected += rejected;
+        window.rows = window.rows.saturating_add(*rows);
+        window.reopened = window.reopened.saturating_add(*reopened);
+        window.late = window.late.saturating_add(*late);
+        window.rejected = window.rejected.saturating_add(*rejected);
     }
     for file in entry.files.iter().filter(|file| file.side == Side::Data) {
         if let Some((id @ WindowId::Time { .. }, _)) = file.windows {

@@ -73,6 +73,15 @@ impl Entry {
         self.last_record.map(|offset| LastRecord { offset, leader_epoch: self.leader_epoch })
     }
 
+    /// Why nobody has written this, if that is plain. Numbers that are only too large are for `verify` to tell.
+    pub(super) fn is_absurd(&self) -> Option<&'static str> {
+        let of_rows = |tally: &Tally| matches!(tally.window, WindowId::Count(_));
+        if self.tallies.iter().any(of_rows) {
+            return Some("it tallies a window of rows, and only windows of time have tallies");
+        }
+        (self.counts.dropped > self.counts.late).then_some("it drops more late records than came late")
+    }
+
     /// The same, with its checksum.
     pub(super) fn sealed(mut self) -> Entry {
         self.sha256 = None;
@@ -155,7 +164,8 @@ impl Counts {
 
     /// All records that were read; `dropped` ones are among the late ones.
     pub fn total(&self) -> u64 {
-        self.row + self.rejected + self.late + self.filtered + self.tombstone
+        let others = [self.rejected, self.late, self.filtered, self.tombstone];
+        others.into_iter().fold(self.row, u64::saturating_add)
     }
 
     /// The classes by name: every record is in exactly one.
@@ -178,21 +188,22 @@ impl Counts {
 
     /// The classes whose records are rows of files, and in which tree.
     pub fn by_side(&self) -> [(Side, u64); 3] {
-        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late - self.dropped)]
+        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late.saturating_sub(self.dropped))]
     }
 }
 
+/// Saturates, because numbers that were read may be any.
 impl Add for Counts {
     type Output = Counts;
     fn add(self, other: Counts) -> Counts {
         Counts {
-            row: self.row + other.row,
-            rejected: self.rejected + other.rejected,
-            late: self.late + other.late,
-            dropped: self.dropped + other.dropped,
-            filtered: self.filtered + other.filtered,
-            tombstone: self.tombstone + other.tombstone,
-            lost: self.lost + other.lost,
+            row: self.row.saturating_add(other.row),
+            rejected: self.rejected.saturating_add(other.rejected),
+            late: self.late.saturating_add(other.late),
+            dropped: self.dropped.saturating_add(other.dropped),
+            filtered: self.filtered.saturating_add(other.filtered),
+            tombstone: self.tombstone.saturating_add(other.tombstone),
+            lost: self.lost.saturating_add(other.lost),
         }
     }
 }

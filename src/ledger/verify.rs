@@ -210,14 +210,15 @@ impl Verifier {
     fn counts(&mut self, entry: &Entry, name: &str) {
         self.report.counts += entry.counts;
         for (side, counted) in entry.counts.by_side() {
-            let rows: u64 = entry.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
+            let files = entry.files.iter().filter(|file| file.side == side);
+            let rows = files.fold(0, |rows: u64, file| rows.saturating_add(file.rows));
             if rows != counted {
                 let (expected, found) =
                     (format!("{counted} records counted"), format!("{rows} rows in its files of {}/", side.folder()));
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }
-        let (total, offsets) = (entry.counts.total() + entry.counts.lost, entry.to.abs_diff(entry.from));
+        let (total, offsets) = (entry.counts.total().saturating_add(entry.counts.lost), entry.to.abs_diff(entry.from));
         if total > offsets {
             let expected = format!("at most {offsets} records from {} to {}", entry.from, entry.to);
             self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));
@@ -226,8 +227,8 @@ impl Verifier {
 
     fn file(&mut self, entry: &Entry, name: &str, file: &FileEntry, newest: bool) -> Result<(), LedgerError> {
         self.report.files += 1;
-        self.report.rows += file.rows;
-        self.report.bytes += file.bytes;
+        self.report.rows = self.report.rows.saturating_add(file.rows);
+        self.report.bytes = self.report.bytes.saturating_add(file.bytes);
         self.unknown.remove(&file.path);
         if !self.named.insert(file.path.clone()) {
             self.find(Kind::UnknownFile, file.path.clone(), Some(name), "each file named once", "named a second time");

@@ -21,7 +21,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
 use super::*;
-use crate::window::WindowState;
+use crate::window::{Tally, WindowId, WindowState};
 
 const WINDOW: WindowState = WindowState::Count { window: 0, rows: 0 };
 
