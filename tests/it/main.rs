@@ -15,6 +15,7 @@ mod documentation;
 mod event_time;
 mod exactly_once;
 mod faults;
+mod fuzzed;
 mod hostile;
 mod judge;
 mod memory;
