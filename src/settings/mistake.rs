@@ -14,13 +14,18 @@ use regex::Regex;
 
 use super::client::SECRET_WORDS;
 
-/// A pipeline file that can't be used: all its mistakes, in the file's order.
+/// So many mistakes are told; whoever mends these finds the others.
+const MISTAKES_MAX: usize = 100;
+/// So many bytes of a line are shown before and after what is wrong in it.
+const BESIDE_MAX: usize = 400;
+
+/// A pipeline file that can't be used: its mistakes, in the file's order.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{} has {}", file.name, count(mistakes.len()))]
 pub struct Broken {
     #[source_code]
     file: File,
-    /// Each mistake; never empty.
+    /// The mistakes, as many as are told; never empty.
     #[related]
     pub mistakes: Vec<Mistake>,
 }
@@ -49,6 +54,10 @@ impl Broken {
     pub(super) fn new(name_of_file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
         let text = &mask(text);
         mistakes.sort_by_key(|mistake| mistake.labels.first().map(LabeledSpan::offset));
+        if let Some(more @ 1..) = mistakes.len().checked_sub(MISTAKES_MAX) {
+            mistakes.truncate(MISTAKES_MAX);
+            mistakes.push(Mistake::of_file(format!("{} like these are not told", count(more))));
+        }
         Broken { file: File { name: name_of_file.to_owned(), text: text.to_owned() }, mistakes }
     }
 
@@ -82,8 +91,16 @@ impl std::fmt::Display for Report<'_> {
     }
 }
 
+impl File {
+    /// Where the first character begins that begins here or later.
+    fn character_at(&self, place: usize) -> usize {
+        (place..self.text.len()).find(|place| self.text.is_char_boundary(*place)).unwrap_or(self.text.len())
+    }
+}
+
 impl SourceCode for File {
-    /// Where context is asked for, gives the span's own lines in full and none beside them: those may hold a password.
+    /// Where context is asked for, gives the span's own lines and none beside them: those may hold a
+    /// password. Of a long line it gives what is near: a file may be one line with many mistakes.
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
@@ -95,8 +112,10 @@ impl SourceCode for File {
             let bytes = self.text.as_bytes();
             let end = (span.offset() + span.len()).min(bytes.len());
             let start = bytes[..span.offset().min(end)].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let end = bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
-            span = (start..end).into();
+            let start = self.character_at(start.max(span.offset().saturating_sub(BESIDE_MAX)));
+            let near = bytes.len().min(end + BESIDE_MAX);
+            let end = bytes[end..near].iter().position(|byte| *byte == b'\n').map_or(near, |at| end + at);
+            span = (start..self.character_at(end)).into();
         }
         let contents = self.text.read_span(&span, 0, 0)?;
         let (line, column, lines) = (contents.line(), contents.column(), contents.line_count());
