@@ -94,7 +94,7 @@ impl Place {
         self.believed(changed);
     }
 
-    /// What is believed has the checksum that it says. What was `changed` is refused, or is as it was.
+    /// What is believed has the checksum that it says. What was `changed` is refused, or as it was.
     fn believed(&self, changed: bool) {
         let Ok(mut found) = read(&self.folder) else { return };
         found.reverse();

@@ -151,8 +151,8 @@ fn request(bytes: &mut Bytes<'_>) -> Vec<u8> {
     out
 }
 
-/// Whether more than a head was sent, or announced. What is wrong with a body can end the connection
-/// before the answer was read.
+/// Whether more than a head was sent, or announced. What is wrong with a body can end the
+/// connection before the answer was read.
 fn has_a_body(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request).to_ascii_lowercase();
     let announced = ["transfer-encoding", "content-length", "upgrade"].iter().any(|name| text.contains(name));

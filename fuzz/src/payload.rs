@@ -79,8 +79,8 @@ pub fn run(data: &[u8]) {
 
 /// Accepted is what serde_json accepts, with the same values.
 ///
-/// But a record must be an object, and fields that are read stand in it once. Numbers that no column
-/// reads as numbers may be of any size.
+/// But a record must be an object, and fields that are read stand in it once. Numbers that no
+/// column reads as numbers may be of any size.
 fn same_as_serde_json(payload: &[u8]) {
     let oracle = serde_json::from_slice::<Value>(payload);
     if let Err(error) = &oracle

@@ -1,5 +1,5 @@
-//! Any text as a pipeline file: it is refused with places that lie in it, or means the same whenever
-//! it is read.
+//! Any text as a pipeline file: it is refused with places that lie in it, or means the same
+//! whenever it is read.
 
 use std::fmt::Write as _;
 
