@@ -211,6 +211,7 @@ impl Counts {
     }
 }
 
+/// Saturates, because numbers that were read may be any.
 impl Add for Counts {
     type Output = Counts;
     fn add(self, other: Counts) -> Counts {

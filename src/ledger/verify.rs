@@ -246,7 +246,8 @@ impl Verifier {
     fn counts(&mut self, entry: &Entry, name: &str) {
         self.report.counts += entry.counts;
         for (side, counted) in entry.counts.by_side() {
-            let rows: u64 = entry.files.iter().filter(|file| file.side == side).map(|file| file.rows).sum();
+            let files = entry.files.iter().filter(|file| file.side == side);
+            let rows = files.fold(0, |rows: u64, file| rows.saturating_add(file.rows));
             if rows != counted {
                 let (expected, found) = (
                     format!("{} counted", plural(counted, "record")),

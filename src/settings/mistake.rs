@@ -19,13 +19,16 @@ const LINE_BYTES_MAX: usize = 300;
 /// Bytes of a report that programs show: the service's log and its answers.
 const PLAIN_REPORT_BYTES_MAX: usize = 16 << 10;
 
-/// A pipeline file that can't be used: all its mistakes, in the file's order.
+/// So many mistakes are told; whoever mends these finds the others.
+const MISTAKES_MAX: usize = 100;
+
+/// A pipeline file that can't be used: its mistakes, in the file's order.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{} has {}", file.name, count(mistakes.len()))]
 pub struct Broken {
     #[source_code]
     file: File,
-    /// Each mistake; never empty.
+    /// The mistakes, as many as are told; never empty.
     #[related]
     pub mistakes: Vec<Mistake>,
 }
@@ -54,6 +57,10 @@ impl Broken {
     pub(super) fn new(name_of_file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
         let text = &mask(text);
         mistakes.sort_by_key(|mistake| mistake.labels.first().map(LabeledSpan::offset));
+        if let Some(more @ 1..) = mistakes.len().checked_sub(MISTAKES_MAX) {
+            mistakes.truncate(MISTAKES_MAX);
+            mistakes.push(Mistake::of_file(format!("{} like these are not told", count(more))));
+        }
         Broken { file: File { name: name_of_file.to_owned(), text: text.to_owned() }, mistakes }
     }
 

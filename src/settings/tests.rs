@@ -577,6 +577,19 @@ fn report_of_broken_toml() {
 }
 
 #[test]
+fn a_report_is_short_however_many_mistakes_are_in_a_line() {
+    let column = |number: usize| format!("\"é{number}\" = {{ type = \"flaot64\" }}");
+    let columns: Vec<_> = (0..2000).map(column).collect();
+    let text = format!("name = \"x\"\ncolumns = {{ {} }}\n", columns.join(", "));
+    let broken = parse(&text).unwrap_err();
+    assert_eq!(broken.mistakes.len(), 101);
+    assert_eq!(broken.mistakes[100].message, "1903 mistakes like these are not told");
+    let report = broken.plain_report();
+    assert!(report.len() < 200_000, "{} bytes", report.len());
+    assert!(report.contains("\"é0\" = {") && report.contains("did you mean \"float64\"?"), "{report}");
+}
+
+#[test]
 fn report_of_a_file_that_is_not_there() {
     let broken = Pipeline::load(std::path::Path::new("no/such/file.toml")).unwrap_err();
     insta::assert_snapshot!(broken.plain_report());

@@ -18,6 +18,7 @@ mod documentation;
 mod event_time;
 mod exactly_once;
 mod faults;
+mod fuzzed;
 mod group;
 mod hostile;
 mod judge;

@@ -56,6 +56,20 @@ fn a_flipped_bit_that_leaves_an_entry_readable() {
 }
 
 #[test]
+fn numbers_that_nobody_can_have_counted() {
+    let want = [
+        (Kind::UnreadableEntry, "ledger/t/id/0/00000000000000000001.json"),
+        (Kind::UnknownFile, "data/t-0-00000000000000000001-0-"),
+        (Kind::UnknownFile, "rejects/t-0-00000000000000000001-1-"),
+    ];
+    check(&want, |_, chain| change_entry(chain, 1, |entry| entry.counts.dropped = entry.counts.late + 1));
+    check(&want, |_, chain| {
+        change_entry(chain, 1, |entry| entry.tallies = vec![Tally::new(WindowId::Count(1))]);
+        assert!(Completeness::read(&chain.dataset).is_err());
+    });
+}
+
+#[test]
 fn a_cut_file() {
     check(&[(Kind::Size, "rejects/t-0-00000000000000000002-1-")], |folder, chain| {
         change_file(&folder.join(file(chain, 2, 1)), |content| _ = content.pop());

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use super::file_system::Local;
 use super::*;
 use crate::names;
-use crate::window::WindowState;
+use crate::window::{Tally, WindowId, WindowState};
 
 /// The machine's file system, on which something fails once: at the path that ends so.
 #[derive(Debug, Default)]
