@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use weir::decode::schema::data_schema;
 use weir::ledger::{
     Chain, ColumnIdentity, Committer, Counts, Dataset, Definition, Entry, FileEntry, Identity, LastRecord, NextEntry,
-    Reason, Side, Tip, hex,
+    Reason, Side, Tip,
 };
+use weir::names::hex;
 use weir::pipeline::messages::{Partition, RawRecords};
 use weir::settings::Pipeline;
 use weir::settings::pipeline::Window;

@@ -15,6 +15,9 @@ const SECRET: &str = "hunter2";
 
 /// Files that a text makes worse, all with a password that is whole.
 const HEADS: &[&str] = &[
+    "source.client.\"sasl.password\" = \"hunter2\"\n",
+    "source.client = { \"sasl.password\" = \"hunter2\" }\n",
+    "[source.client]\n\"sasl.password\" = \"hunter2\n",
     "[source.client]\n\"sasl.password\" = \"hunter2\"\n",
     "[source.client]\n\"ssl.key.password\" = 'hunter2' # why\n",
     "[source.client]\n'ssl.key.pem' = \"\"\"\n-----\nhunter2\"\"\"\n",
@@ -73,11 +76,6 @@ fn refused(broken: &Broken, text: &str) -> String {
 
 /// Whether the secret stands in the text once, as the value of a client's password.
 fn has_a_secret(text: &str) -> bool {
-    // As the mask knows it: on a line of its own, its key in one piece.
-    let alone = |line: &str| line.starts_with("\"sasl.password\" = \"hunter2");
-    if !text.lines().any(alone) {
-        return false;
-    }
     let Ok(toml::Value::Table(root)) = toml::from_str(text) else { return false };
     let client = root.get("source").and_then(|source| source.get("client")?.as_table());
     let secret = |(key, value): (&String, &toml::Value)| {

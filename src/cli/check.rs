@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::OutputFormat;
 use crate::ledger::LedgerError;
-use crate::pipeline::topology;
 use crate::names::hive;
+use crate::pipeline::topology;
 use crate::settings::pipeline::{Column, ColumnType, Pipeline, Value, Window};
 use crate::settings::{Broken, Mistake};
 use crate::words::chain;

@@ -10,7 +10,7 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use super::column::Known;
 use super::keys::family;
 use super::mistake::Mistakes;
-use super::pipeline::{Column, ColumnType, Roll, Sink, Value, Window, defaults};
+use super::pipeline::{Roll, Sink, Value, Window, defaults};
 use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
 use super::tree::{Node, Toml};
 use super::units::{self, duration, show_duration, show_size, size};

@@ -458,7 +458,8 @@ mod tests {
 
     use super::super::bulk::Messages;
     use super::super::client::positions;
-    use super::super::context::{Consumer, Context};
+    use super::super::consumer::Consumer;
+    use super::super::context::Context;
     use super::*;
     use crate::pipeline::messages::Partition;
 
@@ -488,7 +489,7 @@ mod tests {
         producer.flush(WAIT).unwrap();
 
         config.set("receive.message.max.bytes", "2147483647");
-        let consumer: Consumer = config.create_with_context(Context::new(&config)).unwrap();
+        let consumer = Consumer::new(&config, Context::new(&config)).unwrap();
         let room = consumer.context().room(|| open(consumer.client().native_ptr()));
         room.share(Credits::new(3 * BUDGET), 1);
         let (messages, mut taken) = (Messages::new(&consumer), Vec::new());

@@ -56,6 +56,9 @@ impl file_system::FileSystem for FailsOnce {
     fn create(&self, path: &Path) -> io::Result<Box<dyn io::Write + Send>> {
         Local.create(path)
     }
+    fn make_private(&self, path: &Path) -> io::Result<()> {
+        Local.make_private(path)
+    }
     fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
         Local.open(path)
     }
