@@ -244,9 +244,8 @@ pub(super) fn linked_folder(ruin: &Ruin, dice: &mut Dice) -> Duration {
     std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
     let words = [name(&folder), "symbolic link"];
     ruin.refused(&words);
-    ruin.found(&words);
     let (before, file) = (ruin.case.inventory(), ruin.case.file());
-    for command in [&["backup", &file, "copy"][..], &["repair", &file]] {
+    for command in [&["verify", &file][..], &["backup", &file, "copy"], &["repair", &file]] {
         let finished = ruin.case.workspace.run(command.iter().copied(), PATIENCE);
         assert_ne!(finished.status.code(), Some(0), "{command:?}");
         contains(&finished, &words);
