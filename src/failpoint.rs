@@ -49,7 +49,9 @@ pub const BUGS: &[&str] = &[
     "overflow.allocator",
     "overflow.bulk",
     "overflow.ffi",
+    "overflow.gate",
     "overflow.gzip",
+    "overflow.zstd",
 ];
 
 /// Whether this bug is planted.

@@ -103,7 +103,7 @@ fn what_is_planted_is_found() {
         ("commit.publish_first", 10_000, 30),
         ("fence.ignored", 20_000, 60),
         ("publish.skipped", 10_000, 30),
-        ("sweep.early", 50_000, 60),
+        ("sweep.early", 50_000, 100),
         ("fold.names_freed", 500_000, 100),
         ("discard.tried", 200_000, 60),
     ] {

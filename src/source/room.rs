@@ -189,3 +189,90 @@ impl Drop for Room {
         let _ = OVER.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Acquire);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const RECORD: usize = 100;
+    /// What a batch takes beside its content and its records.
+    const MORE: usize = 1 << 10;
+
+    fn batch(decompressed: usize, records: usize) -> Batch {
+        Batch { first: 0, begin: 0, end: 0, decompressed, records }
+    }
+
+    /// A room of so many bytes.
+    fn room(budget: usize) -> (Arc<Room>, Credits) {
+        let (room, credits) = (Arc::<Room>::default(), Credits::new(budget * PART));
+        room.share(credits.clone(), 1);
+        (room, credits)
+    }
+
+    #[test]
+    fn as_many_batches_as_fit_are_taken() {
+        let (room, _) = room(4 << 20);
+        let of = |count| vec![batch((1 << 20) - MORE - 10 * RECORD, 10); count];
+        let taken = |batches, mebibytes: usize| Some(Taken { batches, bytes: mebibytes << 20 });
+        assert_eq!(room.take(0, &of(3), RECORD), taken(3, 3));
+        assert_eq!(room.take(0, &of(3), RECORD), taken(1, 1));
+        assert!(room.is_full());
+        assert_eq!(room.take(0, &of(3), RECORD), None);
+        room.free(2 << 20);
+        assert!(!room.is_full());
+        assert_eq!(room.take(0, &of(3), RECORD), taken(2, 2));
+        // What the answer itself takes is not in the way.
+        room.hold(1 << 20);
+        room.free(2 << 20);
+        assert_eq!(room.take(1 << 20, &of(3), RECORD), taken(2, 2));
+    }
+
+    #[test]
+    fn records_take_room_too() {
+        let (room, _) = room(4 << 20);
+        let batches = [batch(0, (3 << 20) / RECORD), batch(0, (3 << 20) / RECORD)];
+        assert_eq!(room.take(0, &batches, RECORD).map(|taken| taken.batches), Some(1));
+    }
+
+    #[test]
+    fn no_larger_batch_is_taken_where_much_is_held_or_the_lanes_are_full() {
+        let (room, credits) = room(4 << 20);
+        room.hold(3 << 20);
+        assert_eq!(room.take(0, &[batch(8 << 20, 1)], RECORD), None);
+        room.free(3 << 20);
+        let files = credits.take(credits.limit());
+        assert!(room.is_full());
+        assert_eq!(room.take(0, &[batch(8 << 20, 1)], RECORD), None);
+        drop(files);
+        // Another client of this process may have the one that is allowed.
+        let began = Instant::now();
+        while room.take(0, &[batch(8 << 20, 1)], RECORD).is_none() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it was never taken");
+            std::thread::yield_now();
+        }
+        assert!(room.is_full() && room.held() > 8 << 20);
+        room.free(room.held());
+        assert!(!room.is_full());
+    }
+
+    #[test]
+    fn who_waits_is_given_what_is_freed() {
+        let (room, _) = room(4 << 20);
+        room.hold(4 << 20);
+        let one = [batch(1 << 20, 1)];
+        assert_eq!(room.take_or_wait(0, &one, RECORD, false), None);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                // Longer than it waits at once where nothing is freed.
+                loop {
+                    if let Some(taken) = room.take_or_wait(0, &one, RECORD, true) {
+                        break taken;
+                    }
+                }
+            });
+            room.free(4 << 20);
+            assert_eq!(waiting.join().unwrap().batches, 1);
+        });
+    }
+}
