@@ -21,6 +21,7 @@ use super::gate;
 use super::membership::NotJoined;
 use super::refusal::{Denied, Refusal, any_host};
 use crate::failpoint;
+use crate::machine;
 use crate::pipeline::credits::Credits;
 use crate::pipeline::messages::Partition;
 use crate::settings::pipeline;
@@ -158,13 +159,20 @@ pub fn client_config(source: &pipeline::Source, queue_bytes: usize) -> ClientCon
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")
-        // No answer is too large for the client: `gate.rs` says for which batches there is memory.
-        .set("receive.message.max.bytes", i32::MAX.to_string())
+        .set("receive.message.max.bytes", answer_bytes_max().to_string())
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", queue_kilobytes.to_string())
         // The default of a second stalls a consumer that empties its queue faster than that.
         .set("fetch.queue.backoff.ms", "5");
     config
+}
+
+/// The largest answer that the client takes, before anything is decompressed: all that the memory
+/// there is has room for. Of what it takes, `gate.rs` says for which batches there is memory.
+fn answer_bytes_max() -> usize {
+    /// librdkafka's default, in bytes. Nobody has less, because answers to other questions count, too.
+    const LEAST: usize = 100_000_000;
+    machine::left_for_a_batch().clamp(LEAST, i32::MAX as usize)
 }
 
 /// A consumer, and the questions a start asks. Cheap to clone; the consumer closes with its last owner.

@@ -13,6 +13,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use super::client::BrokerError;
 use super::gate::Opened;
 use super::refusal::{Claim, Refusal};
+use crate::machine;
 use crate::pipeline::messages::Partition;
 
 /// How often what goes on is said again.
@@ -181,6 +182,15 @@ impl ClientContext for Context {
                 said.retain(|(_, at)| now - *at < SAY_AGAIN);
                 if said.iter().all(|(of, _)| *of != code) {
                     said.push((code, now));
+                    if reason.contains("Invalid response size") {
+                        let room = machine::words();
+                        tracing::error!(
+                            %brokers, reason, room,
+                            "a batch of records is larger than the memory there is, so its partition is not read on; \
+                             give the container more memory, and start weir again"
+                        );
+                        return;
+                    }
                     tracing::warn!(%brokers, %error, reason, "the Kafka client reports an error and tries again");
                 }
             }
