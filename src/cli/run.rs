@@ -208,7 +208,7 @@ impl std::fmt::Display for Outcome {
         }
         if let Some(rest) = rejects.get(REJECTS_SHOWN..).filter(|rest| !rest.is_empty()) {
             let records = rest.iter().map(|(_, _, count)| count).sum();
-            writeln!(f, "              {:>14}   for {} more", number(records), plural(rest.len() as u64, "reason"))?;
+            writeln!(f, "              {:>14}   for {}", number(records), plural(rest.len() as u64, "more reason"))?;
         }
         if counts.rejected > 0 {
             writeln!(f, "              each with its reason in {}", self.folder.join("rejects").display())?;

@@ -405,7 +405,7 @@ fn a_run_says_why_records_were_rejected() {
     let rejects = case.dataset().canonicalize().unwrap().join("rejects");
     for line in [
         "  rejected                 9\n                           3   co: max\n                           2   the whole record: json\n",
-        "                           2   for 2 more reasons\n",
+        "                           1   for 1 more reason\n",
         &format!("each with its reason in {}\n", rejects.display()),
         "data/ has no file yet: polars and DuckDB fail on an empty folder",
     ] {
