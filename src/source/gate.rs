@@ -207,8 +207,8 @@ unsafe extern "C" fn free_block(memory: *mut c_void) {
     // SAFETY: it is the function that was given for this memory, called once.
     unsafe { (block.free)(memory) }
     if failpoint::planted("overflow.gate") {
-        // SAFETY: there is none: this reads what was freed just now.
-        unsafe { memory.cast::<u8>().read_volatile() };
+        // SAFETY: there is none: this writes to what was freed just now.
+        unsafe { memory.cast::<u8>().write_volatile(0) };
     }
 }
 
