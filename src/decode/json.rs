@@ -209,10 +209,10 @@ impl Reader {
                             fields.value(column, token);
                         }
                         None => {
-                            let below = step.node;
+                            let (below, depth) = (step.node, self.path.len());
                             self.step_into(|| Segment::Key(scanner.between(start, key_end).into()));
                             self.place(below, scanner, token, fields)?;
-                            self.path.pop();
+                            self.path.truncate(depth);
                         }
                     }
                 }
@@ -356,9 +356,10 @@ impl Reader {
             match self.nodes[node].indices.get(wanted) {
                 Some(&(index, step)) if index == element => {
                     wanted += 1;
+                    let depth = self.path.len();
                     self.step_into(|| Segment::Element(element));
                     self.place(self.nodes[node].steps[step].node, scanner, token, fields)?;
-                    self.path.pop();
+                    self.path.truncate(depth);
                 }
                 _ => {
                     scanner.skip_into(token)?;

@@ -85,7 +85,7 @@ pub enum Kind {
     Checksum,
     /// A file isn't Parquet.
     Parquet,
-    /// A file has another another number of rows.
+    /// A file has another number of rows.
     Rows,
     /// A file has other columns.
     Schema,

@@ -437,12 +437,24 @@ impl Source {
                 );
                 let drained = self.drain(&partitions);
                 let deadline = self.run.limits.drain;
+                let until = Instant::now() + deadline;
                 let drained = async move { tokio::time::timeout(deadline, drained).await.unwrap_or_default() };
-                ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
+                ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
                     source.drained(drained);
-                    source.release(&partitions, true);
+                    source.release_drained(partitions, until, ctx);
                 }));
             }
+        }
+    }
+
+    /// Gives partitions back once no lane of theirs commits any more, at the latest at `until`. A stop,
+    /// or the end of a partition, may have made a lane drain before the group wanted it back.
+    fn release_drained(&mut self, partitions: Vec<Partition>, until: Instant, ctx: &mut Context<Self>) {
+        let drains = |partition| self.lanes.get(partition).is_some_and(|slot| matches!(slot.state, State::Draining));
+        if Instant::now() < until && partitions.iter().any(drains) {
+            ctx.run_later(LOOK_AGAIN, move |source, ctx| source.release_drained(partitions, until, ctx));
+        } else {
+            self.release(&partitions, true);
         }
     }
 
@@ -758,6 +770,8 @@ impl StreamHandler<Event> for Source {
         if !self.stopping {
             tracing::error!(pipeline = %self.run.pipeline.name, "the poll thread ended by itself");
             self.failure.get_or_insert_with(|| format!("the poll thread ended by itself; {}", panics::blame()));
+            // From here on nobody asks the broker, which goes now.
+            self.stopping = true;
         }
         // Closing leaves the group, and waits for brokers that may be gone: neither the other pipelines nor the process do.
         let broker = self.broker.take();

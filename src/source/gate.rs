@@ -132,6 +132,8 @@ struct Parsing {
 #[derive(Clone, Copy)]
 struct Waited {
     answer: usize,
+    /// The last set that waited: which call, and where in the answer.
+    call: u64,
     begin: usize,
     time: Duration,
     in_vain: bool,
@@ -144,7 +146,9 @@ thread_local! {
     /// Kept for the next set.
     static BATCHES: Cell<Vec<Batch>> = const { Cell::new(Vec::new()) };
     static WAITED: Cell<Waited> =
-        const { Cell::new(Waited { answer: 0, begin: 0, time: Duration::ZERO, in_vain: false }) };
+        const { Cell::new(Waited { answer: 0, call: 0, begin: 0, time: Duration::ZERO, in_vain: false }) };
+    /// How many sets this thread has parsed.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -292,7 +296,9 @@ unsafe extern "C" fn __wrap_rd_kafka_msgset_parse(
     }
     // SAFETY: the partition is librdkafka's, and its broker's thread is this one.
     let fetch_bytes = unsafe { weir_fetch_bytes(partition) };
-    let mut of = Partly { answer, set: &set, bytes, room, at: 0, own: 0 };
+    let call = CALLS.get() + 1;
+    CALLS.set(call);
+    let mut of = Partly { answer, call, set: &set, bytes, room, at: 0, own: 0 };
     of.own = of.count_answer(&batches);
     let result = of.parse(&mut batches, &parse, |batch, words| {
         // SAFETY: as above; the text is copied.
@@ -314,6 +320,8 @@ unsafe extern "C" fn __wrap_rd_kafka_msgset_parse(
 /// A set that is parsed piece by piece.
 struct Partly<'a> {
     answer: *mut Answer,
+    /// Which of the sets that this thread has parsed it is.
+    call: u64,
     set: &'a Set,
     bytes: &'a [u8],
     room: Arc<Room>,
@@ -396,13 +404,14 @@ impl Partly<'_> {
     fn take(&self, batches: &[Batch]) -> Option<super::room::Taken> {
         let (answer, begin) = (self.answer.addr(), self.set.begin);
         let before = WAITED.get();
-        // The sets of an answer come in their order.
-        let same = before.answer == answer && before.begin <= begin;
-        let before = if same { before } else { Waited { answer, begin, time: Duration::ZERO, in_vain: false } };
+        // The sets of an answer come in their order. Another answer may have the same address.
+        let same = before.call == self.call || (before.answer == answer && before.begin < begin);
+        let call = self.call;
+        let before = if same { before } else { Waited { answer, call, begin, time: Duration::ZERO, in_vain: false } };
         let may_wait = !before.in_vain && before.time < ANSWER_WAITS;
         let began = Instant::now();
         let taken = self.room.take_or_wait(self.own, batches, *RECORD_BYTES, may_wait);
-        WAITED.set(Waited { begin, time: before.time + began.elapsed(), in_vain: taken.is_none(), ..before });
+        WAITED.set(Waited { call, begin, time: before.time + began.elapsed(), in_vain: taken.is_none(), ..before });
         taken
     }
 
@@ -424,9 +433,11 @@ impl Partly<'_> {
         if needs < TRIED_BYTES {
             return None;
         }
+        // What is in its budget has its place, whatever else came with it.
+        let in_budget = !self.room.is_beyond(needs);
         let needs = needs.saturating_add(self.set.memory_size);
         let most = machine::left_for_a_batch();
-        let beyond = self.room.is_beyond(needs) && needs > most;
+        let beyond = !in_budget && needs > most;
         let refused = || Vec::<u8>::new().try_reserve_exact(needs).is_err();
         if !beyond && batch.decompressed <= LARGEST && !refused() {
             return None;

@@ -537,7 +537,8 @@ impl PollThread {
                     let _ = self.events.send(Event::Suspect(KafkaError::MessageConsumption(code), partition));
                 }
             }
-            code if is_too_large(code) => {
+            // One without a partition is a connection's: the context says it.
+            code if partition.is_some() && is_too_large(code) => {
                 if let Some(at) = open {
                     let offset = offset.map_or_else(String::new, |offset| format!(" at offset {offset}"));
                     self.too_large(
@@ -546,7 +547,7 @@ impl PollThread {
                     );
                 }
             }
-            code if is_damage(code) => {
+            code if partition.is_some() && is_damage(code) => {
                 if let Some(at) = open {
                     self.unreadable(at, &format!("Kafka's client can't read a batch of records ({code}): {reason}"));
                 }

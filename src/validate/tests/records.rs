@@ -86,6 +86,23 @@ fn what_is_kept_is_nested_as_it_was() {
     }
 }
 
+/// A column that reads something below another column's value keeps nothing there, and all around it.
+#[test]
+fn what_is_kept_around_a_value_that_is_read_twice() {
+    let at = |name: &str, pointer: &str| Column {
+        from: pointer.split('/').map(str::to_owned).collect(),
+        ..column(name, ColumnType::Json)
+    };
+    for (whole, part, payload, extra) in [
+        ("a/0", "a/0/n/x", r#"{"a":[{"n":{"x":1}},5]}"#, r#"{"a":[null,5]}"#),
+        ("a/m", "a/m/n/x", r#"{"a":{"m":{"n":{"x":1}},"z":2}}"#, r#"{"a":{"z":2}}"#),
+    ] {
+        let columns = [at("whole", whole), at("part", part)];
+        let kept = run_with(UnknownFields::Keep, &columns, &[payload; 3]);
+        assert_eq!(cells(&kept.rows, "_extra"), [extra; 3], "{payload}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
