@@ -215,12 +215,12 @@ impl Write for AboveTheBar {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Collects what is written.
     #[derive(Clone, Default)]
-    struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Written(pub(crate) std::sync::Arc<Mutex<Vec<u8>>>);
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

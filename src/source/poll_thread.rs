@@ -727,6 +727,7 @@ mod tests {
 
     use super::super::context::Context;
     use super::*;
+    use crate::logging::tests::Written;
 
     const WAIT: Duration = Duration::from_secs(30);
     /// What the client needs to fetch what there is, by far.
@@ -775,6 +776,38 @@ mod tests {
     fn records_of_many_columns_come_in_smaller_batches() {
         let of = |columns| Sizes { collecting_bytes: 0, columns }.records_most(1 << 20);
         assert_eq!([0, 10, 50, 500, usize::MAX >> 8].map(of), [BATCH_RECORDS_MOST, BATCH_RECORDS_MOST, 9_320, 932, 1]);
+    }
+
+    /// Its connection ends before it is known which partition's it is, so it is no damage of one.
+    #[test]
+    fn an_answer_that_is_too_large_is_said() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
+        let producer: BaseProducer = config.create().unwrap();
+        let value = "y".repeat(100_000);
+        producer.send(BaseRecord::<(), str>::to("t").payload(&value)).map_err(|(error, _)| error).unwrap();
+        producer.flush(WAIT).unwrap();
+        config.set("fetch.max.bytes", "10000").set("receive.message.max.bytes", "20000");
+        let (mut thread, _events) = thread(&config, Credits::new(60 << 20));
+        let of = Partition { topic: "t".into(), partition: 0 };
+        let said = Written::default();
+        let writer = said.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(lines, || {
+            thread.start(&[StartAt { partition: of, generation: 1, position: 0, last: None, end: None }]);
+            let began = Instant::now();
+            loop {
+                thread.listen();
+                thread.round(POLL);
+                let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+                if text.contains("larger than the memory there is") {
+                    break assert!(text.contains("ERROR"), "{text}");
+                }
+                assert!(began.elapsed() < WAIT, "{text}");
+            }
+        });
     }
 
     #[test]
