@@ -789,7 +789,10 @@ mod tests {
         let value = "y".repeat(100_000);
         producer.send(BaseRecord::<(), str>::to("t").payload(&value)).map_err(|(error, _)| error).unwrap();
         producer.flush(WAIT).unwrap();
-        config.set("fetch.max.bytes", "10000").set("receive.message.max.bytes", "20000");
+        config
+            .set("message.max.bytes", "10000")
+            .set("fetch.max.bytes", "10000")
+            .set("receive.message.max.bytes", "20000");
         let (mut thread, _events) = thread(&config, Credits::new(60 << 20));
         let of = Partition { topic: "t".into(), partition: 0 };
         let said = Written::default();
