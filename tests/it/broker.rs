@@ -108,7 +108,8 @@ fn a_run_can_be_stopped_continued_and_killed() {
     assert_eq!(sent(), stopped_at);
     run.signal("CONT");
     until("more records arrive", PATIENCE, || sent() > stopped_at);
-    assert_eq!(run.kill().status.code(), None);
+    let killed = run.kill();
+    assert_eq!(killed.status.code(), None, "{}", killed.stderr);
 }
 
 /// `src/source/gzip.rs` replaces a function of librdkafka by standing before it when programs are linked, this one as `weir` itself.
