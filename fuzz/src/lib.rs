@@ -10,6 +10,9 @@ pub mod http;
 pub mod payload;
 pub mod pipeline;
 
+/// What is fuzzed: it takes any bytes, and panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 4] =
+pub const TARGETS: [(&str, Target); 4] =
     [("pipeline", pipeline::run), ("entry", entry::run), ("payload", payload::run), ("http", http::run)];
