@@ -22,7 +22,7 @@ NAMES = {
 
 
 def main():
-    for name, draw in (("compare", compare), ("shapes", shapes), ("latency", latency)):
+    for name, draw in (("compare", compare), ("shapes", shapes), ("memory", memory), ("latency", latency)):
         path = RESULTS / f"{name}.json"
         if path.exists():
             draw(json.loads(path.read_text()))
@@ -88,6 +88,16 @@ def shapes(result):
             f"| {row['cpu_ns_a_byte'] / plain['cpu_ns_a_byte']:.2f} × | {row['peak_mib']:,.0f} MiB |"
         )
     insert("shapes", lines)
+
+
+def memory(result):
+    lines = ["| records | control group | peak memory | rows | how it ended |", "|---|---|---|---|---|"]
+    for row in result["table"]:
+        peak, rows, parked = "", "", ", parked by name" if any(" is parked: " in failure for failure in row["failures"]) else ""
+        if row["rows"] is not None:
+            peak, rows = f"{row['peak_mib']:,.0f} MiB", f"{row['rows']:,} of {row['of']:,}"
+        lines.append(f"| {row['records']} | {row['group_mib']} MiB | {peak} | {rows} | {row['ended']}{parked} |")
+    insert("memory", lines)
 
 
 def latency(result):

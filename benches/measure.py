@@ -1,5 +1,6 @@
 """What the benchmarks share: topics of known content, runs that are measured from outside, and the check of what came out."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -30,6 +31,14 @@ RESULTS = ROOT / "docs" / "performance"
 SCRATCH = tempfile.TemporaryDirectory()
 
 TRANSACTION_RECORDS = 2_000
+# Batches of up to 60 MB before compression. A transaction has the records of one of them.
+LARGE_BATCHES = {
+    "batch.size": 60_000_000,
+    "batch.num.messages": 30_000,
+    "linger.ms": 1_000,
+    "message.max.bytes": 62_914_560,
+    "queue.buffering.max.kbytes": 2_000_000,
+}
 # The twentieth part of the transactions is aborted, and the 200th part of the records is broken.
 ABORTED_EVERY = 20
 BROKEN_EVERY = 200
@@ -65,7 +74,7 @@ class Topic:
         return sum(len(offsets) for offsets in self.offsets.values())
 
 
-def fill(name, payload, records, broken, partitions=3, codec="gzip", aborts=True, brokers=BROKERS):
+def fill(name, payload, records, broken, partitions=3, codec="gzip", aborts=True, brokers=BROKERS, large_batches=False):
     """Makes a topic with `payload(number)` as its records, unless it is there, and says what an independent reader finds in it.
 
     `broken` tells which payloads weir must reject.
@@ -77,8 +86,8 @@ def fill(name, payload, records, broken, partitions=3, codec="gzip", aborts=True
         print(f"filling {name}: {records:,} records", flush=True)
         for future in admin.create_topics([NewTopic(name, partitions, 1, config={"retention.ms": "-1"})]).values():
             future.result()
-        produce(name, payload, records, partitions, codec, aborts, brokers)
-    per = transaction_records(partitions)
+        produce(name, payload, records, partitions, codec, aborts, brokers, large_batches)
+    per = transaction_records(partitions, large_batches)
     expected = sum(min(per, records - start) for at, start in enumerate(range(0, records, per)) if not (aborts and at % ABORTED_EVERY == 7))
     # The last transaction is visible a moment after its end, when all its partitions have been told.
     until = time.monotonic() + 60
@@ -88,12 +97,14 @@ def fill(name, payload, records, broken, partitions=3, codec="gzip", aborts=True
     return topic
 
 
-def transaction_records(partitions):
+def transaction_records(partitions, large_batches):
     """As many of each partition in a transaction, whatever their number."""
+    if large_batches:
+        return LARGE_BATCHES["batch.num.messages"]
     return TRANSACTION_RECORDS * max(1, partitions // 3)
 
 
-def produce(name, payload, records, partitions, codec, aborts, brokers):
+def produce(name, payload, records, partitions, codec, aborts, brokers, large_batches):
     producer = Producer(
         {
             "bootstrap.servers": brokers,
@@ -102,10 +113,11 @@ def produce(name, payload, records, partitions, codec, aborts, brokers):
             "linger.ms": 50,
             "queue.buffering.max.messages": 1_000_000,
             "message.max.bytes": 1_000_000,
+            **(LARGE_BATCHES if large_batches else {}),
         }
     )
     producer.init_transactions(60)
-    per = transaction_records(partitions)
+    per = transaction_records(partitions, large_batches)
     for number, start in enumerate(range(0, records, per)):
         producer.begin_transaction()
         for at in range(start, min(start + per, records)):
@@ -163,9 +175,11 @@ class Run:
     seconds: float
     cpu_seconds: float
     peak_bytes: int
+    # The exit code, or the negative number of the signal that ended it.
+    code: int
 
 
-def run(command, cwd, environment=None):
+def run(command, cwd, environment=None, may_fail=False):
     """Runs a command and measures it: processor time of the whole tree, and the most memory that the tree had at once."""
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -190,9 +204,9 @@ def run(command, cwd, environment=None):
     done.set()
     watcher.join()
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode != 0 and not may_fail:
         raise SystemExit(f"{command} failed with {process.returncode}:\n{output}")
-    return Run(output, seconds, usage.ru_utime + usage.ru_stime, peak[0])
+    return Run(output, seconds, usage.ru_utime + usage.ru_stime, peak[0], process.returncode)
 
 
 def tree(pid):
@@ -258,10 +272,40 @@ def new_folder():
     return Path(tempfile.mkdtemp(dir=SCRATCH.name))
 
 
-def weir(pipeline, folder, **settings):
-    """`weir run --until-end` into an empty folder."""
+class NoControlGroup(Exception):
+    """The system has no control groups for memory, or this user may not make one."""
+
+
+@contextlib.contextmanager
+def control_group(limit):
+    """Makes a control group, of either version, and gives the command that starts another in it.
+
+    `limit` is the memory in bytes that its processes may have together.
+    """
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    mount, file = ("", "memory.max") if unified else ("memory", "memory.limit_in_bytes")
+    group = Path("/sys/fs/cgroup", mount, f"weir-bench-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        raise NoControlGroup(f"{group}: {error.strerror}") from error
+    try:
+        try:
+            (group / file).write_text(str(limit))
+        except OSError as error:
+            raise NoControlGroup(f"{group / file}: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            (group / "memory.swap.max").write_text("0")
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$0" "$@"']
+    finally:
+        group.rmdir()
+
+
+def weir(pipeline, folder, under=(), may_fail=False, **settings):
+    """`weir run --until-end` into an empty folder, started by the command `under`."""
     (folder / "pipeline.toml").write_text(pipeline)
-    return run([WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"], folder, environment_of_weir(**settings))
+    command = [*under, WEIR, "run", "pipeline.toml", "--until-end", "--format", "json"]
+    return run(command, folder, environment_of_weir(**settings), may_fail)
 
 
 def check(topic, folder):

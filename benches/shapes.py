@@ -5,15 +5,37 @@ thing of it; wide, long and nested records have columns of their own and no hive
 number of rows; hive keys with more data have 1,000,000 rows a commit, or 2,000,000, too, and one line has more memory; 500 columns with 6 × the data
 are more than fits into the memory at once. Each dataset is checked record by record. What
 counts is the processor time a byte beside the plain case's, in the same run.
+
+The group `memory` is another table, measured after the others: records that take far more memory
+than bytes of the log, each with `limits.memory = 64MiB` in control groups of 128 and 256 MiB. It
+needs root. What counts is how a run ends, so that it may fail.
 """
 
 import argparse
+import json
 import random
+import signal
 import sys
 
-from measure import BROKERS, check, fill, median, new_folder, readings, save, shuffled, wait_for_disk, weir
+import numpy
+from measure import (
+    BROKERS,
+    NoControlGroup,
+    check,
+    control_group,
+    coordinates,
+    fill,
+    median,
+    new_folder,
+    readings,
+    save,
+    shuffled,
+    wait_for_disk,
+    weir,
+)
 
 PLAIN = "plain"
+MEMORY = "memory"
 # What records have that are to be rejected.
 MARK = b'"n/a"'
 
@@ -22,23 +44,23 @@ def main():
     arguments = argparse.ArgumentParser(prog="benches/run shapes")
     arguments.add_argument("--megabytes", type=int, default=150, help="of each topic, about")
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--only", default="", help="groups: " + ", ".join(dict.fromkeys(group for group, _, _ in SHAPES)))
+    arguments.add_argument("--only", default="", help="groups: " + ", ".join(dict.fromkeys([group for group, _, _ in SHAPES] + [MEMORY])))
     arguments.add_argument("--backlog", type=float, default=0, help="gigabytes of one more topic, to see that memory stays flat")
     arguments.add_argument("--save", action="store_true", help="into docs/performance/")
     options = arguments.parse_args()
     only = [group for group in options.only.split(",") if group]
-    shapes = [shape for shape in SHAPES if not only or shape[0] in only + [PLAIN]]
-    size = options.megabytes * 1_000_000
+    if only != [MEMORY]:
+        beside_plain([shape for shape in SHAPES if not only or shape[0] in only + [PLAIN]], options)
+    if not only or MEMORY in only:
+        in_little_memory(options)
+
+
+def beside_plain(shapes, options):
+    """Measures shapes, and compares them with the plain one."""
     topics, pipelines, settings = {}, {}, {}
     for group, value, shape in shapes + ([("backlog", f"{options.backlog:g} GB", plain())] if options.backlog else []):
-        payloads = shape["payloads"]()
-        mean = sum(map(len, payloads)) / len(payloads)
-        records = int((options.backlog * 1e9 if group == "backlog" else size * shape["times"]) / mean)
-        topic = fill(
-            f"shape-{group}-{value}", lambda at: payloads[at % len(payloads)], records, lambda value: MARK in value, shape["partitions"], shape["codec"], False
-        )
-        topics[group, value] = topic
-        pipelines[group, value] = pipeline(topic.name, shape["columns"], shape["partition_by"], shape["windows"])
+        size = options.backlog * 1e9 if group == "backlog" else options.megabytes * 1e6 * shape["times"]
+        topics[group, value], pipelines[group, value] = topic_of(group, value, shape, size)
         settings[group, value] = shape["settings"]
 
     wait_for_disk()
@@ -75,6 +97,58 @@ def main():
         )
 
 
+def in_little_memory(options):
+    """Measures how runs end whose process has little memory, and how much they take."""
+    table = []
+    for value, shape in LITTLE_MEMORY:
+        topic, definition = topic_of(MEMORY, value, shape, 0)
+        for mebibytes in (128, 256):
+            row = {"records": value, "of": topic.committed, "group_mib": mebibytes}
+            table.append(row)
+            try:
+                with control_group(mebibytes << 20) as under:
+                    row |= one_in_little_memory(topic, definition, under, shape["settings"])
+            except NoControlGroup as error:
+                row |= {"peak_mib": None, "rows": None, "ended": f"not measured, no control group: {error}", "failures": []}
+    if options.save:
+        save(MEMORY, {"table": table})
+    for row in table:
+        peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f} MiB"
+        print(f"{row['records']:>24} {row['group_mib']} MiB: {peak:>8} {row['rows']} of {row['of']} rows, {row['ended']}")
+        for failure in row["failures"]:
+            print(f"  {failure}")
+
+
+def one_in_little_memory(topic, definition, under, settings):
+    """How a run ends, its peak, and the rows it wrote. Whatever the end, these are the topic's first."""
+    folder = new_folder()
+    measured = weir(definition, folder, under, may_fail=True, **settings)
+    rows = coordinates(folder.glob("out/**/data/**/*.parquet"), "_kafka_partition", "_kafka_offset").get(0, [])
+    assert numpy.array_equal(rows, topic.offsets[0][: len(rows)]), f"{topic.name}: {len(rows)} rows are not its first"
+    if measured.code == 0:
+        check(topic, folder)
+    ended = f"exit {measured.code}" if measured.code >= 0 else f"killed by {signal.Signals(-measured.code).name}"
+    failures = [failure for line in measured.output.splitlines() for failure in json.loads(line)["failures"]]
+    return {"peak_mib": measured.peak_bytes / 2**20, "rows": len(rows), "ended": ended, "failures": failures}
+
+
+def topic_of(group, value, shape, size):
+    """A shape's topic, of about so many bytes unless the shape has a number of records; its pipeline."""
+    payloads = shape["payloads"]()
+    records = shape["records"] or int(size / (sum(map(len, payloads)) / len(payloads)))
+    topic = fill(
+        f"shape-{group}-{value}",
+        lambda at: payloads[at % len(payloads)],
+        records,
+        lambda value: MARK in value,
+        shape["partitions"],
+        shape["codec"],
+        aborts=False,
+        large_batches=group == MEMORY,
+    )
+    return topic, pipeline(topic.name, shape["columns"], shape["partition_by"], shape["windows"])
+
+
 def pipeline(topic, columns, partition_by, windows=1000):
     keys = ", ".join(f'"{key}"' for key in partition_by)
     return f"""
@@ -105,7 +179,7 @@ READING_COLUMNS = "\n".join(
 
 
 def plain(**changes):
-    usual = dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"], times=1, windows=1000, settings={})
+    usual = dict(payloads=readings, columns=READING_COLUMNS, partitions=3, codec="gzip", partition_by=["station_id"], times=1, records=None, windows=1000, settings={})
     return usual | changes
 
 
@@ -145,6 +219,25 @@ def keys(count, **changes):
         return [good[at % len(good)].replace(b"IT-01", f"S-{at * 7919 % count}".encode()) for at in range(max(count, 9000))]
     return plain(payloads=payloads, **changes)
 
+
+def compressible(codec, records, payloads):
+    """Records of one partition that take far more memory than bytes of the log."""
+    columns = 'i = { type = "int64" }\nk = { type = "string" }'
+    settings = {"WEIR__LIMITS__MEMORY": "64MiB"}
+    return plain(payloads=payloads, columns=columns, partitions=1, codec=codec, partition_by=[], records=records, settings=settings)
+
+
+def repeated(length, count=997):
+    """Payloads of one letter, so many times."""
+    return lambda: [b'{"i":%d,"k":"%s"}' % (at, b"y" * length) for at in range(count)]
+
+
+LITTLE_MEMORY = [
+    ("2 kB, zstd", compressible("zstd", 300_000, repeated(2_000))),
+    ("2 kB, gzip", compressible("gzip", 300_000, repeated(2_000))),
+    ("40 MB, zstd", compressible("zstd", 30, repeated(40_000_000, count=1))),
+    ("empty, zstd", compressible("zstd", 1_000_000, lambda: [b"{}"])),
+]
 
 SHAPES = (
     [(PLAIN, "readings", plain())]
