@@ -6,7 +6,6 @@
 //! what they measured.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -14,6 +13,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::harness::broker::{Broker, free_port};
 use crate::harness::case::{Case, PATIENCE};
+use crate::harness::cgroup::Cgroup;
 use crate::harness::pipeline::{Column, Kind};
 use crate::harness::produce::{Acknowledgements, Load, produce, send, settle};
 use crate::harness::until;
@@ -178,45 +178,10 @@ fn a_batch_of_any_size_that_fits_is_read() {
     }
 }
 
-/// A control group with so much memory. Without control groups, or without the right to make one, the test fails.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(name: &str, bytes: u64) -> Group {
-        let second = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        let (mount, file) = match second {
-            true => ("/sys/fs/cgroup", "memory.max"),
-            false => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        };
-        let folder = Path::new(mount).join(format!("weir-test-{name}-{}", std::process::id()));
-        fs::create_dir(&folder).expect("this test needs the right to make a control group for memory");
-        fs::write(folder.join(file), bytes.to_string()).expect("the control group takes a limit");
-        let _ = fs::write(folder.join("memory.swap.max"), "0");
-        Group(folder)
-    }
-
-    /// What starts a program in it.
-    fn starter(&self) -> String {
-        format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", self.0.display())
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // It is busy until its last process is gone.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
 #[test]
 fn in_a_container_it_is_not_killed() {
     let case = Compressible { codec: "zstd", records: 60_000, value: 2_000, batch: 5_000 }.case(Broker::shared());
-    let group = Group::new("fits", 192 << 20);
+    let group = Cgroup::new("fits", 192 << 20);
     read(&case, &["sh", "-c", &group.starter()], 64 << 20, 60_000);
 }
 
@@ -224,7 +189,7 @@ fn in_a_container_it_is_not_killed() {
 fn a_batch_that_does_not_fit_parks_its_lane_by_name() {
     let load = Compressible { codec: "zstd", records: 300_000, value: 960, batch: 300_000 };
     let case = load.case(Broker::shared());
-    let group = Group::new("too-large", 192 << 20);
+    let group = Cgroup::new("too-large", 192 << 20);
     let starter = group.starter();
     let under = ["sh", "-c", &starter];
     let ended = start(&case, &under, 64 << 20).wait(PATIENCE).expect_code(3);

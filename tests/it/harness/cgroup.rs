@@ -28,6 +28,11 @@ impl Cgroup {
         group
     }
 
+    /// What starts a program in it: a shell's script, the program and its arguments follow.
+    pub fn starter(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", self.0.display())
+    }
+
     /// From here on the process is in it.
     pub fn take_in(&self, pid: u32) {
         fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
