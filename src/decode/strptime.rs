@@ -79,6 +79,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
+/// As Python has them: an offset could bring a time of the year 0 into the year 1.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 /// Letters of an abbreviated name.
 const SHORT: usize = 3;
 /// Digits of a second that count.
@@ -173,7 +175,7 @@ impl<'t> Walk<'t> {
     fn letter(&mut self, at: Letter<'_>) -> Result<(), Mismatch> {
         use Field::*;
         match at.letter {
-            b'Y' => self.number(at, Year, 4..=4, 0..=9999),
+            b'Y' => self.number(at, Year, 4..=4, YEARS),
             b'm' => self.number(at, Month, 1..=2, 1..=12),
             b'd' | b'e' => self.number(at, Day, 1..=2, 1..=31),
             b'H' | b'k' => self.number(at, Hour, 1..=2, 0..=23),
@@ -182,7 +184,7 @@ impl<'t> Walk<'t> {
             b'S' => self.number(at, Second, 1..=2, 0..=59),
             b'I' | b'l' => self.number(at, HalfDayHour, 1..=2, 1..=12),
             b'j' => self.number(at, DayOfYear, 1..=3, 1..=366),
-            b'G' => self.number(at, IsoYear, 4..=4, 0..=9999),
+            b'G' => self.number(at, IsoYear, 4..=4, YEARS),
             b'V' => self.number(at, IsoWeek, 1..=2, 1..=53),
             b'U' => self.number(at, SundayWeek, 1..=2, 0..=53),
             b'W' => self.number(at, MondayWeek, 1..=2, 0..=53),
@@ -276,6 +278,7 @@ impl<'t> Walk<'t> {
     #[cold]
     fn no_number(&self, at: Letter<'_>, least: usize, range: std::ops::RangeInclusive<i32>) -> Result<i32, Mismatch> {
         match least {
+            4 if self.rest.starts_with(b"0000") => self.expected(format_args!("{}, a year from 1 to 9999,", at.name())),
             4 => self.expected(format_args!("{}, which is four digits,", at.name())),
             _ => self.expected(format_args!("{}, a number from {} to {},", at.name(), range.start(), range.end())),
         }
@@ -677,6 +680,8 @@ mod tests {
         refused("%Y-%m-%d", "+2024-02-01", "%Y, which is four digits, is expected before \"+2024-02-01\"");
         refused("%Y-%m-%d", "20240-2-1", "'-' is expected before \"0-2-1\"");
         refused("%T", "23:59:60", "%S, a number from 0 to 59, is expected before \"60\"");
+        refused("%F %z", "0000-12-31 -0630", "%Y, a year from 1 to 9999, is expected before \"0000-12-31 -0630\"");
+        refused("%G-W%V-%u", "0000-W53-7", "%G, a year from 1 to 9999, is expected before \"0000-W53-7\"");
         refused("%d/%m/%Y", " 1/2/2024", "%d, a number from 1 to 31, is expected before \" 1/2/2024\"");
         refused("%d/%m/%y", "1/2/2", "%y, a number from 0 to 99, is expected before \"2\"");
         // Without the blank the text could mean anything.

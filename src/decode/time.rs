@@ -234,7 +234,7 @@ mod tests {
     fn dates_have_formats_too() {
         assert_eq!(date("1970-01-02", None).unwrap(), 1);
         assert_eq!(date("31.12.1969", Some("%d.%m.%Y")).unwrap(), -1);
-        assert_eq!(date("0000-01-01", Some("%Y-%m-%d")).unwrap_err().rule(), Rule::Range);
+        assert_eq!(date("0000-01-01", Some("%Y-%m-%d")).unwrap_err().rule(), Rule::Time);
         for bad in ["1970-02-30", "1970-1-2", "1970-01-02 ", "", "1970-01-02T00:00:00"] {
             assert_eq!(date(bad, None).unwrap_err().rule(), Rule::Time, "{bad}");
         }
