@@ -1,14 +1,14 @@
-//! Builds `src/source/gate.c` with the headers of the librdkafka that is linked, and has the linker
-//! put this crate's functions before some of librdkafka's: see `src/source/gate.rs`.
+//! Builds `src/kafka/gate.c` with the headers of the librdkafka that is linked, and has the linker
+//! put this crate's functions before some of librdkafka's: see `src/kafka/gate.rs`.
 
 use std::path::PathBuf;
 
-/// The functions of librdkafka that `src/source/gate.rs` and `src/source/zstd.rs` stand before.
+/// The functions of librdkafka that `src/kafka/gate.rs` and `src/kafka/zstd.rs` stand before.
 const WRAPPED: [&str; 4] =
     ["rd_kafka_msgset_parse", "rd_kafka_buf_new_shadow", "rd_kafka_toppar_fetch_decide", "rd_kafka_zstd_decompress"];
 
 fn main() {
-    let (gate, plain) = ("src/source/gate.c", "src/source/plain.c");
+    let (gate, plain) = ("src/kafka/gate.c", "src/kafka/plain.c");
     for file in ["build.rs", gate, plain] {
         println!("cargo:rerun-if-changed={file}");
     }

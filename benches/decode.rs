@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow_json::ReaderBuilder;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _, Value};
-use weir::pipeline::messages::{Partition, RawRecords};
-use weir::readings;
-use weir::settings::Pipeline;
+use weir::cli::readings;
+use weir::model::Pipeline;
+use weir::model::{Partition, RawRecords};
 use weir::validate::Checker;
 
 const ROUNDS: usize = 40;

@@ -7,14 +7,18 @@ use std::path::Path;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use weir::decode::schema::{data_schema, rejects_schema};
-use weir::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, NextEntry, Reason, Side, StagedName};
-use weir::pipeline::messages::{Partition, Range, RawRecords, WindowedPart};
-use weir::readings;
-use weir::settings::Pipeline;
+use weir::cli::readings;
+use weir::flow::messages::WindowedPart;
+use weir::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, NextEntry};
+use weir::model::Pipeline;
+use weir::model::names::StagedName;
+use weir::model::schema::{data_schema, rejects_schema};
+use weir::model::window::initial_state;
+use weir::model::{Partition, Range, RawRecords};
+use weir::model::{Reason, Side};
 use weir::sink::LaneWriter;
 use weir::validate::Checker;
-use weir::window::{Windows, initial_state};
+use weir::window::Windows;
 
 /// Records of a batch: a mebibyte of readings, as the source hands on.
 const RECORDS: usize = 3_500;

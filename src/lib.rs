@@ -46,26 +46,20 @@
 //! 7. Column types come from the pipeline file, never from the data.
 //! 8. Event time decides, the wall clock only hurries.
 
-pub mod allocator;
-mod background;
+pub mod base;
 pub mod cli;
 pub mod decode;
-pub mod failpoint;
+pub mod engine;
+pub mod flow;
+pub mod kafka;
 pub mod ledger;
-pub(crate) mod logging;
-pub(crate) mod machine;
-pub mod names;
-mod panics;
-pub mod pipeline;
-pub mod readings;
-#[cfg(test)]
-mod refusals;
+pub mod model;
 pub mod service;
 pub mod settings;
-#[cfg(test)]
-mod simulation;
 pub mod sink;
 pub mod source;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
 pub mod validate;
 pub mod window;
-pub(crate) mod words;

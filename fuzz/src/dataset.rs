@@ -6,17 +6,15 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use weir::decode::schema::data_schema;
-use weir::ledger::{
-    Chain, ColumnIdentity, Committer, Counts, Dataset, Definition, Entry, FileEntry, Identity, LastRecord, NextEntry,
-    Reason, Side, Tip,
-};
-use weir::names::hex;
-use weir::pipeline::messages::{Partition, RawRecords};
-use weir::settings::Pipeline;
-use weir::settings::pipeline::Window;
+use weir::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, FileEntry, Identity, NextEntry, Tip};
+use weir::model::Pipeline;
+use weir::model::names::hex;
+use weir::model::pipeline::Window;
+use weir::model::schema::data_schema;
+use weir::model::window::{Tally, TimeState, WindowId, WindowState};
+use weir::model::{Counts, LastRecord, Reason, Side};
+use weir::model::{Partition, RawRecords};
 use weir::validate::Checker;
-use weir::window::{Tally, TimeState, WindowId, WindowState};
 
 pub const TOPIC: &str = "t";
 pub const TOPIC_ID: &str = "id";

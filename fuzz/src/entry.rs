@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use weir::ledger::{Completeness, Dataset, Entry, LedgerError, frontier, verify};
-use weir::names::hex;
+use weir::model::names::hex;
 
 use super::bytes::Bytes;
 use super::dataset::{self, TOPIC, TOPIC_ID};

@@ -7,8 +7,9 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use arrow::util::display::array_value_to_string;
 use serde_json::Value;
-use weir::pipeline::messages::{CheckedRecords, Partition, RawRecords};
-use weir::settings::Pipeline;
+use weir::flow::messages::CheckedRecords;
+use weir::model::Pipeline;
+use weir::model::{Partition, RawRecords};
 use weir::validate::Checker;
 
 /// Divides the bytes into records: no byte of a text.

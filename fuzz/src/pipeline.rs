@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use miette::Diagnostic as _;
-use weir::pipeline::messages::{Partition, Range, RawRecords};
-use weir::settings::pipeline::{ColumnType, TimeEncoding};
-use weir::settings::{Broken, Pipeline};
+use weir::model::Pipeline;
+use weir::model::pipeline::{ColumnType, TimeEncoding};
+use weir::model::{Partition, Range, RawRecords};
+use weir::settings::Broken;
 use weir::validate::Checker;
 use weir::window::Windows;
 

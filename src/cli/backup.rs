@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{DONE, FAILED, FOUND, OutputFormat, dataset, fail, show};
-use crate::ledger::{self, Backup, BackupError};
+use crate::base::words;
+use crate::base::words::{bytes, number, plural};
+use crate::ledger;
+use crate::ledger::{Backup, BackupError};
 use crate::settings::url;
-use crate::words::{self, bytes, number, plural};
 
 /// Arguments of `weir backup`.
 #[derive(Debug, Args)]

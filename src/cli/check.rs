@@ -12,12 +12,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::OutputFormat;
+use crate::base::words::chain;
+use crate::engine::topology;
 use crate::ledger::LedgerError;
-use crate::names::hive;
-use crate::pipeline::topology;
-use crate::settings::pipeline::{Column, ColumnType, Pipeline, Value, Window};
+use crate::model::names::hive;
+use crate::model::pipeline::{Column, ColumnType, Pipeline, Value, Window};
 use crate::settings::{Broken, Mistake};
-use crate::words::chain;
 
 /// Checks pipeline files: every mistake with its line and what to write instead.
 #[derive(Debug, Args)]

@@ -14,13 +14,14 @@ use super::FAILED;
 use super::produce::{ensure_topic, produce_all, producer_config};
 use super::run::{Until, execute};
 use super::show;
+use crate::base::logging;
+use crate::base::words::{bytes, number, plural};
+use crate::cli::readings;
+use crate::kafka::{Broker, client_config};
 use crate::ledger;
-use crate::logging;
-use crate::pipeline::messages::Partition;
-use crate::readings;
-use crate::settings::{Pipeline, Service};
-use crate::source::{Broker, client_config};
-use crate::words::{bytes, number, plural};
+use crate::model::Partition;
+use crate::model::Pipeline;
+use crate::settings::Service;
 
 /// The pipeline that the demo runs: the shipped file.
 const PIPELINE: &str = include_str!("../../pipelines/air_quality.toml");

@@ -8,6 +8,7 @@ mod check;
 mod dataset;
 mod demo;
 mod produce;
+pub mod readings;
 mod repair;
 mod run;
 mod serve;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::settings::Pipeline;
+use crate::model::Pipeline;
 
 /// Done.
 pub(crate) const DONE: u8 = 0;
@@ -101,7 +102,7 @@ pub(crate) fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    crate::panics::listen();
+    crate::base::panics::listen();
     match Cli::parse().command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),

@@ -8,8 +8,9 @@ use clap::Args;
 
 use super::verify::finding_text;
 use super::{DONE, FAILED, FOUND, OutputFormat, dataset, fail, show};
-use crate::ledger::{self, Action, ActionKind, Left, Repair, RepairError};
-use crate::words;
+use crate::base::words;
+use crate::ledger;
+use crate::ledger::{Action, ActionKind, Left, Repair, RepairError};
 
 /// Arguments of `weir repair`.
 #[derive(Debug, Args)]

@@ -12,14 +12,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::show::EMPTY;
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
+use crate::base::machine;
+use crate::base::words::{bytes, duration, number, plural};
+use crate::base::{logging, words};
+use crate::engine::topology;
+use crate::engine::topology::{Arbiters, Limits, Run, Running};
+use crate::flow::progress::Snapshot;
 use crate::ledger::{Completeness, Dataset, LedgerError, State};
-use crate::machine;
-use crate::pipeline::progress::Snapshot;
-use crate::pipeline::topology::{self, Arbiters, Limits, Run, Running};
-use crate::settings::pipeline::Window;
-use crate::settings::{Pipeline, Service};
-use crate::words::{bytes, duration, number, plural};
-use crate::{logging, words};
+use crate::model::Pipeline;
+use crate::model::pipeline::Window;
+use crate::settings::Service;
 
 /// How often the progress line changes: on a terminal, and elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);

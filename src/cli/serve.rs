@@ -11,8 +11,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, fail};
-use crate::logging;
-use crate::machine;
+use crate::base::logging;
+use crate::base::machine;
 use crate::service::{Board, Fleet, Reload, Server, Shutdown, openapi};
 use crate::settings::Service;
 

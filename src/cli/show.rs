@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::words::shorten;
+use crate::base::words::shorten;
 
 /// Longest piece of a payload that is shown.
 const PAYLOAD_CHARS: usize = 60;

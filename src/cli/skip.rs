@@ -8,9 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, OutputFormat, fail, load, show};
-use crate::pipeline::messages::Partition;
-use crate::source::{SkipError, SkipTo, Skipped, skip as give_up};
-use crate::words::{self, number};
+use crate::model::Partition;
+
+use crate::base::words;
+use crate::base::words::number;
+use crate::engine::skip::{SkipError, SkipTo, Skipped, skip as give_up};
 
 /// Arguments of `weir skip`.
 #[derive(Debug, Args)]

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::ledger::{self, Finding, Kind, Report};
-use crate::words::plural;
+use crate::base::words::plural;
+use crate::ledger;
+use crate::ledger::{Finding, Kind, Report};
 
 /// Findings that people are shown; a program reads them all from JSON.
 const SHOWN_MAX: usize = 50;

@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, fail};
-use crate::decode::{civil, clock};
+use crate::base::words;
+use crate::base::words::{number, plural};
 use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
-use crate::settings::pipeline::{self, Tumbling};
-use crate::settings::{Pipeline, duration};
-use crate::window::{ClosedBy, WindowId};
-use crate::words;
-use crate::words::{number, plural};
+use crate::model::Pipeline;
+use crate::model::pipeline;
+use crate::model::pipeline::Tumbling;
+use crate::model::time::{civil, clock};
+use crate::model::window::{ClosedBy, WindowId};
+use crate::settings::duration;
 
 /// How often `wait` looks.
 const LOOK: Duration = Duration::from_millis(500);

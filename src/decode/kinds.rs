@@ -15,9 +15,11 @@ use arrow::datatypes::{ArrowPrimitiveType, Date32Type, Float32Type, Float64Type,
 use crate::decode::escape::unescape;
 use crate::decode::number::{NotInteger, Number};
 use crate::decode::problem::{Problem, Rule};
+use crate::decode::time;
 use crate::decode::token::{Token, TokenKind};
-use crate::decode::{civil, time};
-use crate::settings::pipeline::{TimeEncoding, TimestampFormat, Value};
+use crate::model::pipeline::{TimeEncoding, TimestampFormat, Value};
+use crate::model::time::civil;
+use crate::model::time::show;
 
 /// A fixed-width type of column.
 pub(crate) trait Kind: Send {
@@ -230,7 +232,7 @@ impl Kind for Instant {
         Some(wide)
     }
     fn show(wide: &i64) -> String {
-        time::show(*wide)
+        show(*wide)
     }
     fn micros(wide: i64) -> Option<i64> {
         Some(wide)
@@ -258,7 +260,7 @@ impl Kind for Date {
     }
     fn show(wide: &i32) -> String {
         const MICROS: i64 = 86_400 * civil::SECOND;
-        let instant = time::show(i64::from(*wide) * MICROS);
+        let instant = show(i64::from(*wide) * MICROS);
         instant.split_once('T').map_or(instant.clone(), |(date, _)| date.to_owned())
     }
     fn array(values: Vec<i32>, nulls: Option<NullBuffer>) -> ArrayRef {

@@ -3,15 +3,12 @@
 //! Everything here is pure and total: whatever the bytes, the answer is a value or a problem with a reason, never a panic and never
 //! an `Err` of the environment. What a record must contain beyond its types is the business of [`crate::validate`].
 
-pub(crate) mod civil;
 mod escape;
 mod json;
 mod kinds;
 mod number;
 mod problem;
 mod scan;
-pub mod schema;
-pub(crate) mod strptime;
 mod template;
 mod time;
 mod token;
@@ -20,5 +17,4 @@ pub(crate) use json::{Fields, Reader, Segment};
 pub(crate) use kinds::{Bool, Date, Float, Instant, Integer, Kind, TextKind};
 pub use problem::Rule;
 pub(crate) use problem::{Problem, shorten};
-pub(crate) use time::{clock, kafka_instant, show as show_instant};
 pub(crate) use token::{Token, TokenKind};

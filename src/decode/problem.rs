@@ -12,7 +12,7 @@ const SHOWN: usize = 60;
 pub enum Rule {
     /// The payload is not JSON (RFC 8259, strictly).
     Json,
-    /// Objects and arrays are nested more deeply than [`crate::decode::schema::DEPTH_MAX`].
+    /// Objects and arrays are nested more deeply than [`crate::model::schema::DEPTH_MAX`].
     Depth,
     /// The payload is not UTF-8.
     Utf8,

@@ -6,8 +6,8 @@
 
 use crate::decode::escape::unicode_escape;
 use crate::decode::problem::Rule;
-use crate::decode::schema::DEPTH_MAX;
 use crate::decode::token::{Token, TokenKind};
+use crate::model::schema::DEPTH_MAX;
 
 /// Why a payload could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

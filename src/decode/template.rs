@@ -248,9 +248,10 @@ impl Literal {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::decode::json;
     use crate::decode::json::tests::Log;
-    use crate::decode::json::{self, Broken, Reader};
-    use crate::decode::schema::DEPTH_MAX;
+    use crate::decode::json::{Broken, Reader};
+    use crate::model::schema::DEPTH_MAX;
     use proptest::prelude::*;
     use proptest::sample::select;
 

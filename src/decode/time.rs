@@ -4,23 +4,14 @@
 //! rule `range`. Finer digits are cut off, towards the past. RFC 3339 text goes through [`super::civil`]; other formats go
 //! through [`super::strptime`], named zones through jiff. A leap second (`:60`) is refused everywhere.
 
-use jiff::SignedDuration;
-use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-use crate::decode::civil::{self, SECOND, Written};
 use crate::decode::problem::{Problem, Rule, shorten};
-use crate::decode::strptime;
-use crate::settings::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone};
-
-/// 0001-01-01T00:00:00Z
-const INSTANT_MIN: i64 = -62_135_596_800 * SECOND;
-/// 9999-12-31T23:59:59.999999Z
-const INSTANT_MAX: i64 = 253_402_300_800 * SECOND - 1;
-/// 0001-01-01
-const DAY_MIN: i32 = -719_162;
-/// 9999-12-31
-const DAY_MAX: i32 = 2_932_896;
+use crate::model::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone};
+use crate::model::time::civil;
+use crate::model::time::civil::{SECOND, Written};
+use crate::model::time::strptime;
+use crate::model::time::{DAY_MAX, DAY_MIN, INSTANT_MAX, INSTANT_MIN, clock};
 
 /// The instant that a text stands for.
 pub(crate) fn instant(text: &str, format: &TimestampFormat) -> Result<i64, Problem> {
@@ -72,18 +63,6 @@ pub(crate) fn in_range(micros: i128) -> Result<i64, Problem> {
         let found = format!("{micros} microseconds from 1970");
         Problem::expected(Rule::Range, "an instant from the year 1 to 9999", &found)
     })
-}
-
-/// A Kafka timestamp in microseconds, where a column can hold it.
-///
-/// Producers choose it, and brokers take what they are given: microseconds in the place of milliseconds are a common mistake.
-pub(crate) fn kafka_instant(millis: i64) -> Option<i64> {
-    millis.checked_mul(1000).filter(|micros| (INSTANT_MIN..=INSTANT_MAX).contains(micros))
-}
-
-/// An instant as people write it.
-pub(crate) fn show(micros: i64) -> String {
-    clock(micros).map_or_else(|_| micros.to_string(), |clock| format!("{clock}Z"))
 }
 
 /// What a text in a strptime format says.
@@ -141,11 +120,6 @@ fn resolve(local: i64, zone: &TimeZone, format: &TimestampFormat) -> Result<i64,
     }
 }
 
-/// What a clock shows so many microseconds after 1970-01-01T00:00:00 on it.
-pub(crate) fn clock(micros: i64) -> Result<DateTime, jiff::Error> {
-    DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(SignedDuration::from_micros(micros))
-}
-
 fn mismatch(text: &str, pattern: &str, why: &dyn std::fmt::Display) -> Problem {
     let reason = format!("expected a time in the format {pattern}, found {}: {why}", quoted(text));
     Problem::new(Rule::Time, reason)
@@ -159,6 +133,7 @@ fn quoted(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::time::show;
 
     fn format(encoding: TimeEncoding, zone: Option<Zone>) -> TimestampFormat {
         TimestampFormat { encoding, zone, gap: LocalTimePolicy::Reject, fold: LocalTimePolicy::Reject }

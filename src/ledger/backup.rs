@@ -26,7 +26,7 @@ use super::error::LedgerError;
 use super::file_system::Local;
 use super::publish;
 use super::verify::wrong_place;
-use crate::names;
+use crate::model::names;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

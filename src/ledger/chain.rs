@@ -6,10 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
 use super::dataset::{Dataset, parse_json};
-use super::entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side};
+use super::entry::{Entry, FORMAT, FileEntry};
 use super::error::LedgerError;
-use crate::names::{self, StagedName};
-use crate::window::{Tally, WindowState};
+use crate::model::names;
+use crate::model::names::StagedName;
+use crate::model::window::{Tally, WindowState};
+use crate::model::{Counts, LastRecord, Reason, Side};
 
 /// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
 const HELD_MAX: u64 = 16;

@@ -23,7 +23,8 @@ use super::chain::Chain;
 use super::disk::{WHOLE_MAX, too_large};
 use super::entry::Entry;
 use super::error::LedgerError;
-use crate::{failpoint, names};
+use crate::base::failpoint;
+use crate::model::names;
 
 /// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
 pub(super) const EVERY: u64 = 1_000;

@@ -19,7 +19,8 @@ use super::dataset::{Dataset, json};
 use super::entry::Entry;
 use super::error::LedgerError;
 use super::publish;
-use crate::{failpoint, names};
+use crate::base::failpoint;
+use crate::model::names;
 
 /// Commits entries of different chains, and says how each went. Blocks.
 pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {

@@ -15,7 +15,7 @@ use super::commit::commit;
 use super::dataset::Dataset;
 use super::entry::Entry;
 use super::error::LedgerError;
-use crate::background;
+use crate::base::background;
 
 /// Entries committed together at the most.
 const BATCH_MAX: usize = 256;

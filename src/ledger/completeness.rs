@@ -13,9 +13,10 @@ use serde::Serialize;
 
 use super::chain::Chain;
 use super::dataset::Dataset;
-use super::entry::{Entry, Side};
+use super::entry::Entry;
 use super::error::LedgerError;
-use crate::window::{ClosedBy, Tally, TimeState, WindowId, WindowState};
+use crate::model::Side;
+use crate::model::window::{ClosedBy, Tally, TimeState, WindowId, WindowState};
 
 /// The windows of a dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::chain::Chain;
 use super::checkpoint::{EVERY, EVERY_ALLOWED};
 use super::disk::Disk;
-use super::entry::{Entry, FORMAT, Side};
+use super::entry::{Entry, FORMAT};
 use super::error::LedgerError;
 use super::file_system::{FileSystem, Local};
-use crate::decode::schema::LATE_BY;
-use crate::{failpoint, names};
+use crate::base::failpoint;
+use crate::model::Side;
+use crate::model::names;
+use crate::model::schema::LATE_BY;
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

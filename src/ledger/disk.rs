@@ -22,7 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::error::LedgerError;
 use super::file_system::{FileSystem, SyncFailed};
-use crate::{failpoint, names};
+use crate::base::failpoint;
+use crate::model::names;
 
 /// How many files are worth a thread to fsync them.
 const FILES_OF_A_THREAD: usize = 8;

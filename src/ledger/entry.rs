@@ -1,12 +1,11 @@
 //! A ledger entry: what one commit made durable, and the state from which its lane goes on.
 
-use std::ops::{Add, AddAssign};
-
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::names;
-use crate::window::{Tally, WindowId, WindowState};
+use crate::model::names;
+use crate::model::window::{Tally, WindowId, WindowState};
+use crate::model::{Counts, LastRecord, Reason, Side};
 
 /// The version of the ledger's format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -58,15 +57,6 @@ pub struct Entry {
     pub sha256: Option<String>,
 }
 
-/// The newest record that a chain has read. While Kafka has it, it has all before it, too: whoever reads on asks for it first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRecord {
-    /// Its offset.
-    pub offset: i64,
-    /// The leader epoch under which its broker stored it, where brokers tell it.
-    pub leader_epoch: Option<i32>,
-}
-
 impl Entry {
     /// The newest record that its chain has read.
     pub fn last(&self) -> Option<LastRecord> {
@@ -107,152 +97,6 @@ impl Entry {
         let content = serde_json::to_vec(&self).expect("an entry has no map with keys other than text");
         self.sha256 = Some(names::hex(&Sha256::digest(content)));
         self
-    }
-}
-
-/// Why an entry was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Entry 0: fixes where the chain starts.
-    Start,
-    /// A file had all its windows.
-    Windows,
-    /// A file had all its rows.
-    Rows,
-    /// A file had all its bytes.
-    Bytes,
-    /// The oldest uncommitted record was old enough.
-    Age,
-    /// The partition had nothing more to read for so long that its windows were closed.
-    Idle,
-    /// A person closed the windows.
-    Close,
-    /// The lane was asked to end.
-    Drain,
-    /// A person asked for everything to be written.
-    Flush,
-    /// Memory ran short and this lane held the most.
-    Memory,
-    /// A person gave up what can't be read any more.
-    Skip,
-}
-
-impl std::fmt::Display for Reason {
-    /// As in an entry.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// Records by class; every record that read_committed shows is in exactly one. What was lost is counted in offsets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// Rows in `data/`.
-    pub row: u64,
-    /// Rows in `rejects/`.
-    pub rejected: u64,
-    /// Rows that came after their window had closed and are not in `data/`.
-    pub late: u64,
-    /// Of the late ones, how many are in no file, because the pipeline says so.
-    #[serde(default)]
-    pub dropped: u64,
-    /// Records that the pipeline leaves out.
-    pub filtered: u64,
-    /// Records without a value.
-    pub tombstone: u64,
-    /// Offsets that a person gave up. An upper bound of the records that are lost: nobody can read any more which of the
-    /// offsets had one, and which were transactions' markers or records that were aborted or compacted away.
-    ///
-    /// Left out of an entry where there are none, so that a weir that doesn't know the class reads it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub lost: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way of asking.
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl Counts {
-    /// Of a range that was given up.
-    pub fn lost(offsets: u64) -> Counts {
-        Counts { lost: offsets, ..Counts::default() }
-    }
-
-    /// All records that were read; `dropped` ones are among the late ones.
-    pub fn total(&self) -> u64 {
-        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost: _ } = *self;
-        [row, rejected, late, filtered, tombstone].into_iter().fold(0, u64::saturating_add)
-    }
-
-    /// The classes by name: every record is in exactly one.
-    pub fn classes(&self) -> [(&'static str, u64); 6] {
-        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost } = *self;
-        [
-            ("row", row),
-            ("rejected", rejected),
-            ("late", late),
-            ("filtered", filtered),
-            ("tombstone", tombstone),
-            ("lost", lost),
-        ]
-    }
-
-    /// For reports: every class and the dropped ones, whether there are any or not.
-    pub fn report<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.classes().into_iter().chain([("dropped", self.dropped)]))
-    }
-
-    /// The classes whose records are rows of files, and in which tree.
-    pub fn by_side(&self) -> [(Side, u64); 3] {
-        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late.saturating_sub(self.dropped))]
-    }
-}
-
-/// Saturates, because numbers that were read may be any.
-impl Add for Counts {
-    type Output = Counts;
-    fn add(self, other: Counts) -> Counts {
-        Counts {
-            row: self.row.saturating_add(other.row),
-            rejected: self.rejected.saturating_add(other.rejected),
-            late: self.late.saturating_add(other.late),
-            dropped: self.dropped.saturating_add(other.dropped),
-            filtered: self.filtered.saturating_add(other.filtered),
-            tombstone: self.tombstone.saturating_add(other.tombstone),
-            lost: self.lost.saturating_add(other.lost),
-        }
-    }
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Counts) {
-        *self = *self + other;
-    }
-}
-
-/// Which of the dataset's trees a file is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// `data/`: good rows.
-    Data,
-    /// `rejects/`: the quarantine.
-    Rejects,
-    /// `late/`: rows that came after their window had closed.
-    Late,
-}
-
-impl Side {
-    /// The folder's name.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Side::Data => "data",
-            Side::Rejects => "rejects",
-            Side::Late => "late",
-        }
     }
 }
 

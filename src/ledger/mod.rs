@@ -26,7 +26,7 @@
 //! | `backup.rs` | a copy of a dataset that may be written to meanwhile |
 //! | `verify.rs` | is everything there, and nothing else? |
 //! | `completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
-//! | `disk.rs` | fsync, links and folders; names are made and read in [`crate::names`] |
+//! | `disk.rs` | fsync, links and folders; names are made and read in [`crate::model::names`] |
 //! | `file_system.rs` | what is asked of the file system, so that tests can put another one in its place |
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
@@ -54,13 +54,12 @@ mod skip;
 mod tests;
 mod verify;
 
-pub use crate::names::StagedName;
 pub use backup::{Backup, BackupError, backup};
 pub use chain::{Chain, NextEntry, Tip};
 pub use committer::{Committer, Reply};
 pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
 pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
-pub use entry::{Counts, Entry, FORMAT, FileEntry, LastRecord, Reason, Side};
+pub use entry::{Entry, FORMAT, FileEntry};
 pub use error::LedgerError;
 pub use file_system::open_file;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::dataset::Dataset;
 use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
-use crate::failpoint;
+use crate::base::failpoint;
 
 /// Whether the file at a path is the one that an entry names.
 type Check = fn(&Disk, &Entry, &FileEntry, &Path) -> Result<(), LedgerError>;

@@ -9,7 +9,8 @@ use super::chain::{Chain, Tip};
 use super::entry::Entry;
 use super::error::LedgerError;
 use super::publish;
-use crate::{failpoint, names};
+use crate::base::failpoint;
+use crate::model::names;
 
 impl Chain {
     /// The end of the chain, from which a lane goes on; none if the partition has no entry yet. Blocks.

@@ -30,7 +30,7 @@ use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::publish;
 use super::verify::{Finding, Kind, Report, verify};
-use crate::names;
+use crate::model::names;
 
 /// Where what was in the way is moved to.
 const ASIDE: &str = "aside";

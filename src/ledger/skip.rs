@@ -5,8 +5,8 @@
 
 use super::chain::{Chain, NextEntry, Tip};
 use super::commit;
-use super::entry::{Counts, Reason};
 use super::error::LedgerError;
+use crate::model::{Counts, Reason};
 
 impl Chain {
     /// Counts every offset from the chain's end up to `to` as lost, and gives the new end. Blocks.

@@ -15,12 +15,14 @@ use serde::Serialize;
 
 use super::chain::Chain;
 use super::dataset::{ColumnIdentity, Dataset, refuse_all_links};
-use super::entry::{Counts, Entry, FileEntry, Side};
+use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::file_system::open_file;
 use super::publish;
-use crate::names::{self, hive};
-use crate::words::plural;
+use crate::base::words::plural;
+use crate::model::names;
+use crate::model::names::hive;
+use crate::model::{Counts, Side};
 
 /// What a dataset holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use crate::pipeline::topology::Numbers;
-use crate::settings::Pipeline;
+use crate::engine::topology::Numbers;
+use crate::model::Pipeline;
 
 /// How many changes a slow listener may be behind before it misses some.
 const CHANGES_KEPT: usize = 256;
@@ -257,9 +257,9 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::pipeline::credits::Credits;
-    use crate::pipeline::messages::Partition;
-    use crate::pipeline::progress::{BrokerConnection, Waiting};
+    use crate::base::credits::Credits;
+    use crate::flow::progress::{BrokerConnection, Waiting};
+    use crate::model::Partition;
 
     #[test]
     fn changes_are_named_as_their_data_says() {

@@ -17,12 +17,15 @@ use utoipa::ToSchema;
 use super::board::{Board, Phase, Stage};
 use super::keeper::{Command, Define, FlushPipeline, Keeper, Leave, ShareMemory, Shared, Want};
 use super::plan::{Found, Member, Plan, plan};
+use crate::base::panics;
+use crate::base::words::chain;
+use crate::engine::topology;
+use crate::engine::topology::Arbiters;
 use crate::ledger::LedgerError;
-use crate::panics;
-use crate::pipeline::topology::{self, Arbiters};
+use crate::model::Pipeline;
+use crate::settings;
+use crate::settings::Service;
 use crate::settings::service::Restart;
-use crate::settings::{self, Pipeline, Service};
-use crate::words::chain;
 
 /// How often it is looked whether pipeline files have changed. They are read, not watched: notifications don't come from
 /// network filesystems, nor for all ways in which containers change a mounted file.

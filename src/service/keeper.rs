@@ -13,12 +13,13 @@ use actix::{
 use super::board::{Board, Phase, Status};
 use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
-use crate::panics;
-use crate::pipeline::supervisor::{Decision, Failures};
-use crate::pipeline::topology::{self, Arbiters, Limits, Numbers, RunError, Running};
-use crate::settings::Pipeline;
+use crate::base::panics;
+use crate::base::words::{chain, cut};
+use crate::engine::topology;
+use crate::engine::topology::{Arbiters, Limits, Numbers, RunError, Running};
+use crate::model::Pipeline;
 use crate::settings::service::Restart;
-use crate::words::{chain, cut};
+use crate::source::supervisor::{Decision, Failures};
 
 /// A run that lasted so long has not failed to start: its failures before are over.
 const SETTLED: Duration = Duration::from_secs(60);

@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 
 use super::board::{Board, Phase, Status};
 use super::process::{Process, disk};
-use crate::pipeline::meters::Stage;
-use crate::pipeline::progress::{LaneProgress, Snapshot};
-use crate::pipeline::topology::Numbers;
+use crate::engine::topology::Numbers;
+use crate::flow::meters::Stage;
+use crate::flow::progress::{LaneProgress, Snapshot};
 use crate::settings::Service;
 
 pub(super) use prometheus_text::CONTENT_TYPE;
@@ -266,7 +266,7 @@ impl Page<'_> {
     }
 
     fn brokers(&mut self, seen: &[Seen]) -> Result<(), Error> {
-        let each = |value: fn(&crate::pipeline::progress::BrokerConnection) -> f64| {
+        let each = |value: fn(&crate::flow::progress::BrokerConnection) -> f64| {
             seen.iter().flat_map(move |seen| {
                 seen.now.brokers.iter().map(move |((source, broker), connection)| {
                     (seen.labels([("source", source.to_string()), ("broker", broker.clone())]), value(connection))

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::board::Problem;
-use crate::settings::Pipeline;
+use crate::model::Pipeline;
 
 /// A pipeline file, as it was read.
 pub(super) struct Found {

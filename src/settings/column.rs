@@ -2,14 +2,15 @@
 
 use regex::Regex;
 
-use super::keys::{self, family};
+use super::keys;
+use super::keys::family;
 use super::mistake::{Mistake, Mistakes};
-use super::pipeline::{Column, ColumnType, Value};
 use super::section::{Section, array, choice_with, filled_text, flag, integer, refuse, text};
 use super::time;
 use super::tree::{Entry, Node};
 use super::value::{order, value};
-use crate::decode::schema::{EXTRA, LATE_BY};
+use crate::model::pipeline::{Column, ColumnType, Value};
+use crate::model::schema::{EXTRA, LATE_BY};
 
 /// A hive key's name and value are one folder's name, which filesystems limit to 255 bytes.
 const NAME_BYTES_MAX: usize = 100;

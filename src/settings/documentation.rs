@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use toml::{Table, Value as Toml};
 
-use super::{Pipeline, client, keys};
+use super::{client, keys};
+use crate::model::Pipeline;
 
 const PAGE: &str = include_str!("../../docs/pipeline.md");
 const SCHEMA: &str = include_str!("../../pipelines/pipeline.schema.json");

@@ -205,7 +205,7 @@ impl Mistakes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::settings::Pipeline;
+    use crate::model::Pipeline;
 
     #[track_caller]
     fn check(text: &str, words: &str) {

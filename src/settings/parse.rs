@@ -13,12 +13,13 @@ use sha2::{Digest, Sha256};
 use super::column::columns;
 use super::mask::mask;
 use super::mistake::{Broken, Mistake, Mistakes};
-use super::pipeline::{Pipeline, UnknownFields, Validate, defaults};
 use super::section::{Section, choice, refuse, text};
 use super::sink::sink;
 use super::source::source;
-use super::tree::{self, Node};
+use super::tree;
+use super::tree::Node;
 use super::window::window;
+use crate::model::pipeline::{Pipeline, UnknownFields, Validate, defaults};
 
 /// A pipeline file is written by hand: what is longer than this was meant to be something else.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -10,12 +10,13 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use super::column::Known;
 use super::keys::family;
 use super::mistake::Mistakes;
-use super::pipeline::{Roll, Sink, Value, Window, defaults};
 use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
 use super::tree::{Node, Toml};
-use super::units::{self, duration, show_duration, show_size, size};
-use crate::names::hive;
-use crate::sink::{KEYS_MAX, WINDOW};
+use super::units;
+use super::units::{duration, show_duration, show_size, size};
+use crate::model::names::hive;
+use crate::model::names::hive::{KEYS_MAX, WINDOW};
+use crate::model::pipeline::{Roll, Sink, Value, Window, defaults};
 
 const KEYS: RangeInclusive<usize> = 1..=100_000;
 const ROW_GROUP_ROWS: RangeInclusive<usize> = 1..=16_777_216;

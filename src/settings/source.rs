@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::client::client;
 use super::mistake::Mistakes;
-use super::pipeline::{Format, Source, Start, Value, defaults};
 use super::section::{Section, array, choice, closest, filled_text, integer, refuse, text};
 use super::tree::{Node, Toml};
 use super::value::instant;
+use crate::model::pipeline::{Format, Source, Start, Value, defaults};
 
 /// Consumers that one process may run: each has its own connections and threads.
 const CONSUMERS_MAX: usize = 64;

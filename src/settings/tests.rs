@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::pipeline::*;
-use super::{Broken, Pipeline};
+use super::Broken;
+use crate::model::Pipeline;
+use crate::model::pipeline::*;
 
 const SHIPPED: &str = include_str!("../../pipelines/air_quality.toml");
 

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 
 use super::keys::OTHER_FORMATS;
 use super::mistake::Mistakes;
-use super::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone, defaults};
 use super::section::{Section, choice, closest, here, refuse, text};
 use super::tree::Node;
-use crate::decode::civil;
-use crate::decode::strptime::{self, Said};
+use crate::model::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone, defaults};
+use crate::model::time::civil;
+use crate::model::time::strptime;
+use crate::model::time::strptime::Said;
 
 const SAMPLE: DateTime = datetime(2004, 3, 28, 17, 5, 9, 123_456_000);
 

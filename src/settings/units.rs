@@ -39,7 +39,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// The duration in the largest unit that holds it exactly.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let fits = |(_, factor): &&(&str, u64)| millis >= u128::from(*factor) && millis.is_multiple_of(u128::from(*factor));
     let (unit, factor) = DURATIONS.iter().rev().find(fits).unwrap_or(&DURATIONS[0]);

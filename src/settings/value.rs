@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 
 use super::mistake::Mistakes;
-use super::pipeline::{ColumnType, Value};
 use super::section::{flag, integer, number_help, refuse, text, wrong};
 use super::tree::{Node, Toml};
-use crate::decode::civil;
+use crate::model::pipeline::{ColumnType, Value};
+use crate::model::time::civil;
 
 /// The value that a node writes for a column of this type.
 pub(super) fn value(kind: &ColumnType, node: &Node, mistakes: &Mistakes) -> Option<Value> {

@@ -7,14 +7,16 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::column::Known;
-use super::keys::{self, family};
+use super::keys;
+use super::keys::family;
 use super::mistake::Mistakes;
-use super::pipeline::{EventTime, Late, Tumbling, Window, Zone, defaults};
 use super::section::{Section, amount, choice, closest, integer, one_of, refuse, text, wrong};
 use super::time::zone;
 use super::tree::{Node, Toml};
-use super::units::{self, duration, show_duration};
-use crate::decode::{civil, clock};
+use super::units;
+use super::units::{duration, show_duration};
+use crate::model::pipeline::{EventTime, Late, Tumbling, Window, Zone, defaults};
+use crate::model::time::{civil, clock};
 
 const SIZE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 86_400);
 const OUT_OF_ORDER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);

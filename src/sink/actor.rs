@@ -14,9 +14,10 @@ use actix::{
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::work::Work;
-use crate::ledger::Reason;
-use crate::pipeline::lane::{Abandon, LaneError, Watch};
-use crate::pipeline::messages::{Drain, Range, WindowedBatch};
+use crate::flow::lane::{Abandon, LaneError, Watch};
+use crate::flow::messages::{Drain, WindowedBatch};
+use crate::model::Range;
+use crate::model::Reason;
 
 /// How often the age of what is uncommitted is looked at.
 const TICK: Duration = Duration::from_millis(50);

@@ -17,12 +17,10 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::names::hive;
+use crate::model::names::hive;
+use crate::model::names::hive::{KEYS_MAX, WINDOW};
+use crate::model::window::{Calendar, WindowId};
 use crate::sink::SinkError;
-use crate::window::{Calendar, WindowId};
-
-/// Hive keys of a dataset at the most: together their folders' names leave half of a path's 4096 bytes.
-pub const KEYS_MAX: usize = 8;
 
 /// How rows are laid out in folders.
 #[derive(Debug)]
@@ -95,9 +93,6 @@ impl Key {
 
 /// Bytes of what is known of a folder without its texts, about.
 const KNOWN_BYTES: usize = 128;
-
-/// The hive key of windows of time.
-pub const WINDOW: &str = "window";
 
 impl Layout {
     /// The layout of rows of this schema, in folders by these columns; `calendar` names their windows, if these are of time.

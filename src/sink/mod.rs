@@ -25,7 +25,7 @@ mod writer;
 
 pub use actor::Sink;
 pub use error::SinkError;
-pub use layout::{Folder, KEYS_MAX, Layout, Split, WINDOW};
+pub use layout::{Folder, Layout, Split};
 pub use open_file::{Create, Discard, Names};
 pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};

@@ -14,9 +14,11 @@ use parquet::file::properties::WriterProperties;
 
 use super::route::Place;
 use super::waiting::Run;
-use crate::ledger::{FileEntry, Side, StagedName};
+use crate::ledger::FileEntry;
+use crate::model::Side;
+use crate::model::names::StagedName;
+use crate::model::window::WindowId;
 use crate::sink::{ParquetFile, Recipe, SinkError};
-use crate::window::WindowId;
 
 /// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
 pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;

@@ -29,9 +29,9 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, TypePtr};
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::messages::Partition;
-use crate::settings::Pipeline;
-use crate::settings::pipeline::EventTime;
+use crate::model::Partition;
+use crate::model::Pipeline;
+use crate::model::pipeline::EventTime;
 use crate::sink::SinkError;
 
 /// Bytes of a page, and of a dictionary before its column chunk goes on without one, about.
@@ -223,7 +223,7 @@ impl ParquetFile {
     pub fn close(mut self) -> Result<Finished, SinkError> {
         self.end_row_group()?;
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
-        Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::names::hex(&file.hash.finalize()) })
+        Ok(Finished { rows: self.rows, bytes: file.bytes, sha256: crate::model::names::hex(&file.hash.finalize()) })
     }
 
     /// Rows so far.

@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use crate::ledger::{Counts, FileEntry, LastRecord, Reason};
-use crate::pipeline::messages::{Range, WindowedPart};
-use crate::pipeline::rows::Rows;
-use crate::settings::pipeline::{EventTime, Roll};
-use crate::window::{Tally, WindowId, WindowState};
+use crate::flow::messages::WindowedPart;
+use crate::flow::rows::Rows;
+use crate::ledger::FileEntry;
+use crate::model::Range;
+use crate::model::pipeline::{EventTime, Roll};
+use crate::model::window::{Tally, WindowId, WindowState};
+use crate::model::{Counts, LastRecord, Reason};
 
 /// One thing to do with a batch; in order, they write all its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,8 +219,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pipeline::messages::WindowRows;
-    use crate::settings::pipeline::defaults;
+    use crate::flow::messages::WindowRows;
+    use crate::model::pipeline::defaults;
     use crate::sink::testing::{parts, windower};
 
     fn roll(windows: u64, rows: Option<u64>) -> Roll {

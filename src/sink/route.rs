@@ -8,14 +8,14 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::decode::schema::late_schema;
-use crate::ledger::Side;
-use crate::pipeline::messages::{WindowRows, WindowedPart};
-use crate::pipeline::rows::joined;
-use crate::settings::Pipeline;
-use crate::settings::pipeline::Window;
+use crate::flow::messages::{WindowRows, WindowedPart};
+use crate::flow::rows::joined;
+use crate::model::Pipeline;
+use crate::model::Side;
+use crate::model::pipeline::Window;
+use crate::model::schema::late_schema;
+use crate::model::window::WindowId;
 use crate::sink::{Folder, Layout, SinkError, Split};
-use crate::window::WindowId;
 
 /// Which file a row goes to: its side, and the number of its hive key and window of time among those of that side since the
 /// last [`forget`](Router::forget). A file of count windows has a run of them, one of windows of time has one.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::basic::{Compression, ZstdLevel};
 
-use crate::pipeline::messages::{CheckedRecords, Partition, Range, WindowedPart};
-use crate::settings::Pipeline;
-use crate::settings::pipeline::{Format, Sink, Source, Start, UnknownFields, Validate, Window, defaults};
+use crate::flow::messages::{CheckedRecords, WindowedPart};
+use crate::model::Pipeline;
+use crate::model::pipeline::{Format, Sink, Source, Start, UnknownFields, Validate, Window, defaults};
+use crate::model::{Partition, Range};
 use crate::window::Windows;
 
 /// Rows with the hive key `k`, a value and an offset.

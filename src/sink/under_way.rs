@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Discard;
-use crate::background;
+use crate::base::background;
+use crate::base::words::chain;
+use crate::flow::lane::LaneError;
+use crate::flow::messages::Committed;
+use crate::flow::meters::Meter;
 use crate::ledger::{Committer, Entry, Tip};
-use crate::pipeline::lane::LaneError;
-use crate::pipeline::messages::{Committed, Partition};
-use crate::pipeline::meters::Meter;
-use crate::words::chain;
+use crate::model::Partition;
 
 /// Asked before a commit of what was read by that instant: is the topic still the same? Blocks.
 pub type ConfirmTopic = Arc<dyn Fn(Instant) -> Result<(), LaneError> + Send + Sync>;

@@ -11,15 +11,17 @@ use std::time::{Duration, Instant};
 use super::encoders::Encoder;
 use super::under_way::{ConfirmTopic, TellSource, UnderWay, Untried};
 use super::{Discard, LaneWriter, Pending, Roller, Step};
-use crate::allocator;
-use crate::decode::schema::{data_schema, rejects_schema};
-use crate::ledger::{Chain, Committer, NextEntry, Reason, Tip};
-use crate::pipeline::credits::Credit;
-use crate::pipeline::lane::{Held, LaneError};
-use crate::pipeline::messages::{Committed, Partition, WindowedBatch};
-use crate::pipeline::meters::{Meter, Stage};
-use crate::settings::Pipeline;
-use crate::window::WindowState;
+use crate::base::allocator;
+use crate::base::credits::Credit;
+use crate::flow::lane::{Held, LaneError};
+use crate::flow::messages::{Committed, WindowedBatch};
+use crate::flow::meters::{Meter, Stage};
+use crate::ledger::{Chain, Committer, NextEntry, Tip};
+use crate::model::Partition;
+use crate::model::Pipeline;
+use crate::model::Reason;
+use crate::model::schema::{data_schema, rejects_schema};
+use crate::model::window::WindowState;
 
 /// Windows of time that one entry may speak of: it is read as a whole.
 const TALLIES_MAX: usize = 100_000;
@@ -275,13 +277,14 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::base::credits::Credits;
+    use crate::cli::readings;
     use crate::ledger::{ColumnIdentity, Dataset, Definition, Identity};
-    use crate::pipeline::credits::Credits;
-    use crate::pipeline::messages::{Range, RawRecords};
-    use crate::readings;
-    use crate::settings::pipeline::Roll;
+    use crate::model::pipeline::Roll;
+    use crate::model::window::initial_state;
+    use crate::model::{Range, RawRecords};
     use crate::validate::Checker;
-    use crate::window::{Windows, initial_state};
+    use crate::window::Windows;
 
     const ROWS: i64 = 100;
 

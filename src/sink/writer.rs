@@ -17,11 +17,13 @@ use arrow::datatypes::SchemaRef;
 use super::open_file::{Create, Discard, Files, Names, OpenFiles, notes_bytes};
 use super::route::{Place, REJECTS, Router, Share};
 use super::waiting::{Run, Sizes, Waiting, rows_of};
-use crate::ledger::{FileEntry, Side};
-use crate::pipeline::messages::{Partition, WindowedPart};
-use crate::pipeline::rows::joined;
-use crate::settings::Pipeline;
-use crate::settings::pipeline::Window;
+use crate::flow::messages::WindowedPart;
+use crate::flow::rows::joined;
+use crate::ledger::FileEntry;
+use crate::model::Partition;
+use crate::model::Pipeline;
+use crate::model::Side;
+use crate::model::pipeline::Window;
 use crate::sink::{SinkError, properties};
 
 /// Writes one lane's rows and rejects.
@@ -427,10 +429,10 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::ledger::StagedName;
+    use crate::model::names::StagedName;
+    use crate::model::window::{WindowId, WindowState};
     use crate::sink::testing::{partition, parts, pipeline, rejects, rows, windower};
     use crate::sink::{Pending, Roller, Step};
-    use crate::window::{WindowId, WindowState};
 
     fn writer(root: &Path, pipeline: &Pipeline) -> LaneWriter {
         let mut number = 0;
@@ -528,7 +530,7 @@ mod tests {
             let bytes = std::fs::read(root.path().join(&file.staged)).unwrap();
             assert!(bytes.len() > 16 << 10, "more than one buffer's worth");
             assert_eq!(file.bytes, bytes.len() as u64);
-            assert_eq!(file.sha256, crate::names::hex(&Sha256::digest(&bytes)));
+            assert_eq!(file.sha256, crate::model::names::hex(&Sha256::digest(&bytes)));
 
             let (metadata, rows) = read(root.path(), file);
             assert_eq!(rows.num_rows() as u64, file.rows);

@@ -15,26 +15,30 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::client::{Bounds, Broker, Rebalance};
 use super::control::Requests;
-use super::ffi::Answer;
-use super::membership::{Membership, NotJoined};
 use super::place::StartAt;
 use super::poll_thread::{Command, Event, PollThread, Sizes};
-use super::quiet::{self, Handed, quiet};
+use super::quiet;
+use super::quiet::{Handed, quiet};
 use super::start::{Known, SameTopics, StartError, read_ledger, transient};
 use super::statistics;
 use super::trouble::Checking;
 use super::untold::Untold;
-use crate::ledger::{LedgerError, Others, Reason};
-use crate::panics;
-use crate::pipeline::lane::{Lane, LaneEnded, LaneError, answer};
-use crate::pipeline::messages::{Committed, Drain, Idle, Partition, RawBatch};
-use crate::pipeline::progress::Waiting;
-use crate::pipeline::supervisor::{Decision, Failures};
-use crate::pipeline::topology::{self, Run};
-use crate::settings::pipeline::{Tumbling, Window};
-use crate::words::chain;
+use crate::base::panics;
+use crate::base::words::chain;
+use crate::engine::topology;
+use crate::engine::topology::Run;
+use crate::flow::lane::{Lane, LaneEnded, LaneError, answer};
+use crate::flow::messages::{Committed, Drain, Idle, RawBatch};
+use crate::flow::progress::Waiting;
+use crate::kafka::client::{Bounds, Broker, Rebalance};
+use crate::kafka::ffi::Answer;
+use crate::kafka::membership::{Membership, NotJoined};
+use crate::ledger::{LedgerError, Others};
+use crate::model::Partition;
+use crate::model::Reason;
+use crate::model::pipeline::{Tumbling, Window};
+use crate::source::supervisor::{Decision, Failures};
 
 /// A log line of a lane: level, run, partition, and then as tracing's.
 macro_rules! log {

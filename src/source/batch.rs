@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::bulk::Message;
 use super::place::StartAt;
-use crate::failpoint;
-use crate::ledger::LastRecord;
-use crate::pipeline::messages::{Range, RawRecords};
+use crate::base::failpoint;
+use crate::kafka::bulk::Message;
+use crate::model::LastRecord;
+use crate::model::{Range, RawRecords};
 
 /// What was read of one partition and not yet handed on.
 #[derive(Debug)]

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 
-use super::client::{Broker, BrokerError};
-use super::ffi::Queue;
 use super::start::StartError;
-use crate::pipeline::topology::Run;
+use crate::engine::topology::Run;
+use crate::kafka::client::{Broker, BrokerError};
+use crate::kafka::ffi::Queue;
 
 /// How long one question may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::actor::Source;
 use super::poll_thread::Command;
-use crate::ledger::Reason;
-use crate::pipeline::lane::answer;
-use crate::pipeline::messages::Drain;
+use crate::flow::lane::answer;
+use crate::flow::messages::Drain;
+use crate::model::Reason;
 
 /// Read nothing more and commit what was read, but stay in the group; answered as [`Flush`] is.
 #[derive(Debug, Message)]

@@ -11,37 +11,20 @@
 
 mod actor;
 mod batch;
-mod bulk;
-mod client;
 mod confirm;
-mod consumer;
-mod context;
 mod control;
-mod damage;
-mod fetched;
-mod ffi;
-mod gate;
-mod gzip;
-mod membership;
 mod place;
 mod poll_thread;
 mod quiet;
-mod refusal;
-mod room;
-mod skip;
 mod start;
 mod statistics;
+pub mod supervisor;
 mod trouble;
 mod untold;
-mod zstd;
 
 pub use actor::{Finished, Source, Stop};
-pub use client::{Bounds, Broker, BrokerError, client_config};
 pub use confirm::Confirm;
 pub use control::{Flush, PauseReading, ResumeReading};
-pub use gzip::gzip_batches;
-pub use refusal::{Denied, Refusal};
-pub use skip::{SkipError, SkipTo, Skipped, skip};
 pub use start::StartError;
 #[cfg(test)]
 pub(crate) use start::give_up_a_batch;

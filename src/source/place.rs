@@ -11,11 +11,11 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::batch::{Collecting, NOTHING_COUNTED};
-use super::client::{partition_of, positions};
-use super::ffi::set_leader_epoch;
 use super::poll_thread::PollThread;
-use crate::ledger::LastRecord;
-use crate::pipeline::messages::Partition;
+use crate::kafka::client::{partition_of, positions};
+use crate::kafka::ffi::set_leader_epoch;
+use crate::model::LastRecord;
+use crate::model::Partition;
 
 /// How long a seek may take; longer means that the client is stuck.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
@@ -178,8 +178,8 @@ impl PollThread {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::ffi::leader_epoch;
     use super::*;
+    use crate::kafka::ffi::leader_epoch;
 
     #[test]
     fn a_partition_is_read_from_right_after_its_last_record() {

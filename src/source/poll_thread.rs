@@ -16,16 +16,17 @@ use rdkafka::{ClientContext as _, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::{Collecting, Refused};
-use super::bulk::{Message, Messages};
-use super::client::{Rebalance, names, positions};
-use super::consumer::Consumer;
-use super::damage::{is_damage, is_too_large};
-use super::ffi::{Answer, Polled, Queue, Trouble, words};
-use super::membership::NotJoined;
 use super::place::StartAt;
-use crate::pipeline::credits::Credits;
-use crate::pipeline::messages::{Partition, RawBatch};
-use crate::pipeline::meters::{Meters, Stage};
+use crate::base::credits::Credits;
+use crate::flow::messages::RawBatch;
+use crate::flow::meters::{Meters, Stage};
+use crate::kafka::bulk::{Message, Messages};
+use crate::kafka::client::{Rebalance, names, positions};
+use crate::kafka::consumer::Consumer;
+use crate::kafka::damage::{is_damage, is_too_large};
+use crate::kafka::ffi::{Answer, Polled, Queue, Trouble, words};
+use crate::kafka::membership::NotJoined;
+use crate::model::Partition;
 
 /// How long a poll waits for a record: the longest that a command waits, too. Where nothing is read, a command is what it waits for.
 const POLL: Duration = Duration::from_millis(20);
@@ -725,9 +726,9 @@ mod tests {
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-    use super::super::context::Context;
     use super::*;
-    use crate::logging::tests::Written;
+    use crate::base::logging::tests::Written;
+    use crate::kafka::context::Context;
 
     const WAIT: Duration = Duration::from_secs(30);
     /// What the client needs to fetch what there is, by far.

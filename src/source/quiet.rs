@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::client::Broker;
+use crate::engine::topology::Run;
+use crate::kafka::client::Broker;
 use crate::ledger::Others;
-use crate::pipeline::messages::Partition;
-use crate::pipeline::topology::Run;
+use crate::model::Partition;
 
 /// A lane, and what it was handed.
 #[derive(Debug, Clone)]

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ledger::{Chain, LastRecord, LedgerError, Tip};
-use crate::panics;
-use crate::pipeline::messages::Partition;
-use crate::pipeline::topology::Run;
-use crate::settings::pipeline::Start;
-use crate::window::WindowState;
-use crate::words;
+use crate::base::panics;
+use crate::base::words;
+use crate::engine::topology::Run;
+use crate::ledger::{Chain, LedgerError, Tip};
+use crate::model::LastRecord;
+use crate::model::Partition;
+use crate::model::pipeline::Start;
+use crate::model::window::WindowState;
 
-use super::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError};
 use super::confirm::same_topic;
+use crate::kafka::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError};
 
 /// Why a lane can't start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +227,7 @@ pub(super) fn read_ledger(
         group: &run.pipeline.source.group,
         dataset_id: run.dataset_id(),
         partitions_at_start: topic.partitions_at_start,
-        first_window: crate::window::initial_state(&run.pipeline.window),
+        first_window: crate::model::window::initial_state(&run.pipeline.window),
         file: &run.pipeline.file,
     };
     resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))

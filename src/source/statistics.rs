@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use rdkafka::Statistics;
 
-use crate::pipeline::messages::Partition;
-use crate::pipeline::progress::{BrokerConnection, Progress};
+use crate::flow::progress::{BrokerConnection, Progress};
+use crate::model::Partition;
 
 /// Whether the client is on its way into its group, and has subscribed.
 pub(super) fn joins(said: &Statistics) -> bool {

@@ -9,13 +9,13 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::actor::{Slot, Source, State, log};
-use super::client::{ANSWER_WITHIN, BrokerError};
 use super::confirm::same_topic;
 use super::place::StartAt;
 use super::poll_thread::Cut;
 use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, transient};
-use crate::pipeline::messages::Partition;
-use crate::words::chain;
+use crate::base::words::chain;
+use crate::kafka::client::{ANSWER_WITHIN, BrokerError};
+use crate::model::Partition;
 
 /// What to do about a batch that does not fit.
 const MORE_MEMORY: &str = "What came before it is committed, and nothing is lost: the batch is whole. Give the process more \

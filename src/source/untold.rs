@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::pipeline::messages::Partition;
+use crate::model::Partition;
 
 /// How long to wait before what was refused is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(2);

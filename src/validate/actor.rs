@@ -4,9 +4,10 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, Message, WrapFuture as _};
 
 use super::Checker;
-use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
-use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, RawBatch};
-use crate::pipeline::meters::Meter;
+use crate::flow::lane::{LaneError, Watch, answer, pass_on};
+use crate::flow::messages::{CheckedBatch, Drain, Idle, RawBatch};
+use crate::flow::meters::Meter;
+use crate::model::Range;
 use crate::window::Windower;
 
 /// Decodes and checks one partition's records.

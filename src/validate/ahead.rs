@@ -3,8 +3,9 @@
 //! One record from the year 9999 would close every window there is. What "future" is must not depend on when weir reads a
 //! record, so it is measured against the time that Kafka has for it.
 
-use crate::decode::{Problem, Rule, kafka_instant, show_instant};
-use crate::settings::pipeline::{Column, EventTime, Tumbling, Window};
+use crate::decode::{Problem, Rule};
+use crate::model::pipeline::{Column, EventTime, Tumbling, Window};
+use crate::model::time::{kafka_instant, show};
 use crate::validate::column::Cells;
 use crate::validate::row::Fault;
 
@@ -53,9 +54,9 @@ impl Ahead {
         match cells[column].instant(row) {
             None => fault(Problem::expected(Rule::Required, "an event time", "none")),
             Some(time) if time > kafka.saturating_add(self.max_ahead) => {
-                let limit = show_instant(kafka.saturating_add(self.max_ahead));
+                let limit = show(kafka.saturating_add(self.max_ahead));
                 let expected = format!("at most {limit}, which is window.max_ahead after the record's Kafka timestamp");
-                fault(Problem::expected(Rule::MaxAhead, &expected, &show_instant(time)))
+                fault(Problem::expected(Rule::MaxAhead, &expected, &show(time)))
             }
             Some(_) => Ok(()),
         }

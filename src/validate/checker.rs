@@ -4,12 +4,13 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use crate::decode::schema::{data_schema, rejects_schema};
+use crate::base::failpoint;
 use crate::decode::{Problem, Reader, Token, TokenKind};
-use crate::failpoint;
-use crate::pipeline::messages::{CheckedRecords, Partition, RawRecords};
-use crate::settings::Pipeline;
-use crate::settings::pipeline::{Column, UnknownFields};
+use crate::flow::messages::CheckedRecords;
+use crate::model::Pipeline;
+use crate::model::pipeline::{Column, UnknownFields};
+use crate::model::schema::{data_schema, rejects_schema};
+use crate::model::{Partition, RawRecords};
 use crate::validate::ahead::Ahead;
 use crate::validate::column::{Cells, Nothing, cells, plain_text};
 use crate::validate::kept::Kept;

@@ -12,8 +12,8 @@ use arrow::datatypes::{
 };
 
 use crate::decode::{Bool, Date, Float, Instant, Integer, Kind, Problem, Rule, TextKind, Token, shorten};
-use crate::names::hive;
-use crate::settings::pipeline::{Column, ColumnType, Value};
+use crate::model::names::hive;
+use crate::model::pipeline::{Column, ColumnType, Value};
 use crate::validate::rules::{Rules, Verdict};
 
 /// Why a record has no value for a column.

@@ -7,9 +7,9 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 
-use crate::decode::kafka_instant;
-use crate::pipeline::messages::{Headers, Partition, RawRecords};
-use crate::settings::pipeline::Column;
+use crate::model::pipeline::Column;
+use crate::model::time::kafka_instant;
+use crate::model::{Headers, Partition, RawRecords};
 use crate::validate::row::Fault;
 
 /// Characters of a reason at the most.
@@ -65,7 +65,7 @@ fn first_characters(reason: &str) -> &str {
     reason.char_indices().nth(REASON_MAX).map_or(reason, |(end, _)| &reason[..end])
 }
 
-/// Headers as JSON text; see [`crate::decode::schema::rejects_schema`].
+/// Headers as JSON text; see [`crate::model::schema::rejects_schema`].
 fn headers_text(headers: &Headers) -> String {
     let header = |(key, value): &(String, Option<Vec<u8>>)| match value.as_deref().map(std::str::from_utf8) {
         None => serde_json::json!({ "key": key, "value": null }),

@@ -4,7 +4,7 @@
 //! the definition's columns, else its first unknown field.
 
 use crate::decode::{Fields, Problem, Rule, Segment, Token, TokenKind, shorten};
-use crate::settings::pipeline::UnknownFields;
+use crate::model::pipeline::UnknownFields;
 use crate::validate::column::{Cells, Nothing};
 use crate::validate::kept::Kept;
 

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use crate::decode::{Problem, Rule};
-use crate::settings::pipeline::{Column, Value};
+use crate::model::pipeline::{Column, Value};
 
 /// Rules on values of a type `W`; `missing` and `one_of` are sorted.
 #[derive(Debug)]

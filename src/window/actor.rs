@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, WrapFuture as _};
 
-use super::{ClosedBy, Windows};
-use crate::ledger::Reason;
-use crate::pipeline::credits::Credit;
-use crate::pipeline::lane::{LaneError, Watch, answer, pass_on};
-use crate::pipeline::messages::{CheckedBatch, Drain, Idle, Range, WindowedBatch};
-use crate::pipeline::meters::Meter;
+use super::Windows;
+use crate::base::credits::Credit;
+use crate::flow::lane::{LaneError, Watch, answer, pass_on};
+use crate::flow::messages::{CheckedBatch, Drain, Idle, WindowedBatch};
+use crate::flow::meters::Meter;
+use crate::model::Range;
+use crate::model::Reason;
+use crate::model::window::ClosedBy;
 use crate::sink::Sink;
 
 /// Gives each row of one partition its window.

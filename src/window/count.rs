@@ -3,10 +3,11 @@
 //! Rejects and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
 //! row, so that rejects behind it belong to the next window's range.
 
-use crate::ledger::{Counts, Side};
-use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
+use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
+use crate::model::Range;
+use crate::model::window::{WindowId, WindowState};
+use crate::model::{Counts, Side};
 use crate::window::cut::Piece;
-use crate::window::{WindowId, WindowState};
 
 /// Counts rows into windows.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-use crate::pipeline::messages::{CheckedRecords, Range};
-use crate::pipeline::rows::Rows;
+use crate::flow::messages::CheckedRecords;
+use crate::flow::rows::Rows;
+use crate::model::Range;
 
 /// The column that holds each row's and each reject's offset.
 const OFFSET: &str = "_kafka_offset";

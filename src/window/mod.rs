@@ -4,20 +4,18 @@
 //! stream was cut into batches. Its state after every part is in the part, so that a lane can commit at any of them.
 
 mod actor;
-mod calendar;
 mod count;
 mod cut;
-mod state;
 mod tumbling;
 
 pub use actor::Windower;
-pub use calendar::Calendar;
 pub use count::CountWindower;
-pub use state::{ClosedBy, Tally, TimeState, WindowId, WindowState};
 pub use tumbling::TimeWindower;
 
-use crate::pipeline::messages::{CheckedRecords, Range, WindowedPart};
-use crate::settings::pipeline::Window;
+use crate::flow::messages::{CheckedRecords, WindowedPart};
+use crate::model::Range;
+use crate::model::pipeline::Window;
+use crate::model::window::{ClosedBy, WindowState, initial_state};
 
 /// What groups one partition's rows; a variant for each `[window] type`.
 #[derive(Debug)]
@@ -59,13 +57,5 @@ impl Windows {
             Windows::Count(_) => None,
             Windows::Time(windower) => windower.close(position, to, by),
         }
-    }
-}
-
-/// The state of a partition of which nothing was read yet: what entry 0 holds.
-pub fn initial_state(window: &Window) -> WindowState {
-    match window {
-        Window::Count { .. } => WindowState::Count { window: 0, rows: 0 },
-        Window::Tumbling(_) => WindowState::Time(TimeState::default()),
     }
 }

@@ -12,14 +12,15 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
-use super::calendar::Calendar;
-use super::state::{ClosedBy, Tally, TimeState};
-use super::{WindowId, WindowState};
-use crate::decode::schema::{late_schema, rejects_schema};
-use crate::ledger::{Counts, Side};
-use crate::pipeline::messages::{CheckedRecords, Range, WindowRows, WindowedPart};
-use crate::pipeline::rows::Rows;
-use crate::settings::pipeline::{Late, Tumbling};
+use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
+use crate::flow::rows::Rows;
+use crate::model::Range;
+use crate::model::pipeline::{Late, Tumbling};
+use crate::model::schema::{late_schema, rejects_schema};
+use crate::model::window::Calendar;
+use crate::model::window::{ClosedBy, Tally, TimeState};
+use crate::model::window::{WindowId, WindowState};
+use crate::model::{Counts, Side};
 
 /// Gives rows their windows of time.
 #[derive(Debug)]
@@ -241,8 +242,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::schema::LATE_BY;
-    use crate::settings::pipeline::EventTime;
+    use crate::model::pipeline::EventTime;
+    use crate::model::schema::LATE_BY;
 
     const SECOND: i64 = 1_000_000;
     const DAY: i64 = 86_400 * SECOND;

@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
-use weir::source::gzip_batches;
+use weir::kafka::gzip_batches;
 
 use crate::harness::broker::Broker;
 use crate::harness::oracle::committed;

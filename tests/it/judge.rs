@@ -9,7 +9,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use parquet::arrow::ArrowWriter;
-use weir::readings;
+use weir::cli::readings;
 
 use crate::harness::oracle::{Record, Verdict, judge_records};
 use crate::harness::pipeline::{Cell, Kind, Pipeline, air_quality};

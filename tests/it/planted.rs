@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use weir::failpoint;
+use weir::base::failpoint;
 
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE};

@@ -6,7 +6,7 @@ use std::path::Path;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
-use weir::readings;
+use weir::cli::readings;
 
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE};
@@ -98,7 +98,8 @@ fn the_readers_decode_every_key_as_it_was() {
     let mixed = some.chunks(12).map(|chars| chars.iter().collect::<String>());
     let odd = ["", "..", "007", "a=b", "%2F", "null", "~", "a+b c", &"é".repeat(120), "https://a/b?c=d&e"];
     let values: Vec<String> = ascii.chain(mixed).chain(odd.map(str::to_owned)).collect();
-    let folder_of = |value: &String| weir::names::hive::segment(KEY, Some(value)).map(|folder| (folder, value.clone()));
+    let folder_of =
+        |value: &String| weir::model::names::hive::segment(KEY, Some(value)).map(|folder| (folder, value.clone()));
     let folders: Vec<(String, String)> = values.iter().filter_map(folder_of).collect();
     assert!(folders.len() > 400, "{} of {} values fit", folders.len(), values.len());
     let folder = setup::folder("hive-keys");

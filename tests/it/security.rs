@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use weir::settings::Pipeline;
+use weir::model::Pipeline;
 
 use crate::harness::case::{Case, PATIENCE};
 use crate::harness::dataset::files;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::failpoint;
+use crate::base::failpoint;
 
 /// A dataset with three entries, the newest of which is committed and not published; and its folder.
 fn dataset() -> (TempDir, Chain) {

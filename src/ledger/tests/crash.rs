@@ -8,7 +8,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::failpoint;
+use crate::base::failpoint;
 
 /// A writer that starts, commits what there is up to offset 50, and folds, and starts again. In its own process it is killed there.
 #[test]

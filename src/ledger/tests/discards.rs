@@ -1,7 +1,7 @@
 //! An attempt that fails takes its staged files along, as long as no entry can name them; and `staging/` comes back.
 
 use super::*;
-use crate::failpoint;
+use crate::base::failpoint;
 
 #[test]
 fn an_attempt_whose_link_was_not_tried_leaves_nothing() {

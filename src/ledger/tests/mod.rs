@@ -26,8 +26,10 @@ use tempfile::TempDir;
 
 use super::file_system::Local;
 use super::*;
-use crate::names;
-use crate::window::{Tally, WindowId, WindowState};
+use crate::model::names;
+use crate::model::names::StagedName;
+use crate::model::window::{Tally, WindowId, WindowState};
+use crate::model::{Counts, LastRecord, Reason, Side};
 
 /// The machine's file system, on which something fails once: at the path that ends so.
 #[derive(Debug, Default)]

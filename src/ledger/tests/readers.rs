@@ -1,7 +1,7 @@
 //! Whoever reads entries notices that the chain is not whole, and names the place.
 
 use super::*;
-use crate::window::{Tally, TimeState, WindowId};
+use crate::model::window::{Tally, TimeState, WindowId};
 
 const HOUR: i64 = 3_600_000_000;
 

@@ -1,7 +1,7 @@
 //! Offsets that a person gives up: an entry like any other, raced like any other.
 
 use super::*;
-use crate::window::{TimeState, WindowState};
+use crate::model::window::{TimeState, WindowState};
 
 #[test]
 fn what_is_given_up_is_counted_and_the_windows_stay() {

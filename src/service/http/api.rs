@@ -11,21 +11,23 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 use super::answer::TEXT_BYTES_MAX;
-use super::events::{self, PipelineProgress};
+use super::events;
+use super::events::PipelineProgress;
 use super::reading::ReadError;
 use super::view::{
     ClassesView, DefinitionView, EntryView, Failure, FileView, Health, LaneView, Level, Newest, Ordered, PipelineView,
     PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
 };
 use super::{Context, answer, reading};
-use crate::logging;
-use crate::panics;
+use crate::base::logging;
+use crate::base::panics;
+use crate::base::words::{chain, cut};
+use crate::model::Pipeline;
 use crate::service::board::{Change, Phase, Status, not_ready};
 use crate::service::fleet::{FlushOf, Order, Ping, Reload, Reloaded};
 use crate::service::keeper::Command;
 use crate::service::metrics::CONTENT_TYPE;
-use crate::settings::{Pipeline, duration};
-use crate::words::{chain, cut};
+use crate::settings::duration;
 
 /// How long the fleet may take to say that it is there.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);

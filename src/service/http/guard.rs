@@ -13,12 +13,13 @@ use actix_web::{Error, HttpResponse, web};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::answer::{self, Places};
+use super::answer;
+use super::answer::Places;
 use super::pace::Pace;
 use super::view::Failure;
-use crate::logging::AUDIT;
+use crate::base::logging::AUDIT;
+use crate::base::words::cut;
 use crate::settings::{Http, Token};
-use crate::words::cut;
 
 /// What may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

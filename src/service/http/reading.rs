@@ -13,10 +13,12 @@ use parquet::errors::ParquetError;
 
 use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
-use crate::ledger::{Completeness, Dataset, LedgerError, Side, State, open_file};
-use crate::settings::pipeline::Window;
-use crate::settings::{Pipeline, is_secret};
-use crate::words::{beginning, cut};
+use crate::base::words::{beginning, cut};
+use crate::ledger::{Completeness, Dataset, LedgerError, State, open_file};
+use crate::model::Pipeline;
+use crate::model::Side;
+use crate::model::pipeline::Window;
+use crate::settings::is_secret;
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::TEXT_BYTES_MAX;
-use crate::ledger::{Counts, Entry, Side};
-use crate::pipeline::messages::Partition;
-use crate::pipeline::progress::LaneProgress;
+use crate::base::words::cut;
+use crate::flow::progress::LaneProgress;
+use crate::ledger::Entry;
+use crate::model::Partition;
+use crate::model::{Counts, Side};
 use crate::service::board::{Phase, Problem, Status};
-use crate::words::cut;
 
 /// Why something could not be done.
 #[derive(Debug, Serialize, ToSchema)]

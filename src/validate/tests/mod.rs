@@ -10,13 +10,14 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMic
 use arrow::util::display::array_value_to_string;
 
 use crate::decode::Rule;
-use crate::decode::schema::{data_schema, rejects_schema};
-use crate::pipeline::messages::{CheckedRecords, Partition, RawRecords};
-use crate::settings::Pipeline;
-use crate::settings::pipeline::{
+use crate::flow::messages::CheckedRecords;
+use crate::model::Pipeline;
+use crate::model::pipeline::{
     Column, ColumnType, Format, LocalTimePolicy, Roll, Sink, Source, Start, TimeEncoding, TimestampFormat,
     UnknownFields, Validate, Value, Window, Zone,
 };
+use crate::model::schema::{data_schema, rejects_schema};
+use crate::model::{Partition, RawRecords};
 use crate::validate::Checker;
 
 mod ahead;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use weir::readings;
+use weir::cli::readings;
 
 use super::oracle::Record;
 use super::produce::{Acknowledgements, random};

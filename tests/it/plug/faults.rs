@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use weir::failpoint;
+use weir::base::failpoint;
 
 use super::dice::Dice;
 use super::world::{SESSION, World, tail};

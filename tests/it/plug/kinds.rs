@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::failpoint;
+use weir::base::failpoint;
 
 use super::dice::Dice;
 use super::ruins::{self, Ruin};

@@ -1,0 +1,11 @@
+//! What everything stands on and nothing is about: threads, memory, words for people, log lines, and the places where tests crash
+//! the process.
+
+pub mod allocator;
+pub(crate) mod background;
+pub mod credits;
+pub mod failpoint;
+pub(crate) mod logging;
+pub(crate) mod machine;
+pub(crate) mod panics;
+pub(crate) mod words;

@@ -1,0 +1,4 @@
+//! How the stages become a pipeline that runs.
+
+pub mod skip;
+pub mod topology;

@@ -1,0 +1,20 @@
+//! The words that all floors share: partitions and positions, records and their classes, windows, names, times, and the
+//! definition of a pipeline. Plain data and pure functions; no text of a file is parsed here, and no disk is touched.
+
+pub mod class;
+pub mod names;
+mod partition;
+pub mod pipeline;
+mod reason;
+mod records;
+pub mod schema;
+mod side;
+pub(crate) mod time;
+pub mod window;
+
+pub use class::Counts;
+pub use partition::{LastRecord, Partition, Range};
+pub use pipeline::Pipeline;
+pub use reason::Reason;
+pub use records::{Headers, RawRecords};
+pub use side::Side;
