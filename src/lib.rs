@@ -9,27 +9,28 @@
 //!               └────────── Committed (position), byte credits ◄──────────┘
 //! ```
 //!
-//! # Where things are
+//! # Floors
 //!
-//! | module | what it decides |
-//! |---|---|
-//! | [`pipeline::messages`] | what the stages say to each other: read it first |
-//! | [`pipeline::topology`] | who talks to whom; how a pipeline starts: read it second |
-//! | [`source`] | which partitions are read, from where, and when reading pauses |
-//! | [`decode`], [`validate`] | which class a record is in, and its columns |
-//! | [`window`] | which window a row is in, and when a window is complete |
-//! | [`sink`] | which file a row goes to, when files end, and when a lane commits |
-//! | [`service`] | which pipelines run, who may ask about them, and what is answered |
-//! | [`ledger`] | what is in the dataset, and how it stays true through crashes |
-//! | [`settings`] | what people write: pipeline files, service settings |
-//! | [`cli`] | the commands |
-//! | [`allocator`], `machine` | how memory that the C library keeps is given back; how much memory there is |
-//! | `background` | on which threads blocking work goes on beside a lane |
-//! | [`names`] | how texts become parts of paths, and back |
-//! | `panics` | whether a panic is a bug, or the operating system gives no more threads |
-//! | `logging`, `words` | where log lines go; how things are written for people |
-//! | `simulation` | for tests: lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
-//! | [`readings`], [`failpoint`] | the demo's data; places where tests crash the process |
+//! A folder imports only from the folders that stand in its row, all of which are below it. A test holds every file against
+//! this table, and follows each name that is passed on to where it is at home.
+//!
+//! | floor | may import | what it decides |
+//! |---|---|---|
+//! | `base` | | threads, memory, words for people, log lines, and where tests crash the process |
+//! | `model` | `base` | the words that all floors share: partitions, records, classes, windows, names, times, the definition |
+//! | `settings` | `base`, `model` | what people write: pipeline files, service settings |
+//! | `decode` | `model` | the bytes of a record to typed values |
+//! | `ledger` | `base`, `model` | what is in the dataset, and how it stays true through crashes |
+//! | `kafka` | `base`, `model` | the client: every question to brokers, and all unsafe code for it |
+//! | `flow` | `base`, `model`, `settings`, `ledger` | what the stages say to each other: read `flow/messages.rs` first |
+//! | `validate` | `base`, `model`, `decode`, `flow` | which class a record is in, and its columns |
+//! | `window` | `base`, `model`, `flow` | which window a row is in, and when a window is complete |
+//! | `sink` | `base`, `model`, `ledger`, `flow`, `validate`, `window` | which file a row goes to, when files end, and when a lane commits |
+//! | `source` | `base`, `model`, `ledger`, `kafka`, `flow` | which partitions are read, from where, and when reading pauses |
+//! | `engine` | `base`, `model`, `settings`, `ledger`, `kafka`, `flow`, `validate`, `window`, `sink`, `source` | who talks to whom, how a pipeline starts, who has how much memory: read `engine/topology.rs` second |
+//! | `service` | `base`, `model`, `settings`, `ledger`, `flow`, `engine` | which pipelines run, who may ask about them, and what is answered |
+//! | `cli` | `base`, `model`, `settings`, `ledger`, `kafka`, `flow`, `engine`, `service` | the commands, and the demo's readings |
+//! | `testing` | `base`, `model`, `ledger`, `kafka`, `flow`, `validate`, `window`, `sink`, `source`, `engine` | for tests: these floors; lanes and ledger on a disk whose power fails, in every order of steps that chance gives |
 //!
 //! # Invariants
 //!

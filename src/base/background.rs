@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, RecvError};
 use tokio::sync::oneshot;
 
 #[cfg(test)]
-use crate::testing::simulation::tasks;
+use crate::base::simulated;
 
 /// Does a job on a thread of its own.
 pub(crate) fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(test)]
-    if tasks::is_simulated() {
-        tasks::spawn(name, job);
+    if let Some(simulation) = simulated::of_this_task() {
+        (simulation.spawn)(name, Box::new(job));
         return Ok(());
     }
     std::thread::Builder::new().name(name.to_owned()).spawn(job).map(drop)
@@ -22,8 +22,14 @@ pub(crate) fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> 
 /// Waits for an answer.
 pub(crate) fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
     #[cfg(test)]
-    if tasks::is_simulated() {
-        return tasks::answer(answer);
+    if let Some(simulation) = simulated::of_this_task() {
+        let mut answer = answer;
+        let found = simulated::wait_for(simulation, || match answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            found => Some(found.ok()),
+        });
+        // Without an answer there is none to come: that error has no other maker.
+        return found.map_or_else(|| answer.blocking_recv(), Ok);
     }
     answer.blocking_recv()
 }
@@ -31,8 +37,11 @@ pub(crate) fn wait<T>(answer: oneshot::Receiver<T>) -> Result<T, oneshot::error:
 /// Waits for the next of a queue.
 pub(crate) fn receive<T>(queue: &Receiver<T>) -> Result<T, RecvError> {
     #[cfg(test)]
-    if tasks::is_simulated() {
-        return tasks::next(queue);
+    if let Some(simulation) = simulated::of_this_task() {
+        return simulated::wait_for(simulation, || match queue.try_recv() {
+            Err(std::sync::mpsc::TryRecvError::Empty) => None,
+            found => Some(found.map_err(|_| RecvError)),
+        });
     }
     queue.recv()
 }

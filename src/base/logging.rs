@@ -5,7 +5,7 @@
 //! They are counted, and told once a minute.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -22,9 +22,6 @@ use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::settings::service;
-use crate::settings::service::{LogFormat, Service};
-
 /// The target of the audit log: who changed what. No level and no filter leaves it out.
 pub(crate) const AUDIT: &str = "weir::audit";
 
@@ -33,6 +30,36 @@ const MALFORMED: &str = "actix_http";
 
 /// Malformed requests that were not told yet.
 static MALFORMED_UNTOLD: AtomicU64 = AtomicU64::new(0);
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Directives of `tracing`'s filter: a level, also for parts of weir.
+    pub level: String,
+    /// How it is written.
+    pub format: LogFormat,
+    /// The file that it goes to, one a day, and how many are kept; none for standard error.
+    pub file: Option<(PathBuf, usize)>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; with colours on a terminal.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One object a line.
+    Json,
+}
+
+/// Directives of which each ends in a level: the filter itself takes a misspelt level for the name of a target.
+pub(crate) fn log_level(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let ends_in_level = |directive: &str| LEVELS.contains(&directive.rsplit('=').next().unwrap_or_default());
+    let good = text.split(',').all(ends_in_level) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+    good.then(|| text.to_owned())
+}
 
 /// Adds to the level that people set. Dependencies are silent unless they are named.
 fn directives(level: &str) -> String {
@@ -96,14 +123,14 @@ struct Level {
 ///
 /// # Errors
 /// When the log's file can't be made.
-pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
+pub(crate) fn start(settings: &Log, service: bool) -> Result<(), String> {
     let (level, directives) = match std::env::var("RUST_LOG") {
         Ok(level) if EnvFilter::try_new(&level).is_ok() && !level.is_empty() => (level.clone(), level),
-        _ => (settings.log.level.clone(), directives(&settings.log.level)),
+        _ => (settings.level.clone(), directives(&settings.level)),
     };
     let (level_filter, handle) = reload::Layer::new(EnvFilter::new(directives));
-    let terminal = settings.log.file.is_none() && io::stderr().is_terminal();
-    let json = match settings.log.format {
+    let terminal = settings.file.is_none() && io::stderr().is_terminal();
+    let json = match settings.format {
         LogFormat::Json => true,
         LogFormat::Pretty => false,
         LogFormat::Auto => service && !terminal,
@@ -121,8 +148,8 @@ pub(crate) fn start(settings: &Service, service: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn writer(settings: &Service) -> Result<BoxMakeWriter, String> {
-    let Some((path, _)) = &settings.log.file else { return Ok(BoxMakeWriter::new(|| AboveTheBar)) };
+fn writer(settings: &Log) -> Result<BoxMakeWriter, String> {
+    let Some((path, _)) = &settings.file else { return Ok(BoxMakeWriter::new(|| AboveTheBar)) };
     let unusable = |error: &dyn std::fmt::Display| format!("log.file {} can't be made: {error}", path.display());
     let Some((folder, stem, extension)) = parts(path) else { return Err(unusable(&"it names no file")) };
     std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
@@ -142,8 +169,8 @@ fn parts(path: &Path) -> Option<(&Path, &str, Option<&str>)> {
 }
 
 /// Deletes the log's files of days long past: all but the newest `keep`, and nothing whose name isn't one of theirs.
-pub(crate) fn prune(settings: &Service) {
-    let Some((path, keep)) = &settings.log.file else { return };
+pub(crate) fn prune(settings: &Log) {
+    let Some((path, keep)) = &settings.file else { return };
     let Some((folder, stem, extension)) = parts(path) else { return };
     let after = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
     let is_day = |name: &str| {
@@ -174,7 +201,7 @@ pub(crate) fn set_level(wanted: &str) -> Result<(), String> {
     let level = LEVEL.get().ok_or("the log has not been started")?;
     let wanted = Some(wanted)
         .filter(|wanted| !wanted.contains(AUDIT))
-        .and_then(service::log_level)
+        .and_then(log_level)
         .ok_or_else(|| format!("{wanted:?} is no level; write one such as info or info,weir::sink=debug"))?;
     level.filter.reload(EnvFilter::new(directives(&wanted))).map_err(|error| error.to_string())?;
     *level.now.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
@@ -273,8 +300,8 @@ pub(crate) mod tests {
         for name in ours.iter().chain(&others) {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let mut settings = Service::read(Path::new("nowhere"), Default::default()).unwrap();
-        settings.log.file = Some((folder.path().join("weir.log"), 2));
+        let file = Some((folder.path().join("weir.log"), 2));
+        let settings = Log { level: "info".to_owned(), format: LogFormat::Auto, file };
         prune(&settings);
         let mut left: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
@@ -284,5 +311,15 @@ pub(crate) mod tests {
         let mut expected: Vec<_> = others.iter().chain(&ours[..2]).map(|name| (*name).to_owned()).collect();
         expected.sort();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn log_levels() {
+        for text in ["info", "off", "info,weir::sink=debug", "weir[lane]=trace"] {
+            assert_eq!(log_level(text).as_deref(), Some(text));
+        }
+        for text in ["", "inof", "info,", "weir::sink", "weir=inof", "weir[=info"] {
+            assert_eq!(log_level(text), None, "{text}");
+        }
     }
 }

@@ -5,7 +5,10 @@ pub mod allocator;
 pub(crate) mod background;
 pub mod credits;
 pub mod failpoint;
-pub(crate) mod logging;
+pub mod logging;
 pub(crate) mod machine;
 pub(crate) mod panics;
+#[cfg(test)]
+pub(crate) mod simulated;
+pub(crate) mod units;
 pub(crate) mod words;

@@ -54,7 +54,7 @@ fn show_all(args: &DemoArgs) -> anyhow::Result<()> {
     let mut settings = Service::load()?;
     // The story is told on stdout; what goes wrong still is on stderr.
     settings.log.level = "warn".into();
-    logging::start(&settings, false).map_err(anyhow::Error::msg)?;
+    logging::start(&settings.log, false).map_err(anyhow::Error::msg)?;
     match &args.brokers {
         Some(brokers) => on_a_real_broker(brokers, &settings),
         None => on_the_embedded_broker(args.again, &settings),

@@ -15,9 +15,12 @@ use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
 use crate::base::machine;
 use crate::base::words::{bytes, duration, number, plural};
 use crate::base::{logging, words};
+use crate::engine::Limits;
+use crate::engine::close_windows;
 use crate::engine::topology;
-use crate::engine::topology::{Arbiters, Limits, Run, Running};
+use crate::engine::topology::{Arbiters, Running};
 use crate::flow::progress::Snapshot;
+use crate::flow::run::Run;
 use crate::ledger::{Completeness, Dataset, LedgerError, State};
 use crate::model::Pipeline;
 use crate::model::pipeline::Window;
@@ -57,7 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     if let Some(clash) = clash(&pipelines) {
         return super::fail(FOUND, &clash);
     }
-    if let Err(reason) = logging::start(&settings, false) {
+    if let Err(reason) = logging::start(&settings.log, false) {
         return super::fail(FAILED, &reason);
     }
     for pipeline in &pipelines {
@@ -144,7 +147,7 @@ impl Outcome {
     /// Closes windows of time.
     async fn close(&mut self) {
         let Some(run) = self.run.clone() else { return };
-        let closed = tokio::task::spawn_blocking(move || run.close_windows()).await;
+        let closed = tokio::task::spawn_blocking(move || close_windows(&run)).await;
         if let Err(error) = closed.expect("closing returns its errors; it panics only on a bug") {
             self.failures.push(format!("its windows could not be closed: {}", words::chain(&error)));
         }

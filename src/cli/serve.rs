@@ -44,7 +44,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
         let folder = args.folder.display();
         return fail(FOUND, &format!("{folder} is no folder; name the one that holds the pipeline files"));
     }
-    if let Err(reason) = logging::start(&settings, true) {
+    if let Err(reason) = logging::start(&settings.log, true) {
         return fail(FAILED, &reason);
     }
     let system = actix::System::new();
@@ -83,7 +83,7 @@ async fn run(folder: PathBuf, settings: &Service) -> u8 {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hourly.tick() => logging::prune(settings),
+            _ = hourly.tick() => logging::prune(&settings.log),
             _ = each_minute.tick() => logging::tell_malformed(),
             _ = hang_up.recv() => {
                 tracing::info!("SIGHUP: the pipeline files are read again");

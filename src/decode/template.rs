@@ -212,7 +212,9 @@ impl Template {
                 }
                 Reads::Below { start: before, path } => {
                     let (path, element) = &self.paths[path];
-                    fields.unread_below(path, *element, scanner.since(start - before));
+                    // An element is told without the whitespace before it, of which another record may have more.
+                    let from = if before == 0 { token.place().0 } else { start - before };
+                    fields.unread_below(path, *element, scanner.since(from));
                 }
                 Reads::Nothing => {}
             }
@@ -292,6 +294,7 @@ mod tests {
             (r#"{"é":1,"a":2}"#, r#"{"é": 1,"a":2}"#),
             (r#"{"é": 1,"a": 2}"#, "{\"é\":   1,\"a\": \n2}"),
             (r#"{"zz":1}"#, "{\"zz\":\t\r\n1}"),
+            (r#"{"m":{"v":[1,{"x":2},3]}}"#, r#"{"m":{"v":[1,{"x":2}, 3]}}"#),
         ] {
             assert!(is_like(first, payload), "{payload}");
             is_like(payload, first);

@@ -8,10 +8,8 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, MailboxError};
 use futures_util::StreamExt as _;
@@ -19,25 +17,21 @@ use futures_util::stream::FuturesUnordered;
 use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 
+use super::memory::{Limits, lane_bytes};
 use crate::base::credits::Credits;
 use crate::base::panics;
-use crate::flow::lane::{End, Held, Lane, Watch};
-use crate::flow::messages::Committed;
-use crate::flow::meters::{Meter, Meters, Stage};
-use crate::flow::progress::Progress;
-use crate::kafka::{Broker, BrokerError, client_config};
-use crate::ledger::{
-    Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, NextEntry, Others, Tip,
-};
-use crate::model::Partition;
-use crate::model::Pipeline;
-use crate::model::Reason;
+use crate::flow::lane::{End, Held, Lane, MakeLane, NewLane, Next, Start, Watch};
+use crate::flow::messages::CheckedBatch;
+use crate::flow::meters::{Meter, Stage};
+use crate::flow::run::{Run, Topic};
+use crate::kafka::{Bounds, Broker, BrokerError, client_config};
+use crate::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError};
 use crate::model::pipeline::Window;
 use crate::model::schema::data_schema;
-use crate::model::window::{ClosedBy, WindowState};
+use crate::model::{Partition, Pipeline};
 use crate::settings::service::Restart;
 use crate::sink::{ConfirmTopic, Sink, TellSource, Work};
-use crate::source::{Confirm, Finished, Flush, PauseReading, ResumeReading, Source, Stop};
+use crate::source::{Confirm, Finished, Flush, Launch, PauseReading, ResumeReading, Source, Stop};
 use crate::validate::{Checker, Validator};
 use crate::window::{Windower, Windows};
 
@@ -45,33 +39,6 @@ use crate::window::{Windower, Windows};
 /// and 0.16: with up to four cores it is the rest that is waited for.
 fn consumers_for(cores: usize) -> usize {
     cores.div_ceil(4)
-}
-
-/// The limits of a process.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of records and open files, whatever the number of pipelines, partitions and windows.
-    pub memory: usize,
-    /// How long lanes may take to commit what they have when they are to end.
-    pub drain: Duration,
-}
-
-impl Limits {
-    /// What librdkafka may fetch ahead, all consumers together, as it counts: values only, and compressed batches as they are.
-    /// What that takes in memory is bounded by `source/room.rs`, by a third of the credits.
-    fn fetch_bytes(&self) -> usize {
-        self.memory / 16
-    }
-
-    /// What half-full batches may hold, all partitions of all consumers together.
-    fn collecting_bytes(&self) -> usize {
-        self.memory / 16
-    }
-
-    /// What batches on their way and open files may hold.
-    fn credit_bytes(&self) -> usize {
-        self.memory / 8 * 3
-    }
 }
 
 /// The threads that a process's lanes are spread over. Cheap to clone; the threads last as long as the process.
@@ -95,165 +62,6 @@ impl Arbiters {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What every part of a running pipeline knows.
-pub struct Run {
-    /// The definition.
-    pub pipeline: Pipeline,
-    /// The process's limits.
-    pub limits: Limits,
-    /// How lanes are restarted.
-    pub restarts: Restart,
-    /// Memory that may still be used.
-    pub credits: Credits,
-    /// How far the run is.
-    pub progress: Arc<Progress>,
-    /// What its stages do with their time.
-    pub meters: Arc<Meters>,
-    /// What lanes ask before they commit.
-    pub confirm: Confirm,
-    dataset: Dataset,
-    committer: Committer,
-    topics: HashMap<String, Topic>,
-    consumers: usize,
-    arbiters: Arbiters,
-}
-
-/// The numbers of a run, which outlive it. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Numbers {
-    /// How far it is.
-    pub progress: Arc<Progress>,
-    /// What its stages do with their time.
-    pub meters: Arc<Meters>,
-    /// Memory that it uses.
-    pub credits: Credits,
-}
-
-/// A topic as the run found it.
-#[derive(Debug, Clone)]
-pub struct Topic {
-    /// The cluster's id for it.
-    pub id: String,
-    /// How many partitions it had when the dataset first saw it.
-    pub partitions_at_start: i32,
-    /// How many it has now.
-    partitions: i32,
-}
-
-impl Run {
-    /// What is known of a topic of this pipeline.
-    pub fn topic(&self, topic: &str) -> &Topic {
-        &self.topics[topic]
-    }
-
-    /// A partition's chain in the ledger.
-    pub fn chain(&self, partition: &Partition) -> Chain {
-        self.dataset.chain(&partition.topic, &self.topic(&partition.topic).id, partition.partition)
-    }
-
-    /// Starts a partition's chain at `position`, or adopts the one that another instance has started. Blocking.
-    ///
-    /// # Errors
-    /// When the ledger can't be written.
-    pub(crate) fn start_chain(&self, chain: &Chain, position: i64, window: WindowState) -> Result<Tip, LedgerError> {
-        let reply = self.committer.commit(chain.first_entry(position, window));
-        chain.adopt(reply.blocking_recv().expect("the committer ends with its last handle, and this is one"))
-    }
-
-    /// Up to where a quiet partition may close its windows because the others have; a window's bound, in microseconds since
-    /// 1970.
-    pub fn closed_by_others(&self, partition: &Partition, others: &Others) -> Option<i64> {
-        let Window::Tumbling(window) = &self.pipeline.window else { return None };
-        let to = others.closed_to(&self.chain(partition));
-        // Only whole windows: the others' watermarks move with every row.
-        to.map(|to| window.calendar().window(to).0)
-    }
-
-    /// Closes every window of time that has a row, in all partitions; gives how many partitions it closed some in. Blocking.
-    ///
-    /// # Errors
-    /// When the ledger refuses: another instance may be writing.
-    pub fn close_windows(&self) -> Result<usize, LedgerError> {
-        let Window::Tumbling(tumbling) = &self.pipeline.window else { return Ok(0) };
-        let mut tips = Vec::new();
-        for chain in self.chains() {
-            if let Some(tip) = chain.recover()? {
-                tips.push((chain, tip));
-            }
-        }
-        let mut calendar = tumbling.calendar();
-        let ends = tips.iter().filter_map(|(_, tip)| match &tip.window {
-            WindowState::Time(state) => state.largest.map(|largest| calendar.window(largest).1).max(state.watermark),
-            WindowState::Count { .. } => None,
-        });
-        let to = ends.max();
-        let mut closed = 0;
-        for (chain, tip) in tips {
-            let mut windows = Windows::new(&self.pipeline.window, Some(tip.window.clone()));
-            let Some(part) = windows.close(tip.to, to, ClosedBy::Hand) else { continue };
-            let next = NextEntry {
-                to: tip.to,
-                last: tip.last,
-                counts: part.counts,
-                window: part.state,
-                tallies: part.tallies,
-                reason: Reason::Close,
-                files: Vec::new(),
-            };
-            let reply = self.committer.commit(chain.entry(&tip, next));
-            reply.blocking_recv().expect("the committer ends with its last handle, and this is one")?;
-            closed += 1;
-        }
-        Ok(closed)
-    }
-
-    /// The chains of all partitions.
-    pub fn chains(&self) -> Vec<Chain> {
-        let of = |(name, topic): (&String, &Topic)| {
-            (0..topic.partitions).map(|partition| self.dataset.chain(name, &topic.id, partition)).collect::<Vec<_>>()
-        };
-        self.topics.iter().flat_map(of).collect()
-    }
-
-    /// What half-full batches may hold, all partitions of one consumer together.
-    pub(crate) fn collecting_bytes(&self) -> usize {
-        self.limits.collecting_bytes() / self.consumers
-    }
-
-    /// How many consumers read it.
-    pub fn consumers(&self) -> usize {
-        self.consumers
-    }
-
-    /// The dataset's id: marks the offsets that this dataset's instances commit to Kafka.
-    pub fn dataset_id(&self) -> &str {
-        self.dataset.id()
-    }
-
-    /// Its numbers.
-    pub fn numbers(&self) -> Numbers {
-        let (progress, meters, credits) = (self.progress.clone(), self.meters.clone(), self.credits.clone());
-        Numbers { progress, meters, credits }
-    }
-
-    /// What the waiting rows of one lane may hold before its files end row groups. Three lanes have three quarters of what there is;
-    /// where more lanes have rows, the one that holds the most commits.
-    fn lane_bytes(&self) -> usize {
-        self.credits.limit() / 4
-    }
-
-    /// Gives it another share of the process's memory: for batches, files and the lanes that start from
-    /// now on; what the client fetches ahead stays.
-    pub fn share(&self, memory: usize) {
-        self.credits.set_limit(Limits { memory, ..self.limits }.credit_bytes());
-    }
-
-    /// The dataset's folder.
-    pub fn folder(&self) -> PathBuf {
-        self.dataset.folder().to_owned()
-    }
 }
 
 /// Why a pipeline can't start.
@@ -347,17 +155,17 @@ pub async fn start(
     until_end: bool,
 ) -> Result<Running, RunError> {
     let sources = pipeline.source.consumers.unwrap_or_else(|| consumers_for(cores()));
-    let arbiters = arbiters.clone();
-    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources, arbiters));
-    let (run, brokers) = opened.await.map_err(|panic| RunError::Panicked(panic.to_string()))??;
-    let run = Arc::new(run);
+    let opened = tokio::task::spawn_blocking(move || open(pipeline, limits, restarts, sources));
+    let Opened { run, brokers, confirm } = opened.await.map_err(|panic| RunError::Panicked(panic.to_string()))??;
+    let lanes = lanes(&run, &confirm, arbiters);
     let shares = match until_end {
         true => shares(&run, &brokers[0], sources).await?,
         false => vec![None; sources],
     };
     let (mut addresses, mut ends) = (Vec::new(), Vec::new());
     for (number, (broker, until)) in brokers.into_iter().zip(shares).enumerate() {
-        match Source::launch(&run, broker, number, until) {
+        let (confirm, lanes) = (confirm.clone(), lanes.clone());
+        match Source::launch(&run, Launch { broker, number, until, confirm, lanes }) {
             Ok((address, end)) => {
                 addresses.push(address);
                 ends.push(end);
@@ -372,7 +180,7 @@ pub async fn start(
 }
 
 /// What a source reads in a run until the end, and up to where.
-type Share = Option<BTreeMap<Partition, crate::kafka::Bounds>>;
+type Share = Option<BTreeMap<Partition, Bounds>>;
 
 /// Deals the partitions of a run until the end to its sources.
 async fn shares(run: &Arc<Run>, broker: &Broker, sources: usize) -> Result<Vec<Share>, RunError> {
@@ -406,14 +214,16 @@ fn member(config: &ClientConfig, number: usize) -> ClientConfig {
     config
 }
 
+/// A pipeline that can start.
+struct Opened {
+    run: Arc<Run>,
+    /// One a source.
+    brokers: Vec<Broker>,
+    confirm: Arc<Confirm>,
+}
+
 /// Blocking: asks the cluster who it is, and opens the dataset for it.
-fn open(
-    pipeline: Pipeline,
-    limits: Limits,
-    restarts: Restart,
-    consumers: usize,
-    arbiters: Arbiters,
-) -> Result<(Run, Vec<Broker>), RunError> {
+fn open(pipeline: Pipeline, limits: Limits, restarts: Restart, consumers: usize) -> Result<Opened, RunError> {
     let config: ClientConfig = client_config(&pipeline.source, limits.fetch_bytes() / consumers);
     let brokers: Vec<_> =
         (0..consumers).map(|number| Broker::new(&member(&config, number))).collect::<Result<_, _>>()?;
@@ -433,21 +243,21 @@ fn open(
         let partitions_at_start = dataset.topic(&topic, &id, partitions)?.partitions_at_start;
         topics.insert(topic, Topic { id, partitions_at_start, partitions });
     }
-    let run = Run {
-        limits,
+    let run = Arc::new(Run {
+        drain: limits.drain,
+        collecting_bytes: limits.collecting_bytes() / consumers,
         restarts,
         credits: Credits::new(limits.credit_bytes()),
         progress: Arc::default(),
         meters: Arc::default(),
-        confirm: Confirm::new(&config)?,
         committer: Committer::start(dataset.clone()),
         dataset,
         topics,
         consumers,
-        arbiters,
         pipeline,
-    };
-    Ok((run, brokers))
+    });
+    let confirm = Arc::new(Confirm::new(&run, &config)?);
+    Ok(Opened { run, brokers, confirm })
 }
 
 /// What all files that a pipeline writes agree on.
@@ -480,35 +290,51 @@ pub fn fits_its_dataset(pipeline: &Pipeline) -> Result<Vec<String>, LedgerError>
     }
 }
 
-/// Makes a lane on one of the arbiter threads, last stage first, starting at `tip`.
-pub fn lane(run: &Arc<Run>, (partition, generation): (&Partition, u64), tip: Tip, source: &Addr<Source>) -> Lane {
-    let arbiter = run.arbiters.next();
-    let watch = |stage| Watch::new(partition.clone(), generation, stage, source.clone().recipient());
+/// Makes the lanes of a run, each on one of the arbiter threads.
+fn lanes(run: &Arc<Run>, confirm: &Arc<Confirm>, arbiters: &Arbiters) -> MakeLane {
+    let (run, confirm, arbiters) = (run.clone(), confirm.clone(), arbiters.clone());
+    Arc::new(move |new| lane(&run, &confirm, arbiters.next(), new))
+}
+
+/// Makes a lane, last stage first.
+fn lane(run: &Run, confirm: &Arc<Confirm>, arbiter: &ArbiterHandle, new: NewLane) -> Lane {
+    let NewLane { partition, generation, tip, committed, ended } = new;
+    let watch = |stage| Watch::new(partition.clone(), generation, stage, ended.clone());
     let meter = |stage| Meter::new(&run.meters, stage);
     let position = tip.to;
     let held = Held::default();
     let windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
-    let chain = run.chain(partition);
-    let (root, committer, memory) =
-        (run.dataset.folder(), run.committer.clone(), (run.credits.take(0), held.clone(), run.lane_bytes()));
-    let (of, topic) = (run.clone(), partition.topic.clone());
-    let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(of.confirm.topic(&of, &topic, read_by)?));
-    let told = source.clone().recipient::<Committed>();
-    let tell: TellSource = Arc::new(move |committed| told.do_send(committed));
-    let work = {
-        let (of, to) = ((partition, generation), (committer, confirm, tell, meter(Stage::Sink)));
-        Work::new(&run.pipeline, of, root, chain, tip, to, memory)
-    };
+    let chain = run.chain(&partition);
+    let memory = (run.credits.take(0), held.clone(), lane_bytes(run.credits.limit()));
+    let (confirm, topic) = (confirm.clone(), partition.topic.clone());
+    let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(confirm.topic(&topic, read_by)?));
+    let tell: TellSource = Arc::new(move |news| committed.do_send(news));
+    let to = (run.committer.clone(), confirm, tell, meter(Stage::Sink));
+    let work = Work::new(&run.pipeline, (&partition, generation), run.dataset.folder(), chain, tip, to, memory);
 
     let watched = watch("sink");
     let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, watched));
-    let (next, watched) = (sink.clone(), watch("window"));
-    let watched = (watched, meter(Stage::Window));
-    let windower = Windower::start_in_arbiter(arbiter, move |_| Windower::new(windows, position, next, watched));
-    let (checker, watched) = (Checker::new(&run.pipeline), (watch("validate"), meter(Stage::Validate)));
-    let validator = Validator::start_in_arbiter(arbiter, move |_| Validator::new(checker, position, windower, watched));
-    let end = Arc::new(End(sink.clone()));
-    Lane { validator, sink, held, end }
+    let begin = Start { of: windows, position, watch: watch("window"), meter: meter(Stage::Window) };
+    let next = Next::to(&sink);
+    let windower = Windower::start_in_arbiter(arbiter, move |_| Windower::new(begin, next));
+    let of = Checker::new(&run.pipeline);
+    let begin = Start { of, position, watch: watch("validate"), meter: meter(Stage::Validate) };
+    let (next, idle) = (Next::<CheckedBatch>::to(&windower), windower.recipient());
+    let validator = Validator::start_in_arbiter(arbiter, move |_| Validator::new(begin, next, idle));
+    Lane {
+        batches: validator.clone().recipient(),
+        idle: validator.clone().recipient(),
+        drain: validator.recipient(),
+        commit: sink.clone().recipient(),
+        held,
+        end: Arc::new(End(sink.recipient())),
+    }
+}
+
+/// Gives a run another share of the process's memory: for batches, files and the lanes that start from now on; what the client
+/// fetches ahead stays.
+pub fn share(run: &Run, memory: usize) {
+    run.credits.set_limit(Limits { memory, drain: run.drain }.credit_bytes());
 }
 
 #[cfg(test)]

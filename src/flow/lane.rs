@@ -1,23 +1,29 @@
-//! A lane: the validator, windower and sink of one partition, and how it is known that one of them has ended.
+//! A lane: the validator, windower and sink of one partition, how one hands on to the next, and how it is known that one of
+//! them has ended.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use actix::{Actor, ActorContext as _, Addr, Context, MailboxError, Message, Recipient};
+use actix::dev::ToEnvelope;
+use actix::{Actor, ActorContext as _, Addr, Context, Handler, MailboxError, Message, Recipient};
 
+use super::messages::{Committed, Drain, Idle, RawBatch};
+use super::meters::Meter;
 use crate::base::panics;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Tip};
 use crate::model::Partition;
-use crate::sink::{Sink, SinkError};
-use crate::source::StartError;
-use crate::validate::Validator;
+
+/// The answer of a lane that can't go on: this stage or one after it has ended. Why is told by [`Watch::report`], once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended;
+
+/// What a stage answers.
+pub type Reply = Result<(), Ended>;
 
 /// Why a lane ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
-    /// A neighbour in the lane is gone; its own end says why.
-    #[error("the lane's next stage has ended")]
-    Ended,
     /// A stage panicked, before anything wrong was committed: a bug, or no thread is left.
     #[error("the {0} stage panicked; {blame}", blame = panics::blame())]
     Panicked(&'static str),
@@ -26,36 +32,113 @@ pub enum LaneError {
     Thread(#[source] std::io::Error),
     /// A file could not be written.
     #[error(transparent)]
-    Sink(#[from] SinkError),
+    Files(Box<dyn Error + Send + Sync>),
     /// Kafka didn't confirm that what was read is of the topic that the dataset is of.
-    #[error(transparent)]
-    Unconfirmed(#[from] StartError),
+    #[error("{answer}")]
+    Unconfirmed {
+        /// What was answered, or that nothing was.
+        #[source]
+        answer: Box<dyn Error + Send + Sync>,
+        /// Whether a later question may be answered otherwise.
+        may_pass: bool,
+    },
     /// The ledger refused or failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// The addresses of a lane. Dropping them ends it.
+/// What a stage begins with.
+#[derive(Debug)]
+pub struct Start<T> {
+    /// What it does its work with.
+    pub of: T,
+    /// The first position that it is to be handed.
+    pub position: i64,
+    /// Tells when it ends.
+    pub watch: Watch,
+    /// Counts its time.
+    pub meter: Meter,
+}
+
+/// The way to the next stage. (One that has an [`Idle`] to say to it has that way beside this.)
+#[derive(Debug)]
+pub struct Next<B>
+where
+    B: Message<Result = Reply> + Send,
+{
+    /// Takes batches.
+    pub batches: Recipient<B>,
+    /// Takes the order to commit all batches before it.
+    pub drain: Recipient<Drain>,
+}
+
+// Derived, it would ask the batches to be `Clone`.
+impl<B> Clone for Next<B>
+where
+    B: Message<Result = Reply> + Send,
+{
+    fn clone(&self) -> Self {
+        Next { batches: self.batches.clone(), drain: self.drain.clone() }
+    }
+}
+
+impl<B> Next<B>
+where
+    B: Message<Result = Reply> + Send + 'static,
+{
+    /// To this actor.
+    pub fn to<A>(address: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<B> + Handler<Drain>,
+        A::Context: ToEnvelope<A, B> + ToEnvelope<A, Drain>,
+    {
+        Next { batches: address.clone().recipient(), drain: address.clone().recipient() }
+    }
+}
+
+/// The ways into a lane. Dropping them ends it.
 #[derive(Debug, Clone)]
 pub struct Lane {
-    /// The first stage.
-    pub validator: Addr<Validator>,
-    /// The last stage.
-    pub sink: Addr<Sink>,
+    /// The first stage takes batches.
+    pub batches: Recipient<RawBatch>,
+    /// The first stage takes the word that the partition is quiet.
+    pub idle: Recipient<Idle>,
+    /// The first stage takes the order to commit everything that was handed to the lane.
+    pub drain: Recipient<Drain>,
+    /// The last stage takes the order to commit what has come to it, past batches that are on their way.
+    pub commit: Recipient<Drain>,
     /// Bytes that its open files hold in memory.
     pub held: Held,
     /// Ends the last stage, whose clock would keep it alive, with the last clone of this.
     pub end: Arc<End>,
 }
 
+/// What a new lane is to be.
+#[derive(Debug)]
+pub struct NewLane {
+    /// Its partition.
+    pub partition: Partition,
+    /// Which of the lanes that this partition had.
+    pub generation: u64,
+    /// Where its chain ends, and so where it starts.
+    pub tip: Tip,
+    /// Is told what it commits.
+    pub committed: Recipient<Committed>,
+    /// Is told when it has ended.
+    pub ended: Recipient<LaneEnded>,
+}
+
+/// Makes lanes, on whatever thread.
+pub type MakeLane = Arc<dyn Fn(NewLane) -> Lane + Send + Sync>;
+
 /// Down the lane's last stage: the lane is over, drop what is open.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Abandon;
 
-/// Tells a lane's sink that nobody has the lane any more.
+/// Tells a lane's last stage that nobody has the lane any more.
 #[derive(Debug)]
-pub struct End(pub Addr<Sink>);
+pub struct End(pub Recipient<Abandon>);
 
 impl Drop for End {
     fn drop(&mut self) {
@@ -122,13 +205,13 @@ impl Drop for Watch {
     }
 }
 
-/// The answer of the next stage, where a stage that is gone answers [`LaneError::Ended`].
-pub fn answer(reply: Result<Result<(), LaneError>, MailboxError>) -> Result<(), LaneError> {
-    reply.unwrap_or(Err(LaneError::Ended))
+/// The answer of the next stage, where one that is gone has ended.
+pub fn answer(reply: Result<Reply, MailboxError>) -> Reply {
+    reply.unwrap_or(Err(Ended))
 }
 
 /// Passes the next stage's answer on; a stage whose next one is gone ends, too.
-pub fn pass_on<A>(reply: Result<(), LaneError>, ctx: &mut Context<A>) -> Result<(), LaneError>
+pub fn pass_on<A>(reply: Reply, ctx: &mut Context<A>) -> Reply
 where
     A: Actor<Context = Context<A>>,
 {

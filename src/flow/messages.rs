@@ -15,15 +15,15 @@ use std::time::Instant;
 use actix::Message;
 use arrow::array::RecordBatch;
 
+use super::lane::Reply;
 use crate::base::credits::Credit;
-use crate::flow::lane::LaneError;
 use crate::flow::rows::Rows;
 use crate::model::window::{Tally, WindowId, WindowState};
 use crate::model::{Counts, LastRecord, Partition, Range, RawRecords, Reason, Side};
 
 /// Source → Validator: what was read of one partition, unchecked.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), LaneError>")]
+#[rtype(result = "Reply")]
 pub struct RawBatch {
     /// The positions that this batch stands for; gaps (aborted records, markers) are inside.
     pub range: Range,
@@ -39,7 +39,7 @@ pub struct RawBatch {
 
 /// Validator → Windower: every record in its class.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), LaneError>")]
+#[rtype(result = "Reply")]
 pub struct CheckedBatch {
     /// As in [`RawBatch`].
     pub range: Range,
@@ -66,7 +66,7 @@ pub struct CheckedRecords {
 
 /// Windower → Sink: rows by window, and which windows end.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), LaneError>")]
+#[rtype(result = "Reply")]
 pub struct WindowedBatch {
     /// As in [`RawBatch`].
     pub range: Range,
@@ -114,7 +114,7 @@ pub struct WindowRows {
 
 /// Down the lane: the partition has nothing more to read for now, so its windows of time close; if any does, the lane commits.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<(), LaneError>")]
+#[rtype(result = "Reply")]
 pub struct Idle {
     /// Beside the windows that have rows, close all that end at or before this; microseconds since 1970.
     pub to: Option<i64>,
@@ -122,7 +122,7 @@ pub struct Idle {
 
 /// Down the lane: write and commit everything that is left, then answer.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<(), LaneError>")]
+#[rtype(result = "Reply")]
 pub struct Drain {
     /// Why the lane ends what it has open.
     pub reason: Reason,

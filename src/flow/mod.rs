@@ -5,3 +5,5 @@ pub mod messages;
 pub mod meters;
 pub mod progress;
 pub mod rows;
+pub mod run;
+pub mod supervisor;

@@ -11,8 +11,8 @@ use jiff::civil::{DateTime, datetime};
 use jiff::tz::TimeZone;
 use regex::Regex;
 
+use crate::base::units::show_duration;
 use crate::model::window::Calendar;
-use crate::settings::units::show_duration;
 
 /// One pipeline: where records come from, what columns they become, how they are grouped, and where they go.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use crate::engine::topology::Numbers;
+use crate::flow::run::Numbers;
 use crate::model::Pipeline;
 
 /// How many changes a slow listener may be behind before it misses some.

@@ -15,11 +15,13 @@ use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
 use crate::base::panics;
 use crate::base::words::{chain, cut};
+use crate::engine::Limits;
 use crate::engine::topology;
-use crate::engine::topology::{Arbiters, Limits, Numbers, RunError, Running};
+use crate::engine::topology::{Arbiters, RunError, Running, share};
+use crate::flow::run::Numbers;
+use crate::flow::supervisor::{Decision, Failures};
 use crate::model::Pipeline;
 use crate::settings::service::Restart;
-use crate::source::supervisor::{Decision, Failures};
 
 /// A run that lasted so long has not failed to start: its failures before are over.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -212,7 +214,7 @@ impl Keeper {
                 let name = &self.pipeline.name;
                 tracing::info!(pipeline = %name, dataset = %running.run.folder().display(), "pipeline runs");
                 let (ends, run) = (running.take_ends(), running.run.clone());
-                run.share(self.shared.memory.load(Ordering::Relaxed));
+                share(&run, self.shared.memory.load(Ordering::Relaxed));
                 self.run = Some(run.numbers());
                 self.reason = None;
                 ctx.spawn(ends.into_actor(self).map(|reasons, keeper, ctx| keeper.ended(reasons, ctx)));
@@ -405,7 +407,7 @@ impl Handler<ShareMemory> for Keeper {
 
     fn handle(&mut self, _: ShareMemory, _: &mut Context<Self>) {
         if let State::Up { running, .. } = &self.state {
-            running.run.share(self.shared.memory.load(Ordering::Relaxed));
+            share(&running.run, self.shared.memory.load(Ordering::Relaxed));
         }
     }
 }

@@ -16,9 +16,9 @@ use prometheus_client::registry::Registry;
 
 use super::board::{Board, Phase, Status};
 use super::process::{Process, disk};
-use crate::engine::topology::Numbers;
 use crate::flow::meters::Stage;
 use crate::flow::progress::{LaneProgress, Snapshot};
+use crate::flow::run::Numbers;
 use crate::settings::Service;
 
 pub(super) use prometheus_text::CONTENT_TYPE;

@@ -25,15 +25,14 @@ mod source;
 mod tests;
 mod time;
 mod tree;
-pub(crate) mod units;
 mod value;
 mod variables;
 mod window;
 
+pub(crate) use crate::base::units::duration;
 pub use http::{Http, Token};
 pub(crate) use mask::is_secret;
 pub use mistake::{Broken, Mistake};
 pub(crate) use parse::read;
 pub use service::Service;
 pub(crate) use sink::url;
-pub(crate) use units::duration;

@@ -13,7 +13,8 @@ use config::{Config, Environment, File, FileFormat, ValueKind};
 
 use super::http::Http;
 use super::section::closest;
-use super::units::{DURATION, SIZE, duration, show_duration, show_size, size};
+use crate::base::logging::{Log, LogFormat, log_level};
+use crate::base::units::{DURATION, SIZE, duration, show_duration, show_size, size};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -56,28 +57,6 @@ pub struct Restart {
     pub failures_until_parked: u32,
     /// Whether none parks for that, but is tried again after the longest pause, for ever: a service's way.
     pub for_ever: bool,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// Directives of `tracing`'s filter: a level, also for parts of weir.
-    pub level: String,
-    /// How it is written.
-    pub format: LogFormat,
-    /// The file that it goes to, one a day, and how many are kept; none for standard error.
-    pub file: Option<(PathBuf, usize)>,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people; with colours on a terminal.
-    Auto,
-    /// For people.
-    Pretty,
-    /// One object a line.
-    Json,
 }
 
 /// Settings that can't be used.
@@ -271,14 +250,6 @@ fn what_there_is<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Stri
     }
 }
 
-/// Directives of which each ends in a level: the filter itself takes a misspelt level for the name of a target.
-pub(crate) fn log_level(text: &str) -> Option<String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let ends_in_level = |directive: &str| LEVELS.contains(&directive.rsplit('=').next().unwrap_or_default());
-    let good = text.split(',').all(ends_in_level) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
-    good.then(|| text.to_owned())
-}
-
 /// The dotted names of all settings, with the files that they come from.
 type Origins = BTreeMap<String, Option<String>>;
 
@@ -398,16 +369,6 @@ mod tests {
                 assert!(shown.contains("default.toml") && shown.contains("line "), "{shown}");
                 assert!(!shown.contains("plan"), "{shown}");
             }
-        }
-    }
-
-    #[test]
-    fn log_levels() {
-        for text in ["info", "off", "info,weir::sink=debug", "weir[lane]=trace"] {
-            assert_eq!(log_level(text).as_deref(), Some(text));
-        }
-        for text in ["", "inof", "info,", "weir::sink", "weir=inof", "weir[=info"] {
-            assert_eq!(log_level(text), None, "{text}");
         }
     }
 

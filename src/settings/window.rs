@@ -13,8 +13,8 @@ use super::mistake::Mistakes;
 use super::section::{Section, amount, choice, closest, integer, one_of, refuse, text, wrong};
 use super::time::zone;
 use super::tree::{Node, Toml};
-use super::units;
-use super::units::{duration, show_duration};
+use crate::base::units;
+use crate::base::units::{duration, show_duration};
 use crate::model::pipeline::{EventTime, Late, Tumbling, Window, Zone, defaults};
 use crate::model::time::{civil, clock};
 

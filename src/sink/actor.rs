@@ -14,7 +14,7 @@ use actix::{
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::work::Work;
-use crate::flow::lane::{Abandon, LaneError, Watch};
+use crate::flow::lane::{Abandon, Ended, LaneError, Reply, Watch};
 use crate::flow::messages::{Drain, WindowedBatch};
 use crate::model::Range;
 use crate::model::Reason;
@@ -61,7 +61,7 @@ impl Sink {
     }
 
     /// Puts the lane's files back, or ends the lane.
-    fn settled(&mut self, state: Result<State, LaneError>, ctx: &mut Context<Self>) -> Result<(), LaneError> {
+    fn settled(&mut self, state: Result<State, LaneError>, ctx: &mut Context<Self>) -> Reply {
         match state {
             Ok(state) => {
                 self.lane = state;
@@ -70,7 +70,7 @@ impl Sink {
             Err(error) => {
                 self.watch.report(error);
                 ctx.stop();
-                Err(LaneError::Ended)
+                Err(Ended)
             }
         }
     }
@@ -91,7 +91,10 @@ impl Sink {
             })
         }
         .into_actor(self)
-        .map(|state, actor, ctx| drop(actor.settled(state, ctx)))
+        .map(|state, actor, ctx| {
+            // Why is told by the watch.
+            let _ = actor.settled(state, ctx);
+        })
         .wait(ctx);
     }
 }
@@ -139,7 +142,7 @@ impl Actor for Sink {
 }
 
 impl Handler<WindowedBatch> for Sink {
-    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+    type Result = AtomicResponse<Self, Reply>;
 
     fn handle(&mut self, batch: WindowedBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(batch.range);
@@ -161,7 +164,7 @@ impl Handler<Abandon> for Sink {
 }
 
 impl Handler<Drain> for Sink {
-    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+    type Result = AtomicResponse<Self, Reply>;
 
     fn handle(&mut self, drain: Drain, _: &mut Context<Self>) -> Self::Result {
         let before = std::mem::replace(&mut self.lane, State::Taken);

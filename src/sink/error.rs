@@ -7,6 +7,8 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
+use crate::flow::lane::LaneError;
+
 /// Why a lane's files can't be written. It ends the lane, and what that had open is removed with it.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -78,4 +80,10 @@ pub enum SinkError {
         /// The limit.
         max: usize,
     },
+}
+
+impl From<SinkError> for LaneError {
+    fn from(error: SinkError) -> Self {
+        LaneError::Files(Box::new(error))
+    }
 }

@@ -278,7 +278,6 @@ mod tests {
 
     use super::*;
     use crate::base::credits::Credits;
-    use crate::cli::readings;
     use crate::ledger::{ColumnIdentity, Dataset, Definition, Identity};
     use crate::model::pipeline::Roll;
     use crate::model::window::initial_state;
@@ -345,8 +344,9 @@ mod tests {
             let range = Range { from: self.next, to: self.next + ROWS };
             self.next = range.to;
             let mut records = RawRecords::default();
-            for (offset, reading) in (range.from..range.to).zip(readings::readings()) {
-                records.push(offset, Some(0), None, Some(&reading.to_json(readings::STATION)));
+            for offset in range.from..range.to {
+                let value = format!(r#"{{"station_id":"IT-01","timestamp":"2004-03-10T18:00:00","co_gt":0.{offset}}}"#);
+                records.push(offset, Some(0), None, Some(value.as_bytes()));
             }
             let parts = self.windows.assign(range, self.checker.check(&partition(), &records));
             let batch = WindowedBatch { range, last: None, read_at: Instant::now(), parts, credit: Credit::none() };
@@ -384,10 +384,10 @@ mod tests {
 
     #[test]
     fn a_commit_that_fails_ends_the_lane_later_and_commits_nothing() {
-        let (answer, mut lane) = Lane::held(|| Err(LaneError::Ended));
+        let (answer, mut lane) = Lane::held(|| Err(LaneError::Panicked("confirm")));
         lane.write();
         answer.send(()).unwrap();
-        assert!(matches!(lane.work.settle(), Err(LaneError::Ended)));
+        assert!(matches!(lane.work.settle(), Err(LaneError::Panicked("confirm"))));
         assert_eq!((lane.told(), lane.chain.recover().unwrap().unwrap().to), (vec![], 0));
     }
 
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_is_not_confirmed_leaves_no_files() {
-        let (answer, mut lane) = Lane::held(|| Err(LaneError::Ended));
+        let (answer, mut lane) = Lane::held(|| Err(LaneError::Panicked("confirm")));
         lane.write();
         assert!(lane.staged() > 0);
         answer.send(()).unwrap();

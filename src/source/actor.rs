@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, StreamHandler,
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, StreamHandler,
     WrapFuture as _,
 };
 use futures_util::Stream;
@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::confirm::Confirm;
 use super::control::Requests;
 use super::place::StartAt;
 use super::poll_thread::{Command, Event, PollThread, Sizes};
@@ -26,11 +27,11 @@ use super::trouble::Checking;
 use super::untold::Untold;
 use crate::base::panics;
 use crate::base::words::chain;
-use crate::engine::topology;
-use crate::engine::topology::Run;
-use crate::flow::lane::{Lane, LaneEnded, LaneError, answer};
+use crate::flow::lane::{Lane, LaneEnded, LaneError, MakeLane, NewLane, answer};
 use crate::flow::messages::{Committed, Drain, Idle, RawBatch};
 use crate::flow::progress::Waiting;
+use crate::flow::run::Run;
+use crate::flow::supervisor::{Decision, Failures};
 use crate::kafka::client::{Bounds, Broker, Rebalance};
 use crate::kafka::ffi::Answer;
 use crate::kafka::membership::{Membership, NotJoined};
@@ -38,7 +39,6 @@ use crate::ledger::{LedgerError, Others};
 use crate::model::Partition;
 use crate::model::Reason;
 use crate::model::pipeline::{Tumbling, Window};
-use crate::source::supervisor::{Decision, Failures};
 
 /// A log line of a lane: level, run, partition, and then as tracing's.
 macro_rules! log {
@@ -68,6 +68,8 @@ pub struct Source {
     pub(super) run: Arc<Run>,
     /// Taken when the source ends.
     broker: Option<Broker>,
+    confirm: Arc<Confirm>,
+    make_lane: MakeLane,
     /// What quiet lanes know of other partitions' windows; none while they are looked for.
     others: Option<Others>,
     pub(super) number: usize,
@@ -166,27 +168,39 @@ struct Ready {
     answers: bool,
 }
 
+/// What a source is started with.
+pub struct Launch {
+    /// Its consumer.
+    pub broker: Broker,
+    /// Its number among those of the pipeline.
+    pub number: usize,
+    /// For a run until the end: what it reads, and up to where.
+    pub until: Option<BTreeMap<Partition, Bounds>>,
+    /// What lanes ask before they commit.
+    pub confirm: Arc<Confirm>,
+    /// Makes its lanes.
+    pub lanes: MakeLane,
+}
+
 impl Source {
     /// Starts a source on the current arbiter: one consumer, one poll thread. The receiver gets the end of it.
     ///
     /// # Errors
     /// When its thread can't be made.
-    pub fn launch(
-        run: &Arc<Run>,
-        broker: Broker,
-        number: usize,
-        until: Option<BTreeMap<Partition, Bounds>>,
-    ) -> std::io::Result<(actix::Addr<Source>, oneshot::Receiver<Finished>)> {
+    pub fn launch(run: &Arc<Run>, launch: Launch) -> std::io::Result<(Addr<Source>, oneshot::Receiver<Finished>)> {
+        let Launch { broker, number, until, confirm, lanes: make_lane } = launch;
         let (commands, told) = std::sync::mpsc::channel();
         let (tell, events) = mpsc::unbounded_channel();
-        let sizes = Sizes { collecting_bytes: run.collecting_bytes(), columns: run.pipeline.columns.len() };
-        broker.share(run.credits.clone(), run.consumers());
+        let sizes = Sizes { collecting_bytes: run.collecting_bytes, columns: run.pipeline.columns.len() };
+        broker.share(run.credits.clone(), run.consumers);
         let (memory, mark) = ((run.credits.clone(), run.meters.clone()), run.dataset_id().to_owned());
         PollThread::spawn((&run.pipeline.name, number), broker.consumer(), (told, tell), memory, mark, sizes)?;
         let (finished, end) = oneshot::channel();
         let source = Source {
             run: run.clone(),
             broker: Some(broker),
+            confirm,
+            make_lane,
             others: Some(Others::default()),
             number,
             until,
@@ -295,8 +309,14 @@ impl Source {
                         last: tip.last,
                         end,
                     });
-                    let (of, position) = ((&partition, generation), tip.to);
-                    let lane = topology::lane(&source.run, of, tip, &ctx.address());
+                    let (position, address) = (tip.to, ctx.address());
+                    let lane = (source.make_lane)(NewLane {
+                        partition: partition.clone(),
+                        generation,
+                        tip,
+                        committed: address.clone().recipient(),
+                        ended: address.recipient(),
+                    });
                     if let Some(slot) = source.lanes.get_mut(&partition) {
                         slot.state = State::Running(lane);
                         (slot.position, slot.quiet_since) = (position, Instant::now());
@@ -371,7 +391,7 @@ impl Source {
             }
             self.run.progress.reads(batch.records.len(), batch.records.values.len());
             // Bounded by the credit that the batch carries, not by the mailbox; an error comes as LaneEnded.
-            lane.validator.do_send(batch);
+            lane.batches.do_send(batch);
         }
     }
 
@@ -384,7 +404,7 @@ impl Source {
                 && matches!(slot.state, State::Running(_))
                 && let State::Running(lane) = std::mem::replace(&mut slot.state, State::Draining)
             {
-                let reply = lane.validator.send(Drain { reason: Reason::Drain });
+                let reply = lane.drain.send(Drain { reason: Reason::Drain });
                 draining
                     .push((reply, Drained { partition: partition.clone(), generation: slot.generation, _lane: lane }));
             }
@@ -440,7 +460,7 @@ impl Source {
                     "partitions revoked, their lanes drain"
                 );
                 let drained = self.drain(&partitions);
-                let deadline = self.run.limits.drain;
+                let deadline = self.run.drain;
                 let until = Instant::now() + deadline;
                 let drained = async move { tokio::time::timeout(deadline, drained).await.unwrap_or_default() };
                 ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
@@ -512,7 +532,7 @@ impl Source {
             && !*relieving
         {
             *relieving = true;
-            lane.sink.do_send(Drain { reason: Reason::Memory });
+            lane.commit.do_send(Drain { reason: Reason::Memory });
         }
     }
 
@@ -550,7 +570,7 @@ impl Source {
                     && let State::Running(running) = &slot.state
                     && (slot.generation, slot.position) == (lane.generation, lane.position)
                 {
-                    running.validator.do_send(Idle { to });
+                    running.idle.do_send(Idle { to });
                 }
             }
         }));
@@ -834,7 +854,7 @@ impl Handler<LaneEnded> for Source {
         }
         match &ended.error {
             // To start again would not help.
-            LaneError::Unconfirmed(error) if !transient(error) => self.park(&ended.partition, &reason),
+            LaneError::Unconfirmed { may_pass: false, .. } => self.park(&ended.partition, &reason),
             LaneError::Ledger(error) if error.needs_a_person() => self.park(&ended.partition, &reason),
             _ => self.failed(&ended.partition, &reason, ctx),
         }
@@ -860,7 +880,7 @@ impl Handler<Stop> for Source {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         self.stopping = true;
-        self.run.confirm.stop();
+        self.confirm.stop();
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
         let drained = self.drain(&partitions);
         ctx.spawn(drained.into_actor(self).map(|drained, source, ctx| {

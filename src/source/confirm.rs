@@ -9,13 +9,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 
 use super::start::StartError;
-use crate::engine::topology::Run;
+use crate::flow::run::Run;
 use crate::kafka::client::{Broker, BrokerError};
 use crate::kafka::ffi::Queue;
 
@@ -34,6 +34,7 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 /// It has a client of its own: on a consumer's connection a question would wait behind the fetches before it, for as long as these
 /// wait for records, which halved the throughput.
 pub struct Confirm {
+    run: Arc<Run>,
     asked: Mutex<Asked>,
     /// Taken when this is dropped.
     broker: Option<Broker>,
@@ -68,14 +69,19 @@ impl Confirm {
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
-    pub fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
+    pub fn new(run: &Arc<Run>, config: &ClientConfig) -> Result<Self, BrokerError> {
         let mut config = config.clone();
         // Nobody would read them.
         config.set("statistics.interval.ms", "0");
         let broker = Broker::new(&config)?;
         let words = Some(Queue::of(&broker.consumer()));
         let asked = Asked { words, confirmed: HashMap::new(), silent: None };
-        Ok(Confirm { asked: Mutex::new(asked), broker: Some(broker), stopping: AtomicBool::new(false) })
+        Ok(Confirm {
+            run: run.clone(),
+            asked: Mutex::new(asked),
+            broker: Some(broker),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// From here on nobody waits for a broker that doesn't answer.
@@ -88,7 +94,7 @@ impl Confirm {
     ///
     /// # Errors
     /// When it is another topic, is gone, or no broker answers while the run is to end.
-    pub fn topic(&self, run: &Run, topic: &str, read_by: Instant) -> Result<(), StartError> {
+    pub fn topic(&self, topic: &str, read_by: Instant) -> Result<(), StartError> {
         let broker = self.broker.as_ref().expect("it is taken only when nobody has this any more");
         // Held while asking, so that those who come meanwhile wait for this answer instead of asking themselves.
         let mut asked = self.lock();
@@ -108,7 +114,7 @@ impl Confirm {
             if stopping && asked.silent.is_some_and(|silent| silent.elapsed() < CONFIRM_WITHIN) {
                 return Err(StartError::Unconfirmed { topic: topic.to_owned() });
             }
-            let answer = same_topic(run, broker, topic, CONFIRM_WITHIN);
+            let answer = same_topic(&self.run, broker, topic, CONFIRM_WITHIN);
             // The consumers' clients say what there is to say; here it would only pile up.
             while asked.words.as_ref().is_some_and(|words| words.poll(Duration::ZERO).is_some()) {}
             match answer {
@@ -120,7 +126,7 @@ impl Confirm {
                     asked.silent = stopping.then(Instant::now);
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
-                            pipeline = %run.pipeline.name,
+                            pipeline = %self.run.pipeline.name,
                             topic,
                             "no broker answers; commits wait until Kafka confirms that the topic is still the same"
                         );

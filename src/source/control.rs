@@ -51,7 +51,7 @@ impl Source {
         let Some(done) = self.requests.waiting.pop_front() else { return };
         // What a lane holds that is about to end is committed or read again, but nobody knows yet.
         let settled = self.all_settled();
-        let commits: Vec<_> = self.running().map(|lane| lane.validator.send(Drain { reason: Reason::Flush })).collect();
+        let commits: Vec<_> = self.running().map(|lane| lane.drain.send(Drain { reason: Reason::Flush })).collect();
         let all = async move {
             let mut committed = settled;
             for commit in commits {

@@ -18,11 +18,10 @@ mod poll_thread;
 mod quiet;
 mod start;
 mod statistics;
-pub mod supervisor;
 mod trouble;
 mod untold;
 
-pub use actor::{Finished, Source, Stop};
+pub use actor::{Finished, Launch, Source, Stop};
 pub use confirm::Confirm;
 pub use control::{Flush, PauseReading, ResumeReading};
 pub use start::StartError;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::engine::topology::Run;
+use crate::flow::run::Run;
 use crate::kafka::client::Broker;
 use crate::ledger::Others;
 use crate::model::Partition;

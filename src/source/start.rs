@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::panics;
 use crate::base::words;
-use crate::engine::topology::Run;
+use crate::flow::lane::LaneError;
+use crate::flow::run::Run;
 use crate::ledger::{Chain, LedgerError, Tip};
 use crate::model::LastRecord;
 use crate::model::Partition;
@@ -266,6 +267,12 @@ pub(super) fn transient(error: &StartError) -> bool {
         StartError::Ledger(error) => error.may_pass(),
         StartError::Broker(_) => true,
         _ => false,
+    }
+}
+
+impl From<StartError> for LaneError {
+    fn from(error: StartError) -> Self {
+        LaneError::Unconfirmed { may_pass: transient(&error), answer: Box::new(error) }
     }
 }
 

@@ -1,4 +1,5 @@
-//! For tests alone: lanes and ledger on a disk whose power fails, and what people read where weir refuses.
+//! For tests alone: the floors of the house, lanes and ledger on a disk whose power fails, and what people read where weir refuses.
 
+mod floors;
 mod refusals;
-pub(crate) mod simulation;
+mod simulation;

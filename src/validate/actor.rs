@@ -1,29 +1,31 @@
 //! The second stage of a lane: raw batches in, checked batches out.
 
-use actix::dev::ToEnvelope;
-use actix::{Actor, ActorFutureExt as _, Addr, AtomicResponse, Context, Handler, Message, WrapFuture as _};
+use actix::prelude::RecipientRequest;
+use actix::{Actor, ActorFutureExt as _, AtomicResponse, Context, Handler, Message, Recipient, WrapFuture as _};
 
 use super::Checker;
-use crate::flow::lane::{LaneError, Watch, answer, pass_on};
+use crate::flow::lane::{Next, Reply, Start, Watch, answer, pass_on};
 use crate::flow::messages::{CheckedBatch, Drain, Idle, RawBatch};
 use crate::flow::meters::Meter;
 use crate::model::Range;
-use crate::window::Windower;
 
 /// Decodes and checks one partition's records.
 pub struct Validator {
     checker: Checker,
     /// The range of the batch before; the next one follows it.
     range: Range,
-    windower: Addr<Windower>,
+    next: Next<CheckedBatch>,
+    /// The next stage takes the word that the partition is quiet.
+    idle: Recipient<Idle>,
     watch: Watch,
     meter: Meter,
 }
 
 impl Validator {
     /// A validator of a lane that starts at `position`.
-    pub fn new(checker: Checker, position: i64, windower: Addr<Windower>, (watch, meter): (Watch, Meter)) -> Self {
-        Validator { checker, range: Range { from: position, to: position }, windower, watch, meter }
+    pub fn new(lane: Start<Checker>, next: Next<CheckedBatch>, idle: Recipient<Idle>) -> Self {
+        let Start { of, position, watch, meter } = lane;
+        Validator { checker: of, range: Range { from: position, to: position }, next, idle, watch, meter }
     }
 }
 
@@ -32,25 +34,23 @@ impl Actor for Validator {
 }
 
 impl Handler<RawBatch> for Validator {
-    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+    type Result = AtomicResponse<Self, Reply>;
 
     fn handle(&mut self, raw: RawBatch, _: &mut Context<Self>) -> Self::Result {
         self.range = self.range.follow(raw.range);
         let RawBatch { range, last, read_at, records, credit } = raw;
         let records = self.meter.busy(|| self.checker.check(&self.watch.partition, &records));
-        self.pass(CheckedBatch { range, last, read_at, records, credit })
+        let sent = self.next.batches.send(CheckedBatch { range, last, read_at, records, credit });
+        self.passed(sent)
     }
 }
 
 impl Validator {
-    /// Passes on what this stage has no part in, in its place among the batches.
-    fn pass<M>(&mut self, message: M) -> AtomicResponse<Self, Result<(), LaneError>>
+    /// Passes on the answer of the next stage to what it was sent.
+    fn passed<M>(&mut self, sent: RecipientRequest<M>) -> AtomicResponse<Self, Reply>
     where
-        M: Message<Result = Result<(), LaneError>> + Send + 'static,
-        Windower: Handler<M>,
-        Context<Windower>: ToEnvelope<Windower, M>,
+        M: Message<Result = Reply> + Send + 'static,
     {
-        let sent = self.windower.send(message);
         let meter = self.meter.clone();
         AtomicResponse::new(Box::pin(
             async move { answer(meter.back_pressured(sent).await) }
@@ -61,17 +61,19 @@ impl Validator {
 }
 
 impl Handler<Idle> for Validator {
-    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+    type Result = AtomicResponse<Self, Reply>;
 
     fn handle(&mut self, idle: Idle, _: &mut Context<Self>) -> Self::Result {
-        self.pass(idle)
+        let sent = self.idle.send(idle);
+        self.passed(sent)
     }
 }
 
 impl Handler<Drain> for Validator {
-    type Result = AtomicResponse<Self, Result<(), LaneError>>;
+    type Result = AtomicResponse<Self, Reply>;
 
     fn handle(&mut self, drain: Drain, _: &mut Context<Self>) -> Self::Result {
-        self.pass(drain)
+        let sent = self.next.drain.send(drain);
+        self.passed(sent)
     }
 }

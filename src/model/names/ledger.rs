@@ -146,7 +146,7 @@ pub(crate) fn published(name: &str) -> Option<(&str, i32, u64)> {
 /// 64 random bits, new for every call.
 pub(crate) fn random() -> String {
     #[cfg(test)]
-    if let Some(bits) = crate::testing::simulation::random_bits() {
+    if let Some(bits) = crate::base::simulated::random_bits() {
         return hex(&bits.to_be_bytes());
     }
     let mut bytes = [0; 8];
@@ -158,7 +158,7 @@ pub(crate) fn random() -> String {
 pub(crate) fn instance() -> &'static str {
     // A seed must give the same names in every process.
     #[cfg(test)]
-    if crate::testing::simulation::is_running() {
+    if crate::base::simulated::is_running() {
         return "simulated";
     }
     static INSTANCE: OnceLock<String> = OnceLock::new();

@@ -41,7 +41,7 @@ pub(super) fn start(world: &Arc<World>, seed: u64, calm: bool) {
         Err(error) => return judge(world, &error.into()),
     };
     let (committer, work) = Committer::new(dataset.clone());
-    tasks::spawn("committer", work);
+    tasks::spawn("committer", Box::new(work));
     for partition in 0..world.config.partitions {
         let lane = Lane {
             world: world.clone(),

@@ -41,7 +41,7 @@ mod oracle;
 mod random;
 mod run;
 mod shrink;
-pub(crate) mod tasks;
+mod tasks;
 mod tests;
 mod trace;
 mod world;
@@ -50,6 +50,8 @@ use std::any::Any;
 use std::cell::RefCell;
 
 use random::Random;
+
+use crate::base::simulated::{Simulation, hook_in};
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +76,22 @@ thread_local! {
 }
 
 fn set_random(random: Option<Random>) {
+    hook_in(Simulation {
+        random_bits,
+        is_running,
+        is_task: tasks::is_simulated,
+        spawn: tasks::spawn,
+        wait: tasks::wait,
+    });
     RANDOM.set(random);
 }
 
 /// Whether this thread has a run.
-pub(crate) fn is_running() -> bool {
+fn is_running() -> bool {
     RANDOM.with_borrow(Option::is_some)
 }
 
 /// Random bits of this thread's run, if there is one.
-pub(crate) fn random_bits() -> Option<u64> {
+fn random_bits() -> Option<u64> {
     RANDOM.with_borrow_mut(|random| random.as_mut().map(Random::bits))
 }

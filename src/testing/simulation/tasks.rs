@@ -9,12 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError as NoAnswer;
 
 /// Why a task has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +108,7 @@ impl Drop for Task {
 }
 
 /// Whether this is code of a task.
-pub(crate) fn is_simulated() -> bool {
+pub(super) fn is_simulated() -> bool {
     SUSPEND.get().is_some() || is_dying()
 }
 
@@ -126,7 +123,7 @@ pub(super) fn current() -> (u8, TaskId) {
 }
 
 /// Another task of this instance, named for the partition of the one that runs.
-pub(crate) fn spawn(name: &'static str, job: impl FnOnce() + 'static) {
+pub(super) fn spawn(name: &'static str, job: Box<dyn FnOnce()>) {
     spawn_for(name, current().1.partition, job);
 }
 
@@ -153,24 +150,7 @@ fn suspend(pause: Pause) {
     }
 }
 
-pub(crate) fn answer<T>(mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
-    let mut pause = Pause::Waits;
-    loop {
-        match answer.try_recv() {
-            Ok(found) => return Ok(found),
-            Err(NoAnswer::Empty) => suspend(std::mem::replace(&mut pause, Pause::Blocked)),
-            Err(NoAnswer::Closed) => return answer.blocking_recv(),
-        }
-    }
-}
-
-pub(crate) fn next<T>(queue: &Receiver<T>) -> Result<T, RecvError> {
-    let mut pause = Pause::Waits;
-    loop {
-        match queue.try_recv() {
-            Ok(found) => return Ok(found),
-            Err(TryRecvError::Empty) => suspend(std::mem::replace(&mut pause, Pause::Blocked)),
-            Err(TryRecvError::Disconnected) => return Err(RecvError),
-        }
-    }
+/// Lets others go on, because this task waits.
+pub(super) fn wait(begins: bool) {
+    suspend(if begins { Pause::Waits } else { Pause::Blocked });
 }

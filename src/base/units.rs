@@ -17,12 +17,12 @@ const SIZES: [(&str, u64); 9] = [
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// What a size looks like, for messages.
-pub(super) const SIZE: &str = "a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB)";
+pub(crate) const SIZE: &str = "a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB)";
 /// What a duration looks like, for messages.
-pub(super) const DURATION: &str = "a duration such as \"30s\" (a whole number and ms, s, m, h or d)";
+pub(crate) const DURATION: &str = "a duration such as \"30s\" (a whole number and ms, s, m, h or d)";
 
 /// Bytes of a size such as `128MiB`.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     amount(text, &SIZES)
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The size that [`size`] reads as `bytes`, in the largest binary unit that holds it exactly.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let fits = |(_, factor): &&(&str, u64)| bytes >= *factor && bytes.is_multiple_of(*factor);
     let (unit, factor) = SIZES[..5].iter().rev().find(fits).unwrap_or(&SIZES[0]);
     format!("{}{unit}", bytes / factor)
