@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench limit -- BROKERS TOPIC PARTITIONS CONSUMERS` prints how many records it read. Each consumer reads its
 //! share of the partitions to their ends, on a thread of its own. It doesn't link weir, which replaces a function of librdkafka
-//! (`src/source/gzip.rs`); `limit_gzip.rs` is the same program with weir's.
+//! (`src/kafka/gzip.rs`); `limit_gzip.rs` is the same program with weir's.
 
 #![allow(unsafe_code)]
 

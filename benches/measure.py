@@ -50,7 +50,7 @@ FIELDS = "co_gt pt08_s1_co nmhc_gt c6h6_gt pt08_s2_nmhc nox_gt pt08_s3_nox no2_g
 
 def readings():
     """The shipped readings as JSON, byte by byte what `weir produce` sends: fields in one order, numbers as published."""
-    with gzip.open(ROOT / "src/readings/air_quality.csv.gz", "rt") as file:
+    with gzip.open(ROOT / "src/cli/readings/air_quality.csv.gz", "rt") as file:
         lines = [line.split(";") for line in file.read().splitlines()[1:] if not line.startswith(";")]
     def reading(date, time, *values):
         day, month, year = date.split("/")

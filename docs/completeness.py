@@ -24,7 +24,7 @@ import matplotlib.pyplot as plot
 
 weir, brokers, picture = sys.argv[1:]
 weir = str(Path(weir).resolve())
-readings = Path(__file__).resolve().parent.parent / "src/readings/air_quality.csv.gz"
+readings = Path(__file__).resolve().parent.parent / "src/cli/readings/air_quality.csv.gz"
 topic = f"completeness-{random.SystemRandom().randrange(10**9)}"
 
 PIPELINE = f"""

@@ -1,4 +1,4 @@
-/* What src/source/gate.rs needs of the inside of librdkafka's structures. It is built with the
+/* What src/kafka/gate.rs needs of the inside of librdkafka's structures. It is built with the
  * headers of the librdkafka that is linked, so that no place in them is known by a number.
  *
  * Nothing here decides: each function reads or writes what its name says. */

@@ -1,5 +1,5 @@
 /* For programs that are linked beside this crate and without it, such as benches/limit.rs: the
- * functions that src/source/gate.rs and src/source/zstd.rs stand before are then librdkafka's own. */
+ * functions that src/kafka/gate.rs and src/kafka/zstd.rs stand before are then librdkafka's own. */
 
 #include "rd.h"
 #include "rdkafka_int.h"

@@ -31,7 +31,7 @@
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
 //! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
-//! there. That the code does what the model says is the simulation's to show: `src/simulation`.
+//! there. That the code does what the model says is the simulation's to show: `src/testing/simulation`.
 //!
 //! Not there yet: other stores than the local filesystem.
 

@@ -117,7 +117,7 @@ fn a_run_can_be_stopped_continued_and_killed() {
     assert_eq!(committed(broker, &[&topic]).len() as i64, sent());
 }
 
-/// `src/source/gzip.rs` replaces a function of librdkafka by standing before it when programs are linked, this one as `weir` itself.
+/// `src/kafka/gzip.rs` replaces a function of librdkafka by standing before it when programs are linked, this one as `weir` itself.
 #[test]
 fn gzip_batches_are_decompressed_by_weir() {
     let broker = Broker::shared();

@@ -434,7 +434,7 @@ fn members(case: &Case) -> usize {
 }
 
 /// One has the topic's only partition, one has none. Nobody has to wait for the end of a session, which takes 45 seconds. A
-/// member that didn't leave also made Kafka's client crash now and then: see `src/source/consumer.rs`.
+/// member that didn't leave also made Kafka's client crash now and then: see `src/kafka/consumer.rs`.
 #[test]
 fn who_is_stopped_leaves_its_group() {
     let case = Case::new(Broker::shared(), "leaves", 1);

@@ -1,5 +1,5 @@
 //! Bugs that are planted in weir are found by the judge. Those that take a crash at the right moment are for the simulation to
-//! find: `src/simulation`. `tests/planted` shows both.
+//! find: `src/testing/simulation`. `tests/planted` shows both.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -24,7 +24,7 @@ pub(crate) fn read(dataset: &Path, columns: &[&str]) -> Value {
 
 /// What the published file says: `rows` and `means`, by the published names of columns.
 pub(crate) fn published(columns: &[&str]) -> Value {
-    let csv = setup::root().join("src/readings/air_quality.csv.gz");
+    let csv = setup::root().join("src/cli/readings/air_quality.csv.gz");
     let mut args = vec![csv.as_os_str()];
     args.extend(columns.iter().map(OsStr::new));
     python::run("published.py", &args)
