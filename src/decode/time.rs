@@ -1,8 +1,8 @@
 //! Text and numbers to instants and dates.
 //!
 //! Instants are microseconds since 1970 UTC from the year 1 to 9999, which every reader of the dataset can show; beyond is
-//! rule `range`. Finer digits are cut off, towards the past. RFC 3339 text goes through [`super::civil`]; other formats go
-//! through [`super::strptime`], named zones through jiff. A leap second (`:60`) is refused everywhere.
+//! rule `range`. Finer digits are cut off, towards the past. RFC 3339 text goes through [`crate::model::time::civil`]; other formats go
+//! through [`crate::model::time::strptime`], named zones through jiff. A leap second (`:60`) is refused everywhere.
 
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 

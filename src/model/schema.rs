@@ -36,7 +36,7 @@ pub fn data_schema(pipeline: &Pipeline) -> SchemaRef {
 /// `_kafka_headers` is null where the record has none, and otherwise the text of a JSON array with one object a header,
 /// in order: `{"key": …, "value": "text"}`, `{"key": …, "value": null}`, or `{"key": …, "base64": "…"}` where the value is
 /// not UTF-8. `column` is null where the record as a whole is at fault. The names in `stage` and `rule` are
-/// [`Rule::stage`](super::Rule::stage) and [`Rule::name`](super::Rule::name).
+/// the `stage` and the `name` of `decode::Rule`.
 pub fn rejects_schema() -> SchemaRef {
     let mut fields = coordinates();
     fields.extend([
