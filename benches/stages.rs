@@ -13,12 +13,11 @@ use weir::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, Nex
 use weir::model::Pipeline;
 use weir::model::names::StagedName;
 use weir::model::schema::{data_schema, rejects_schema};
-use weir::model::window::initial_state;
 use weir::model::{Partition, Range, RawRecords};
 use weir::model::{Reason, Side};
 use weir::sink::LaneWriter;
 use weir::validate::Checker;
-use weir::window::Windows;
+use weir::window::resume;
 
 /// Records of a batch: a mebibyte of readings, as the source hands on.
 const RECORDS: usize = 3_500;
@@ -48,7 +47,7 @@ fn check(bencher: Bencher) {
 fn window(bencher: Bencher) {
     let pipeline = pipeline();
     let checked = Checker::new(&pipeline).check(&partition(), &batches()[0]);
-    let mut windows = Windows::new(&pipeline.window, None);
+    let mut windows = resume(&pipeline.window, None);
     bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| windows.assign(range(0), checked.clone()));
 }
 
@@ -86,7 +85,7 @@ fn commit(bencher: Bencher, partitions: i32) {
     let mut chains: Vec<_> = (0..partitions)
         .map(|partition| {
             let chain = dataset.chain("bench", "id", partition);
-            let tip = chain.start(0, initial_state(&pipeline.window)).expect("entry 0");
+            let tip = chain.start(0, pipeline.window.kind().first_state()).expect("entry 0");
             (chain, tip)
         })
         .collect();
@@ -141,7 +140,7 @@ fn batches() -> Vec<RawRecords> {
 
 /// All batches as the sink gets them.
 fn windowed(pipeline: &Pipeline) -> Vec<Vec<WindowedPart>> {
-    let (mut checker, mut windows) = (Checker::new(pipeline), Windows::new(&pipeline.window, None));
+    let (mut checker, mut windows) = (Checker::new(pipeline), resume(&pipeline.window, None));
     let batches = batches();
     let checked = batches.iter().map(|records| checker.check(&partition(), records));
     checked.enumerate().map(|(batch, checked)| windows.assign(range(batch), checked)).collect()

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use weir::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, FileEntry, Identity, NextEntry, Tip};
 use weir::model::Pipeline;
 use weir::model::names::hex;
-use weir::model::pipeline::Window;
 use weir::model::schema::data_schema;
 use weir::model::window::{Tally, TimeState, WindowId, WindowState};
 use weir::model::{Counts, LastRecord, Reason, Side};
@@ -79,10 +78,7 @@ pub fn make(pipeline: &Pipeline, entries: u64) -> (Chain, Tip) {
         cluster_id: "cluster".to_owned(),
         columns: ColumnIdentity::of(&data_schema(pipeline)),
         partition_by: vec![],
-        window: match &pipeline.window {
-            Window::Tumbling(window) => format!("tumbling {window}"),
-            Window::Count { .. } => "count".to_owned(),
-        },
+        window: pipeline.window.kind().identity(),
     };
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
     let dataset = Dataset::open(&pipeline.folder(), &identity, definition).expect("a new dataset");

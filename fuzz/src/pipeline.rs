@@ -9,7 +9,7 @@ use weir::model::pipeline::{ColumnType, TimeEncoding};
 use weir::model::{Partition, Range, RawRecords};
 use weir::settings::Broken;
 use weir::validate::Checker;
-use weir::window::Windows;
+use weir::window::resume;
 
 /// What no report may show: the value of a password.
 const SECRET: &str = "hunter2";
@@ -101,7 +101,7 @@ fn accepted(pipeline: &Pipeline, text: &str) {
     }
     let checked = Checker::new(pipeline).check(&partition, &records);
     assert_eq!(checked.rows.num_rows() + checked.rejects.num_rows() + checked.tombstones.len(), 5);
-    let parts = Windows::new(&pipeline.window, None).assign(Range { from: 0, to: 5 }, checked);
+    let parts = resume(&pipeline.window, None).assign(Range { from: 0, to: 5 }, checked);
     assert_eq!(parts.iter().map(|part| part.counts.total()).sum::<u64>(), 5);
 }
 

@@ -16,7 +16,7 @@ use crate::base::words::chain;
 use crate::engine::topology;
 use crate::ledger::LedgerError;
 use crate::model::names::hive;
-use crate::model::pipeline::{Column, ColumnType, Pipeline, Value, Window};
+use crate::model::pipeline::{Column, ColumnType, Pipeline, Value};
 use crate::settings::{Broken, Mistake};
 
 /// Checks pipeline files: every mistake with its line and what to write instead.
@@ -73,7 +73,7 @@ fn write_summary(file: &Path, pipeline: &Pipeline, out: &mut dyn Write) -> io::R
     writeln!(out, "  topics    {}", pipeline.source.topics.join(", "))?;
     writeln!(out, "  brokers   {}", pipeline.source.brokers)?;
     writeln!(out, "  group     {}", pipeline.source.group)?;
-    writeln!(out, "  window    {}", window(pipeline))?;
+    writeln!(out, "  window    {}", pipeline.window.kind().summary())?;
     writeln!(out, "  dataset   {}", dataset(pipeline).display())?;
     if !pipeline.sink.partition_by.is_empty() {
         writeln!(out, "  keys      {}", pipeline.sink.partition_by.join(", "))?;
@@ -99,7 +99,7 @@ fn good_json(file: &Path, pipeline: &Pipeline, more: &[String]) -> serde_json::V
         "brokers": pipeline.source.brokers,
         "topics": pipeline.source.topics,
         "group": pipeline.source.group,
-        "window": window(pipeline),
+        "window": pipeline.window.kind().summary(),
         "dataset": dataset(pipeline).display().to_string(),
         "partition_by": pipeline.sink.partition_by,
         "columns": columns,
@@ -115,14 +115,6 @@ fn broken_json(file: &Path, broken: &Broken) -> serde_json::Value {
     };
     let mistakes: Vec<_> = broken.mistakes.iter().map(mistake).collect();
     json!({"file": file.display().to_string(), "ok": false, "mistakes": mistakes})
-}
-
-fn window(pipeline: &Pipeline) -> String {
-    match &pipeline.window {
-        Window::Count { rows: 1 } => "every row of a partition".to_owned(),
-        Window::Count { rows } => format!("every {rows} rows of a partition"),
-        Window::Tumbling(window) => window.to_string(),
-    }
 }
 
 /// The dataset's folder in full. A working directory that is gone leaves the path as written.

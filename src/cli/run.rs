@@ -23,7 +23,6 @@ use crate::flow::progress::Snapshot;
 use crate::flow::run::Run;
 use crate::ledger::{Completeness, Dataset, LedgerError, State};
 use crate::model::Pipeline;
-use crate::model::pipeline::Window;
 use crate::settings::Service;
 
 /// How often the progress line changes: on a terminal, and elsewhere.
@@ -155,7 +154,7 @@ impl Outcome {
 
     /// How many windows of time are open, where there are any.
     fn open_windows(&self) -> Option<Result<usize, LedgerError>> {
-        let run = self.run.as_ref().filter(|run| matches!(run.pipeline.window, Window::Tumbling(_)))?;
+        let run = self.run.as_ref().filter(|run| run.pipeline.window.kind().is_of_time())?;
         let read = Dataset::existing(&run.folder()).and_then(|dataset| Completeness::read(&dataset));
         Some(read.map(|read| read.windows.iter().filter(|window| window.state == State::Open).count()))
     }

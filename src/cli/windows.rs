@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{DONE, FAILED, FOUND, fail};
@@ -15,10 +16,8 @@ use crate::base::words;
 use crate::base::words::{number, plural};
 use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
 use crate::model::Pipeline;
-use crate::model::pipeline;
-use crate::model::pipeline::Tumbling;
 use crate::model::time::{civil, clock};
-use crate::model::window::{ClosedBy, WindowId};
+use crate::model::window::{Calendar, ClosedBy, WindowId};
 use crate::settings::duration;
 
 /// How often `wait` looks.
@@ -63,7 +62,7 @@ pub(crate) struct WaitArgs {
 
 /// Prints the windows of a dataset.
 pub(crate) fn windows(args: &WindowsArgs) -> ExitCode {
-    let (pipeline, tumbling) = match load(&args.file) {
+    let (pipeline, calendar) = match load(&args.file) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -75,7 +74,7 @@ pub(crate) fn windows(args: &WindowsArgs) -> ExitCode {
         Ok(read) => read,
         Err(error) => return fail(FAILED, &words::chain(&error)),
     };
-    let names = Names(&tumbling);
+    let names = Names(&calendar);
     match (args.files, args.format) {
         (true, _) => super::show(&files(&completeness, dataset.folder())),
         (_, Format::Table) => super::show(&table(&completeness, &names)),
@@ -87,16 +86,16 @@ pub(crate) fn windows(args: &WindowsArgs) -> ExitCode {
 
 /// Waits until windows are complete.
 pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
-    let (pipeline, tumbling) = match load(&args.file) {
+    let (pipeline, mut calendar) = match load(&args.file) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let Some(until) = instant(&args.until, &tumbling) else {
+    let Some(until) = instant(&args.until, &pipeline.window.kind().zone()) else {
         let help = "write 2004-04-01, 2004-04-01T06:00 (in the windows' time zone), or 2004-04-01T06:00:00Z";
         return fail(2, &format!("--until {:?} is no time; {help}", args.until));
     };
     // Data before an instant is complete when the window that holds the last instant before it is.
-    let end = tumbling.calendar().window(until.saturating_sub(1)).1;
+    let end = calendar.window(until.saturating_sub(1)).1;
     let asked = Instant::now();
     loop {
         let missing = match Dataset::existing(&folder(&pipeline)).and_then(|dataset| frontier(&dataset)) {
@@ -135,11 +134,11 @@ fn at(partition: &PartitionFrontier) -> String {
     }
 }
 
-fn load(file: &Path) -> Result<(Pipeline, Tumbling), ExitCode> {
+fn load(file: &Path) -> Result<(Pipeline, Calendar), ExitCode> {
     let pipeline = super::load(file)?;
-    match pipeline.window.clone() {
-        pipeline::Window::Tumbling(tumbling) => Ok((pipeline, tumbling)),
-        pipeline::Window::Count { .. } => {
+    match pipeline.window.kind().calendar() {
+        Some(calendar) => Ok((pipeline, calendar)),
+        None => {
             let message = format!("{} has windows of rows; only windows of time are complete one day", file.display());
             Err(fail(FOUND, &format!("{message}: [window] type = \"tumbling\"")))
         }
@@ -151,11 +150,11 @@ fn folder(pipeline: &Pipeline) -> PathBuf {
 }
 
 /// Microseconds since 1970 of what a person wrote.
-fn instant(text: &str, tumbling: &Tumbling) -> Option<i64> {
+fn instant(text: &str, zone: &TimeZone) -> Option<i64> {
     let written = civil::typed(text)?;
     match written.offset {
         Some(offset) => Some(written.local - offset * civil::SECOND),
-        None => Some(tumbling.zone.to_timestamp(clock(written.local).ok()?).ok()?.as_microsecond()),
+        None => Some(zone.to_timestamp(clock(written.local).ok()?).ok()?.as_microsecond()),
     }
 }
 
@@ -164,11 +163,11 @@ fn time(micros: i64) -> String {
 }
 
 /// How windows are called.
-struct Names<'a>(&'a Tumbling);
+struct Names<'a>(&'a Calendar);
 
 impl Names<'_> {
     fn of(&self, window: &Window) -> String {
-        self.0.calendar().name(WindowId::Time { start: window.start_us, end: window.end_us })
+        self.0.name(WindowId::Time { start: window.start_us, end: window.end_us })
     }
 }
 

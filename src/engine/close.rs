@@ -3,31 +3,28 @@
 use crate::flow::run::Run;
 use crate::ledger::{LedgerError, NextEntry};
 use crate::model::Reason;
-use crate::model::pipeline::Window;
-use crate::model::window::{ClosedBy, WindowState};
-use crate::window::Windows;
+use crate::model::window::ClosedBy;
+use crate::window::resume;
 
 /// Closes every window of time that has a row, in all partitions; gives how many partitions it closed some in. Blocking.
 ///
 /// # Errors
 /// When the ledger refuses: another instance may be writing.
 pub fn close_windows(run: &Run) -> Result<usize, LedgerError> {
-    let Window::Tumbling(tumbling) = &run.pipeline.window else { return Ok(0) };
-    let mut tips = Vec::new();
+    let window = &run.pipeline.window;
+    if !window.kind().is_of_time() {
+        return Ok(0);
+    }
+    let mut found = Vec::new();
     for chain in run.chains() {
         if let Some(tip) = chain.recover()? {
-            tips.push((chain, tip));
+            let windows = resume(window, Some(tip.window.clone()));
+            found.push((chain, tip, windows));
         }
     }
-    let mut calendar = tumbling.calendar();
-    let ends = tips.iter().filter_map(|(_, tip)| match &tip.window {
-        WindowState::Time(state) => state.largest.map(|largest| calendar.window(largest).1).max(state.watermark),
-        WindowState::Count { .. } => None,
-    });
-    let to = ends.max();
+    let to = found.iter_mut().filter_map(|(_, _, windows)| windows.newest_end()).max();
     let mut closed = 0;
-    for (chain, tip) in tips {
-        let mut windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
+    for (chain, tip, mut windows) in found {
         let Some(part) = windows.close(tip.to, to, ClosedBy::Hand) else { continue };
         let next = NextEntry {
             to: tip.to,

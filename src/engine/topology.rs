@@ -26,14 +26,13 @@ use crate::flow::meters::{Meter, Stage};
 use crate::flow::run::{Run, Topic};
 use crate::kafka::{Bounds, Broker, BrokerError, client_config};
 use crate::ledger::{ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError};
-use crate::model::pipeline::Window;
 use crate::model::schema::data_schema;
 use crate::model::{Partition, Pipeline};
 use crate::settings::service::Restart;
 use crate::sink::{ConfirmTopic, Sink, TellSource, Work};
 use crate::source::{Confirm, Finished, Flush, Launch, PauseReading, ResumeReading, Source, Stop};
 use crate::validate::{Checker, Validator};
-use crate::window::{Windower, Windows};
+use crate::window::{Windower, resume};
 
 /// How many consumers a process has that isn't told. Of the 1.3 us that a gzip reading takes, a consumer's two threads have 0.3
 /// and 0.16: with up to four cores it is the rest that is waited for.
@@ -267,10 +266,7 @@ pub(crate) fn identity(pipeline: &Pipeline, cluster_id: String) -> Identity {
         cluster_id,
         columns: ColumnIdentity::of(&data_schema(pipeline)),
         partition_by: pipeline.sink.partition_by.clone(),
-        window: match &pipeline.window {
-            Window::Count { .. } => "count".to_owned(),
-            Window::Tumbling(window) => format!("tumbling {window}"),
-        },
+        window: pipeline.window.kind().identity(),
     }
 }
 
@@ -303,7 +299,7 @@ fn lane(run: &Run, confirm: &Arc<Confirm>, arbiter: &ArbiterHandle, new: NewLane
     let meter = |stage| Meter::new(&run.meters, stage);
     let position = tip.to;
     let held = Held::default();
-    let windows = Windows::new(&run.pipeline.window, Some(tip.window.clone()));
+    let windows = resume(&run.pipeline.window, Some(tip.window.clone()));
     let chain = run.chain(&partition);
     let memory = (run.credits.take(0), held.clone(), lane_bytes(run.credits.limit()));
     let (confirm, topic) = (confirm.clone(), partition.topic.clone());

@@ -9,7 +9,6 @@ use super::meters::Meters;
 use super::progress::Progress;
 use crate::base::credits::Credits;
 use crate::ledger::{Chain, Committer, Dataset, LedgerError, Others, Tip};
-use crate::model::pipeline::Window;
 use crate::model::window::WindowState;
 use crate::model::{Partition, Pipeline};
 use crate::settings::service::Restart;
@@ -85,10 +84,10 @@ impl Run {
     /// Up to where a quiet partition may close its windows because the others have; a window's bound, in microseconds since
     /// 1970.
     pub fn closed_by_others(&self, partition: &Partition, others: &Others) -> Option<i64> {
-        let Window::Tumbling(window) = &self.pipeline.window else { return None };
+        let mut calendar = self.pipeline.window.kind().calendar()?;
         let to = others.closed_to(&self.chain(partition));
         // Only whole windows: the others' watermarks move with every row.
-        to.map(|to| window.calendar().window(to).0)
+        to.map(|to| calendar.window(to).0)
     }
 
     /// The chains of all partitions.

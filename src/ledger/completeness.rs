@@ -16,7 +16,7 @@ use super::dataset::Dataset;
 use super::entry::Entry;
 use super::error::LedgerError;
 use crate::model::Side;
-use crate::model::window::{ClosedBy, Tally, TimeState, WindowId, WindowState};
+use crate::model::window::{ClosedBy, Tally, TimeState, WindowId};
 
 /// The windows of a dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -128,7 +128,7 @@ impl Completeness {
             for entry in chain.all()? {
                 let entry: Entry = entry?;
                 add(&mut windows, &entry);
-                let state = time_state(&entry.window);
+                let state = entry.window.time().unwrap_or_default();
                 if let Some(by) = state.closed_by.filter(|_| state.watermark != watermark) {
                     let early = ClosedEarly { partition: frontier.partition.clone(), by };
                     match closings.last_mut() {
@@ -203,7 +203,7 @@ impl Others {
         for chain in chains {
             let seen = self.seen.entry(chain.partition()).or_default();
             if let Some(entry) = chain.newest_after(seen.0)? {
-                *seen = (Some(entry.sequence), time_state(&entry.window));
+                *seen = (Some(entry.sequence), entry.window.time().unwrap_or_default());
             }
         }
         Ok(())
@@ -251,7 +251,7 @@ fn partitions(dataset: &Dataset) -> Result<Vec<(Option<Chain>, PartitionFrontier
 }
 
 fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
-    let TimeState { largest, watermark, closed_by } = time_state(&entry.window);
+    let TimeState { largest, watermark, closed_by } = entry.window.time().unwrap_or_default();
     let disk = dataset.disk();
     PartitionFrontier {
         partition: format!("{}:{}", entry.topic, entry.partition),
@@ -264,14 +264,6 @@ fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
     }
 }
 
-/// Count windows have no state of time.
-fn time_state(window: &WindowState) -> TimeState {
-    match window {
-        WindowState::Time(state) => *state,
-        WindowState::Count { .. } => TimeState::default(),
-    }
-}
-
 fn add(windows: &mut BTreeMap<WindowId, Window>, entry: &Entry) {
     for Tally { window, rows, reopened, late, rejected } in &entry.tallies {
         let window = of(windows, *window);
@@ -281,17 +273,16 @@ fn add(windows: &mut BTreeMap<WindowId, Window>, entry: &Entry) {
         }
     }
     for file in entry.files.iter().filter(|file| file.side == Side::Data) {
-        if let Some((id @ WindowId::Time { .. }, _)) = file.windows {
+        if let Some((id, _)) = file.windows
+            && id.time().is_some()
+        {
             of(windows, id).files.push(file.path.clone());
         }
     }
 }
 
 fn of(windows: &mut BTreeMap<WindowId, Window>, id: WindowId) -> &mut Window {
-    let (start_us, end_us) = match id {
-        WindowId::Time { start, end } => (start, end),
-        WindowId::Count(_) => unreachable!("an entry with tallies of count windows is not read"),
-    };
+    let (start_us, end_us) = id.time().expect("an entry with tallies of other windows is not read");
     windows.entry(id).or_insert_with(|| Window {
         start_us,
         end_us,

@@ -66,10 +66,7 @@ impl Entry {
     /// Why no weir can have written it, if so. Whoever has it may count with what it says.
     pub(super) fn impossible(&self) -> Option<String> {
         let Counts { late, dropped, .. } = self.counts;
-        let window = match self.window {
-            WindowState::Count { window, rows } => window.max(rows),
-            WindowState::Time(_) => 0,
-        };
+        let window = self.window.largest_count();
         if self.from < 0 || self.to == i64::MAX {
             return Some(format!("no log has the positions {} to {}", self.from, self.to));
         }
@@ -84,7 +81,7 @@ impl Entry {
         if i64::try_from(most).is_err() {
             return Some(format!("no log has {most} records"));
         }
-        let of_rows = |tally: &&Tally| matches!(tally.window, WindowId::Count(_));
+        let of_rows = |tally: &&Tally| tally.window.time().is_none();
         self.tallies
             .iter()
             .find(of_rows)

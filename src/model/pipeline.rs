@@ -11,8 +11,7 @@ use jiff::civil::{DateTime, datetime};
 use jiff::tz::TimeZone;
 use regex::Regex;
 
-use crate::base::units::show_duration;
-use crate::model::window::Calendar;
+use crate::model::window::{Late, Window};
 
 /// One pipeline: where records come from, what columns they become, how they are grouped, and where they go.
 #[derive(Debug, Clone)]
@@ -257,91 +256,6 @@ pub enum UnknownFields {
     Reject,
     /// They are kept as one JSON object's text in the column `_extra`, nested as they were.
     Keep,
-}
-
-/// `[window]`: how rows are grouped. Always per partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Window {
-    /// Every so many rows of a partition, in offset order.
-    Count {
-        /// Rows a window.
-        rows: u64,
-    },
-    /// Windows of event time, one after the other.
-    Tumbling(Tumbling),
-}
-
-/// `type = "tumbling"`: windows of event time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tumbling {
-    /// How long a window is, in microseconds; whole days are days of `zone`.
-    pub size: i64,
-    /// Where a row's event time is.
-    pub time: EventTime,
-    /// Whose days and clocks.
-    pub zone: TimeZone,
-    /// A window starts when the clocks of `zone` show this.
-    pub origin: DateTime,
-    /// How far the watermark stays behind the largest event time, in microseconds.
-    pub out_of_order: i64,
-    /// How long a partition is quiet before its windows are closed; never, where there is none.
-    pub idle: Option<Duration>,
-    /// What becomes of rows whose window is closed.
-    pub late: Late,
-    /// How far an event time may be after the record's Kafka timestamp, in microseconds.
-    pub max_ahead: i64,
-}
-
-impl Tumbling {
-    /// Which window an instant is in.
-    pub fn calendar(&self) -> Calendar {
-        Calendar::new(self.size, self.origin, &self.zone)
-    }
-}
-
-/// What every row's window depends on, and so what a dataset keeps.
-impl std::fmt::Display for Tumbling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let size = show_duration(Duration::from_micros(self.size.unsigned_abs()));
-        let zone = self.zone.iana_name().map_or_else(
-            || self.zone.to_fixed_offset().map_or_else(|_| "a zone".to_owned(), |offset| offset.to_string()),
-            str::to_owned,
-        );
-        write!(f, "{size} of {}, {zone}, from {}", self.time.column(), self.origin)
-    }
-}
-
-/// Where a row's event time is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EventTime {
-    /// A timestamp column of the definition.
-    Column(String),
-    /// The record's Kafka timestamp.
-    Kafka,
-}
-
-impl EventTime {
-    /// The Kafka timestamp's column.
-    pub const KAFKA: &str = "_kafka_timestamp";
-
-    /// The column of the rows that has it.
-    pub fn column(&self) -> &str {
-        match self {
-            EventTime::Column(name) => name,
-            EventTime::Kafka => EventTime::KAFKA,
-        }
-    }
-}
-
-/// What becomes of rows whose window is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Late {
-    /// They go to another file of their window, which counts as reopened.
-    Accept,
-    /// They go to `late/`.
-    Side,
-    /// They are counted.
-    Drop,
 }
 
 /// `[sink]`: the Parquet dataset.

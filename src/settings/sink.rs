@@ -16,7 +16,8 @@ use crate::base::units;
 use crate::base::units::{duration, show_duration, show_size, size};
 use crate::model::names::hive;
 use crate::model::names::hive::{KEYS_MAX, WINDOW};
-use crate::model::pipeline::{Roll, Sink, Value, Window, defaults};
+use crate::model::pipeline::{Roll, Sink, Value, defaults};
+use crate::model::window::Window;
 
 const KEYS: RangeInclusive<usize> = 1..=100_000;
 const ROW_GROUP_ROWS: RangeInclusive<usize> = 1..=16_777_216;
@@ -115,7 +116,9 @@ fn partition_by(
         }
         if let Some(columns) = columns {
             match window {
-                Some(Window::Tumbling(_)) if *name == WINDOW => check_window_key(item, columns, mistakes),
+                Some(window) if *name == WINDOW && window.kind().calendar().is_some() => {
+                    check_window_key(item, columns, mistakes)
+                }
                 None if *name == WINDOW => {}
                 _ => check_key(item, name, columns, mistakes),
             }

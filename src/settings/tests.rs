@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::Broken;
 use crate::model::Pipeline;
 use crate::model::pipeline::*;
+use crate::model::window::{Count, Late, Window};
 
 const SHIPPED: &str = include_str!("../../pipelines/air_quality.toml");
 
@@ -87,7 +88,7 @@ fn the_shipped_pipeline() {
     assert_eq!(pipeline.source.group, "weir-air-quality");
     assert_eq!(pipeline.columns.len(), 15);
     assert_eq!(pipeline.columns[1].name, "measured_at");
-    assert_eq!(pipeline.window, Window::Count { rows: 100 });
+    assert_eq!(pipeline.window, Window::Count(Count { rows: 100 }));
     assert_eq!(pipeline.sink.partition_by, ["station_id"]);
     assert_eq!(pipeline.hash.len(), 64);
     assert_eq!(pipeline.text, SHIPPED);
@@ -112,7 +113,7 @@ fn what_may_be_left_out_has_defaults() {
 fn variables_fill_text_and_numbers() {
     let text = file().text().replace("rows = 100", "rows = \"${ROWS}\"").replace("localhost", "${HOST}");
     let pipeline = parse(&text).unwrap();
-    assert_eq!(pipeline.window, Window::Count { rows: 250 });
+    assert_eq!(pipeline.window, Window::Count(Count { rows: 250 }));
     assert_eq!(pipeline.source.brokers, "kafka:9092");
     assert!(pipeline.text.contains("${HOST}"), "the kept text has no values in it");
     let other = Pipeline::parse("p.toml", &text, &|_| Some("9".into())).unwrap();

@@ -15,8 +15,9 @@ use super::time::zone;
 use super::tree::{Node, Toml};
 use crate::base::units;
 use crate::base::units::{duration, show_duration};
-use crate::model::pipeline::{EventTime, Late, Tumbling, Window, Zone, defaults};
+use crate::model::pipeline::{Zone, defaults};
 use crate::model::time::{civil, clock};
+use crate::model::window::{Count, EventTime, Late, Tumbling, Window};
 
 const SIZE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 86_400);
 const OUT_OF_ORDER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
@@ -56,7 +57,7 @@ pub(super) fn window(node: &Node, columns: Option<&[Known<'_>]>, mistakes: &Mist
         TUMBLING => tumbling(&section, columns).map(Window::Tumbling),
         _ => {
             let rows = section.must("rows", "rows = 100").and_then(|node| integer(node, 1..=1_000_000_000, mistakes));
-            Some(Window::Count { rows: rows? })
+            Some(Window::Count(Count { rows: rows? }))
         }
     }
 }

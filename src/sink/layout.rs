@@ -174,7 +174,7 @@ impl Layout {
             if !columns.is_empty() {
                 name.extend_from_slice(keys.row(at).data());
             }
-            if let Some(WindowId::Time { start, .. }) = window {
+            if let Some((start, _)) = window.and_then(WindowId::time) {
                 name.extend_from_slice(&start.to_be_bytes());
             }
             let known = match self.known.get_mut(&*name) {

@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Partition;
 use crate::model::Pipeline;
-use crate::model::pipeline::EventTime;
+use crate::model::window::EventTime;
 use crate::sink::SinkError;
 
 /// Bytes of a page, and of a dictionary before its column chunk goes on without one, about.

@@ -20,8 +20,8 @@ use crate::flow::messages::WindowedPart;
 use crate::flow::rows::Rows;
 use crate::ledger::FileEntry;
 use crate::model::Range;
-use crate::model::pipeline::{EventTime, Roll};
-use crate::model::window::{Tally, WindowId, WindowState};
+use crate::model::pipeline::Roll;
+use crate::model::window::{EventTime, Tally, WindowId, WindowState};
 use crate::model::{Counts, LastRecord, Reason};
 
 /// One thing to do with a batch; in order, they write all its parts.

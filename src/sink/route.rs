@@ -12,7 +12,6 @@ use crate::flow::messages::{WindowRows, WindowedPart};
 use crate::flow::rows::joined;
 use crate::model::Pipeline;
 use crate::model::Side;
-use crate::model::pipeline::Window;
 use crate::model::schema::late_schema;
 use crate::model::window::WindowId;
 use crate::sink::{Folder, Layout, SinkError, Split};
@@ -42,10 +41,7 @@ pub(super) struct Router {
 impl Router {
     /// For rows of this schema.
     pub(super) fn new(rows: &SchemaRef, pipeline: &Pipeline) -> Result<Self, SinkError> {
-        let calendar = match &pipeline.window {
-            Window::Count { .. } => None,
-            Window::Tumbling(window) => Some(window.calendar()),
-        };
+        let calendar = pipeline.window.kind().calendar();
         let data = Layout::new(rows, &pipeline.sink.partition_by, calendar.as_ref())?;
         let late = Layout::new(&late_schema(rows), &pipeline.sink.partition_by, calendar.as_ref())?;
         Ok(Router { data, late, of_time: calendar.is_some() })

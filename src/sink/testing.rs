@@ -7,9 +7,10 @@ use parquet::basic::{Compression, ZstdLevel};
 
 use crate::flow::messages::{CheckedRecords, WindowedPart};
 use crate::model::Pipeline;
-use crate::model::pipeline::{Format, Sink, Source, Start, UnknownFields, Validate, Window, defaults};
+use crate::model::pipeline::{Format, Sink, Source, Start, UnknownFields, Validate, defaults};
+use crate::model::window::{Count, Window};
 use crate::model::{Partition, Range};
-use crate::window::Windows;
+use crate::window::{Windows, resume};
 
 /// Rows with the hive key `k`, a value and an offset.
 pub(super) fn rows(first: i64, keys: &[Option<&str>]) -> RecordBatch {
@@ -30,7 +31,7 @@ pub(super) fn rejects(offsets: Vec<i64>) -> RecordBatch {
 }
 
 /// A batch of `keys.len()` rows and then `rejects` rejects from `first` on, cut by `windower`.
-pub(super) fn parts(windower: &mut Windows, first: i64, keys: &[Option<&str>], bad: i64) -> Vec<WindowedPart> {
+pub(super) fn parts(windower: &mut Box<dyn Windows>, first: i64, keys: &[Option<&str>], bad: i64) -> Vec<WindowedPart> {
     let good = first + keys.len() as i64;
     let records =
         CheckedRecords { rows: rows(first, keys), rejects: rejects((good..good + bad).collect()), tombstones: vec![] };
@@ -38,8 +39,8 @@ pub(super) fn parts(windower: &mut Windows, first: i64, keys: &[Option<&str>], b
 }
 
 /// Count windows of `rows` rows, from the first.
-pub(super) fn windower(rows: u64) -> Windows {
-    Windows::new(&Window::Count { rows }, None)
+pub(super) fn windower(rows: u64) -> Box<dyn Windows> {
+    resume(&Window::Count(Count { rows }), None)
 }
 
 pub(super) fn partition() -> Partition {
@@ -61,7 +62,7 @@ pub(super) fn pipeline(partition_by: &[&str]) -> Pipeline {
         },
         columns: Vec::new(),
         validate: Validate { unknown_fields: UnknownFields::Ignore },
-        window: Window::Count { rows: 2 },
+        window: Window::Count(Count { rows: 2 }),
         sink: Sink {
             path: "unused".into(),
             partition_by: partition_by.iter().map(|name| (*name).to_owned()).collect(),

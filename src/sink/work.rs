@@ -21,7 +21,6 @@ use crate::model::Partition;
 use crate::model::Pipeline;
 use crate::model::Reason;
 use crate::model::schema::{data_schema, rejects_schema};
-use crate::model::window::WindowState;
 
 /// Windows of time that one entry may speak of: it is read as a whole.
 const TALLIES_MAX: usize = 100_000;
@@ -234,10 +233,7 @@ impl Work {
             counts: pending.counts,
             rejected_by: pending.rejected_by,
             newest_us: pending.newest_us,
-            watermark_us: match &pending.window {
-                WindowState::Time(state) => state.watermark,
-                WindowState::Count { .. } => None,
-            },
+            watermark_us: pending.window.time().and_then(|state| state.watermark),
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
         };
@@ -280,10 +276,9 @@ mod tests {
     use crate::base::credits::Credits;
     use crate::ledger::{ColumnIdentity, Dataset, Definition, Identity};
     use crate::model::pipeline::Roll;
-    use crate::model::window::initial_state;
     use crate::model::{Range, RawRecords};
     use crate::validate::Checker;
-    use crate::window::Windows;
+    use crate::window::{Windows, resume};
 
     const ROWS: i64 = 100;
 
@@ -291,7 +286,7 @@ mod tests {
     struct Lane {
         work: Work,
         chain: Chain,
-        windows: Windows,
+        windows: Box<dyn Windows>,
         checker: Checker,
         next: i64,
         /// The positions that commits went to.
@@ -315,7 +310,7 @@ mod tests {
             let dataset = Dataset::open(folder.path(), &identity, definition).unwrap();
             dataset.topic("readings", "id", 1).unwrap();
             let chain = dataset.chain("readings", "id", 0);
-            let tip = chain.start(0, initial_state(&pipeline.window)).unwrap();
+            let tip = chain.start(0, pipeline.window.kind().first_state()).unwrap();
             let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
             let committer = Committer::start(dataset);
             let lane = (&partition(), 1);
@@ -324,7 +319,7 @@ mod tests {
             let tell: TellSource = Arc::new(move |committed| tell.send(committed.to).unwrap());
             let to = (committer, confirm, tell, meter);
             let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory);
-            let (windows, checker) = (Windows::new(&pipeline.window, None), Checker::new(&pipeline));
+            let (windows, checker) = (resume(&pipeline.window, None), Checker::new(&pipeline));
             Lane { work, chain, windows, checker, next: 0, told, _folder: folder }
         }
 

@@ -23,7 +23,6 @@ use crate::ledger::FileEntry;
 use crate::model::Partition;
 use crate::model::Pipeline;
 use crate::model::Side;
-use crate::model::pipeline::Window;
 use crate::sink::{SinkError, properties};
 
 /// Writes one lane's rows and rejects.
@@ -99,10 +98,7 @@ impl LaneWriter {
     ) -> Result<Self, SinkError> {
         let router = Router::new(rows, pipeline)?;
         let [data, late] = router.schemas();
-        let time = match &pipeline.window {
-            Window::Count { .. } => None,
-            Window::Tumbling(window) => Some(window.time.column().to_owned()),
-        };
+        let time = pipeline.window.kind().event_time().map(|time| time.column().to_owned());
         let files = Files {
             names,
             create: Box::new(|path| Ok(Box::new(File::create_new(path)?))),

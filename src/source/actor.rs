@@ -38,7 +38,6 @@ use crate::kafka::membership::{Membership, NotJoined};
 use crate::ledger::{LedgerError, Others};
 use crate::model::Partition;
 use crate::model::Reason;
-use crate::model::pipeline::{Tumbling, Window};
 
 /// A log line of a lane: level, run, partition, and then as tracing's.
 macro_rules! log {
@@ -725,7 +724,7 @@ impl Actor for Source {
             }
         });
         ctx.run_interval(CHECK_TOPICS, Self::check_topics);
-        if let Window::Tumbling(Tumbling { idle: Some(idle), .. }) = self.run.pipeline.window {
+        if let Some(idle) = self.run.pipeline.window.kind().idle() {
             ctx.run_interval(quiet::often(idle), move |source, ctx| source.look_for_quiet(idle, ctx));
         }
         match &self.until {

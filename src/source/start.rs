@@ -228,7 +228,7 @@ pub(super) fn read_ledger(
         group: &run.pipeline.source.group,
         dataset_id: run.dataset_id(),
         partitions_at_start: topic.partitions_at_start,
-        first_window: crate::model::window::initial_state(&run.pipeline.window),
+        first_window: run.pipeline.window.kind().first_state(),
         file: &run.pipeline.file,
     };
     resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))

@@ -4,8 +4,9 @@
 //! record, so it is measured against the time that Kafka has for it.
 
 use crate::decode::{Problem, Rule};
-use crate::model::pipeline::{Column, EventTime, Tumbling, Window};
+use crate::model::pipeline::Column;
 use crate::model::time::{kafka_instant, show};
+use crate::model::window::{EventTime, Window};
 use crate::validate::column::Cells;
 use crate::validate::row::Fault;
 
@@ -23,15 +24,15 @@ impl Ahead {
     /// # Panics
     /// When the definition has no such column; reading it refuses that.
     pub(crate) fn new(window: &Window, columns: &[Column]) -> Option<Self> {
-        let Window::Tumbling(Tumbling { time, max_ahead, .. }) = window else { return None };
-        let column = match time {
+        let kind = window.kind();
+        let column = match kind.event_time()? {
             EventTime::Kafka => None,
             EventTime::Column(name) => {
                 let at = columns.iter().position(|column| column.name == *name);
                 Some(at.unwrap_or_else(|| panic!("window.time names {name}, which is no column")))
             }
         };
-        Some(Ahead { column, max_ahead: *max_ahead })
+        Some(Ahead { column, max_ahead: kind.max_ahead() })
     }
 
     /// Whether a row has an event time that windows can be made of; `kafka_ms` is the record's Kafka timestamp.

@@ -15,7 +15,7 @@ use crate::model::window::ClosedBy;
 
 /// Gives each row of one partition its window.
 pub struct Windower {
-    windows: Windows,
+    windows: Box<dyn Windows>,
     /// The range of the batch before; the next one follows it.
     range: Range,
     next: Next<WindowedBatch>,
@@ -26,7 +26,7 @@ pub struct Windower {
 
 impl Windower {
     /// A windower of a lane that starts at `position` with the windows as they were there.
-    pub fn new(lane: Start<Windows>, next: Next<WindowedBatch>) -> Self {
+    pub fn new(lane: Start<Box<dyn Windows>>, next: Next<WindowedBatch>) -> Self {
         let Start { of, position, watch, meter } = lane;
         Windower { windows: of, range: Range { from: position, to: position }, next, meter, _watch: watch }
     }

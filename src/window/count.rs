@@ -7,6 +7,7 @@ use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
 use crate::model::Range;
 use crate::model::window::{WindowId, WindowState};
 use crate::model::{Counts, Side};
+use crate::window::Windows;
 use crate::window::cut::Piece;
 
 /// Counts rows into windows.
@@ -29,9 +30,11 @@ impl CountWindower {
         let over = filled >= rows;
         CountWindower { rows, window: window + u64::from(over), filled: if over { 0 } else { filled } }
     }
+}
 
-    /// Cuts a checked batch into consecutive parts, each of one window. A range without rows is one part.
-    pub fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
+impl Windows for CountWindower {
+    /// Each part is of one window. A range without rows is one part.
+    fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
         records.assert_within(range);
         let mut parts = Vec::new();
         let (mut rest, mut from) = (records.whole(), range.from);
@@ -44,7 +47,9 @@ impl CountWindower {
         }
         parts
     }
+}
 
+impl CountWindower {
     /// Where the open window ends, when its last row is among what is left.
     fn end(&self, rest: &Piece) -> Option<i64> {
         let last = usize::try_from(self.rows - self.filled - 1).ok()?;

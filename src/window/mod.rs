@@ -1,7 +1,7 @@
 //! Rows to windows: which window a row belongs to, and when a window is complete.
 //!
-//! [`Windows`] is pure: what it answers is a function of its state and of the records, never of the clock or of how the
-//! stream was cut into batches. Its state after every part is in the part, so that a lane can commit at any of them.
+//! [`Windows`] are pure: what they answer is a function of their state and of the records, never of the clock or of how the
+//! stream was cut into batches. Their state after every part is in the part, so that a lane can commit at any of them.
 
 mod actor;
 mod count;
@@ -12,50 +12,39 @@ pub use actor::Windower;
 pub use count::CountWindower;
 pub use tumbling::TimeWindower;
 
+use std::fmt::Debug;
+
 use crate::flow::messages::{CheckedRecords, WindowedPart};
 use crate::model::Range;
-use crate::model::pipeline::Window;
-use crate::model::window::{ClosedBy, WindowState, initial_state};
+use crate::model::window::{ClosedBy, Window, WindowState};
 
-/// What groups one partition's rows; a variant for each `[window] type`.
-#[derive(Debug)]
-pub enum Windows {
-    /// `type = "count"`
-    Count(CountWindower),
-    /// `type = "tumbling"`
-    Time(Box<TimeWindower>),
+/// What groups one partition's rows; an implementation for each `[window] type`. It is called once a batch.
+pub trait Windows: Debug + Send {
+    /// Cuts a checked batch into consecutive parts; together their ranges are `range`.
+    fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart>;
+
+    /// Where the newest window of time ends that has a row or is closed, in microseconds since 1970.
+    fn newest_end(&mut self) -> Option<i64> {
+        None
+    }
+
+    /// Closes every window of time that has rows, and all that end at or before `to`: nothing says that more is to come. The
+    /// part stands for no position; there is none where this changes nothing.
+    fn close(&mut self, _position: i64, _to: Option<i64>, _by: ClosedBy) -> Option<WindowedPart> {
+        None
+    }
 }
 
-impl Windows {
-    /// Goes on from `state`, or from the beginning where there is none.
-    ///
-    /// # Panics
-    /// When the state is of another type of windows: a dataset keeps the one it was made with.
-    pub fn new(window: &Window, state: Option<WindowState>) -> Self {
-        match (window, state.unwrap_or_else(|| initial_state(window))) {
-            (Window::Count { rows }, WindowState::Count { window, rows: filled }) => {
-                Windows::Count(CountWindower::new(*rows, window, filled))
-            }
-            (Window::Tumbling(tumbling), WindowState::Time(state)) => {
-                Windows::Time(Box::new(TimeWindower::new(tumbling, state)))
-            }
-            (window, state) => panic!("the ledger has {state:?}, the definition {window:?}"),
+/// Goes on from `state`, or from the beginning where there is none.
+///
+/// # Panics
+/// When the state is of another type of windows: a dataset keeps the one it was made with.
+pub fn resume(window: &Window, state: Option<WindowState>) -> Box<dyn Windows> {
+    match (window, state.unwrap_or_else(|| window.kind().first_state())) {
+        (Window::Count(count), WindowState::Count { window, rows }) => {
+            Box::new(CountWindower::new(count.rows, window, rows))
         }
-    }
-
-    /// Cuts a checked batch into consecutive parts; together their ranges are `range`.
-    pub fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
-        match self {
-            Windows::Count(windower) => windower.assign(range, records),
-            Windows::Time(windower) => vec![windower.assign(range, records)],
-        }
-    }
-
-    /// Closes windows of time though no row says that they are over; see [`TimeWindower::close`].
-    pub fn close(&mut self, position: i64, to: Option<i64>, by: ClosedBy) -> Option<WindowedPart> {
-        match self {
-            Windows::Count(_) => None,
-            Windows::Time(windower) => windower.close(position, to, by),
-        }
+        (Window::Tumbling(tumbling), WindowState::Time(state)) => Box::new(TimeWindower::new(tumbling, state)),
+        (window, state) => panic!("the ledger has {state:?}, the definition {window:?}"),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The watermark stays `out_of_order` behind the largest event time of the partition's rows. Only rows move it: neither
 //! rejects nor the clock. A row whose window is closed is late. So a row's window and class follow from the rows before it
-//! in its partition, however they came in batches; the one exception is [`TimeWindower::close`], and that is recorded.
+//! in its partition, however they came in batches; the one exception is [`Windows::close`], and that is recorded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,12 +15,10 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
 use crate::flow::rows::Rows;
 use crate::model::Range;
-use crate::model::pipeline::{Late, Tumbling};
 use crate::model::schema::{late_schema, rejects_schema};
-use crate::model::window::Calendar;
-use crate::model::window::{ClosedBy, Tally, TimeState};
-use crate::model::window::{WindowId, WindowState};
+use crate::model::window::{Calendar, ClosedBy, Late, Tally, TimeState, Tumbling, WindowId, WindowState};
 use crate::model::{Counts, Side};
+use crate::window::Windows;
 
 /// Gives rows their windows of time.
 #[derive(Debug)]
@@ -57,9 +55,44 @@ impl TimeWindower {
             open: BTreeSet::new(),
         }
     }
+}
 
+impl Windows for TimeWindower {
+    /// A batch is one part: its windows are open side by side.
+    fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart> {
+        vec![self.part(range, records)]
+    }
+
+    fn newest_end(&mut self) -> Option<i64> {
+        self.end_of_rows().max(self.state.watermark)
+    }
+
+    /// That a partition without any row is quiet does change something: the others needn't wait for it.
+    fn close(&mut self, position: i64, to: Option<i64>, by: ClosedBy) -> Option<WindowedPart> {
+        let before = self.state;
+        for end in [self.end_of_rows(), to].into_iter().flatten() {
+            self.state.advance(end);
+        }
+        if self.state.watermark == before.watermark && before.closed_by.is_some() {
+            return None;
+        }
+        self.state.closed_by = Some(by);
+        Some(WindowedPart {
+            range: Range { from: position, to: position },
+            rows: Vec::new(),
+            rejects: RecordBatch::new_empty(rejects_schema()).into(),
+            counts: Counts::default(),
+            tallies: Vec::new(),
+            closes: self.closed(),
+            ends: true,
+            state: WindowState::Time(self.state),
+        })
+    }
+}
+
+impl TimeWindower {
     /// A checked batch as one part, its rows by window.
-    pub fn assign(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
+    fn part(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
         records.assert_within(range);
         let CheckedRecords { rows, rejects, tombstones } = &records;
         let times = rows.column_by_name(&self.time).expect("the column of event times was checked with the definition");
@@ -99,29 +132,9 @@ impl TimeWindower {
         }
     }
 
-    /// Closes every window that has rows, and all that end at or before `to`: nothing says that more is to come. The part
-    /// stands for no position; there is none where this changes nothing. That a partition without any row is quiet does
-    /// change something: the others needn't wait for it.
-    pub fn close(&mut self, position: i64, to: Option<i64>, by: ClosedBy) -> Option<WindowedPart> {
-        let before = self.state;
-        let own = self.state.largest.map(|largest| self.calendar.window(largest).1);
-        for end in [own, to].into_iter().flatten() {
-            self.state.advance(end);
-        }
-        if self.state.watermark == before.watermark && before.closed_by.is_some() {
-            return None;
-        }
-        self.state.closed_by = Some(by);
-        Some(WindowedPart {
-            range: Range { from: position, to: position },
-            rows: Vec::new(),
-            rejects: RecordBatch::new_empty(rejects_schema()).into(),
-            counts: Counts::default(),
-            tallies: Vec::new(),
-            closes: self.closed(),
-            ends: true,
-            state: WindowState::Time(self.state),
-        })
+    /// Where the newest window ends that has a row.
+    fn end_of_rows(&mut self) -> Option<i64> {
+        self.state.largest.map(|largest| self.calendar.window(largest).1)
     }
 
     /// Where a row of this event time goes; moves the watermark.
@@ -242,8 +255,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::pipeline::EventTime;
     use crate::model::schema::LATE_BY;
+    use crate::model::window::EventTime;
 
     const SECOND: i64 = 1_000_000;
     const DAY: i64 = 86_400 * SECOND;
@@ -352,7 +365,7 @@ mod tests {
             let until_quiet = events[at..].iter().position(|event| matches!(event, Quiet(_)));
             let end = (at + size).min(until_quiet.map_or(events.len(), |length| at + length));
             let (range, records) = batch(at as i64, &events[at..end]);
-            outcome.add(&windower.assign(range, records));
+            outcome.add(&windower.part(range, records));
             if *restart {
                 windower = TimeWindower::new(tumbling, outcome.state);
             }
@@ -517,7 +530,7 @@ mod tests {
                 let part = match event {
                     Some(by) => {
                         let (range, records) = batch(offset, &[Row(by * tumbling.size / 7)]);
-                        Some(partitions[*at].assign(range, records))
+                        Some(partitions[*at].part(range, records))
                     }
                     None => {
                         let live: Vec<_> = (0..3).filter(|other| other != at).map(|other| states[other].watermark).collect();
@@ -557,7 +570,7 @@ mod tests {
     fn one_window_copies_nothing() {
         let (range, records) = batch(0, &[Row(1), Row(3), Row(2)]);
         let before = records.rows.column(0).to_data().buffers()[0].as_ptr();
-        let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).assign(range, records);
+        let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).part(range, records);
         assert_eq!(part.rows.len(), 1);
         assert_eq!(part.rows[0].rows.to_batch().column(0).to_data().buffers()[0].as_ptr(), before);
     }

@@ -17,6 +17,16 @@ pub enum WindowId {
     },
 }
 
+impl WindowId {
+    /// From when to when it is, if it is a window of time.
+    pub fn time(self) -> Option<(i64, i64)> {
+        match self {
+            WindowId::Time { start, end } => Some((start, end)),
+            WindowId::Count(_) => None,
+        }
+    }
+}
+
 /// The state of a partition's windows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -30,6 +40,24 @@ pub enum WindowState {
     },
     /// Windows of time.
     Time(TimeState),
+}
+
+impl WindowState {
+    /// The state of windows of time, if they are of time.
+    pub fn time(&self) -> Option<TimeState> {
+        match self {
+            WindowState::Time(state) => Some(*state),
+            WindowState::Count { .. } => None,
+        }
+    }
+
+    /// The largest number in it that counts records or windows: no log has more than `i64::MAX`.
+    pub fn largest_count(&self) -> u64 {
+        match self {
+            WindowState::Count { window, rows } => *window.max(rows),
+            WindowState::Time(_) => 0,
+        }
+    }
 }
 
 /// The state of a partition's windows of time: which are closed is a function of it, so they need no list.

@@ -17,7 +17,6 @@ use crate::base::words::{beginning, cut};
 use crate::ledger::{Completeness, Dataset, LedgerError, State, open_file};
 use crate::model::Pipeline;
 use crate::model::Side;
-use crate::model::pipeline::Window;
 use crate::settings::is_secret;
 
 /// The beginning of a payload that is shown, in characters.
@@ -118,7 +117,7 @@ fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetErro
 
 /// The newest windows of time, the newest first.
 pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> Result<Vec<WindowView>, ReadError> {
-    if matches!(pipeline.window, Window::Count { .. }) {
+    if !pipeline.window.kind().is_of_time() {
         return Err(ReadError::NoWindows);
     }
     let completeness = Completeness::newest(&Dataset::existing(&pipeline.folder())?, limit)?;

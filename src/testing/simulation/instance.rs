@@ -21,11 +21,10 @@ use crate::flow::meters::{Meter, Stage};
 use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Identity, LedgerError, Tip};
 use crate::model::Reason;
 use crate::model::schema::data_schema;
-use crate::model::window::initial_state;
 use crate::model::{Partition, Range};
 use crate::sink::{TellSource, Work};
 use crate::validate::Checker;
-use crate::window::Windows;
+use crate::window::resume;
 
 /// A process's first task.
 pub(super) const MAIN: &str = "main";
@@ -124,7 +123,7 @@ impl Lane {
         let tip = match self.chain.recover()? {
             Some(tip) => tip,
             None => {
-                let entry = self.chain.first_entry(0, initial_state(&self.world.pipeline.window));
+                let entry = self.chain.first_entry(0, self.world.pipeline.window.kind().first_state());
                 let reply = background::wait(self.committer.commit(entry));
                 self.chain.adopt(reply.map_err(|_| LaneError::Panicked("commit"))?)?
             }
@@ -137,7 +136,7 @@ impl Lane {
     fn once(&mut self) -> Result<bool, LaneError> {
         let (world, tip) = (self.world.clone(), self.recover()?);
         let (log, mut position) = (world.log(self.number), tip.to);
-        let mut windows = Windows::new(&world.pipeline.window, Some(tip.window.clone()));
+        let mut windows = resume(&world.pipeline.window, Some(tip.window.clone()));
         let mut checker = Checker::new(&world.pipeline);
         let mut work = self.work(tip);
         while position < log.end {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::disk::SimulatedDisk;
 use super::random::Random;
 use crate::model::Pipeline;
-use crate::model::window::{WindowId, WindowState, initial_state};
+use crate::model::window::{WindowId, WindowState};
 use crate::model::{Counts, Side};
 use crate::model::{Partition, Range, RawRecords};
 use crate::validate::Checker;
-use crate::window::Windows;
+use crate::window::resume;
 
 /// The dataset's folder.
 pub(super) const ROOT: &str = "/sim";
@@ -244,8 +244,8 @@ impl Log {
     }
 
     fn reference(&self, pipeline: &Pipeline) -> Reference {
-        let (mut checker, mut windows) = (Checker::new(pipeline), Windows::new(&pipeline.window, None));
-        let mut reference = Reference { initial: Some(initial_state(&pipeline.window)), ..Reference::default() };
+        let (mut checker, mut windows) = (Checker::new(pipeline), resume(&pipeline.window, None));
+        let mut reference = Reference { initial: Some(pipeline.window.kind().first_state()), ..Reference::default() };
         let partition = World::partition(self.partition);
         for (offset, ..) in &self.records {
             let (_, records) = self.read(*offset, 1, false);

@@ -1,7 +1,7 @@
 //! Which records have an event time that windows can be made of.
 
 use super::*;
-use crate::model::pipeline::{EventTime, Late, Tumbling, Window};
+use crate::model::window::{EventTime, Late, Tumbling, Window};
 use crate::validate::Checker;
 
 const MAX_AHEAD_MS: i64 = 3_600_000;

@@ -14,9 +14,10 @@ use crate::flow::messages::CheckedRecords;
 use crate::model::Pipeline;
 use crate::model::pipeline::{
     Column, ColumnType, Format, LocalTimePolicy, Roll, Sink, Source, Start, TimeEncoding, TimestampFormat,
-    UnknownFields, Validate, Value, Window, Zone,
+    UnknownFields, Validate, Value, Zone,
 };
 use crate::model::schema::{data_schema, rejects_schema};
+use crate::model::window::{Count, Window};
 use crate::model::{Partition, RawRecords};
 use crate::validate::Checker;
 
@@ -57,7 +58,7 @@ fn pipeline(columns: Vec<Column>, unknown_fields: UnknownFields) -> Pipeline {
         },
         columns,
         validate: Validate { unknown_fields },
-        window: Window::Count { rows: 100 },
+        window: Window::Count(Count { rows: 100 }),
         sink: Sink {
             path: "unused".into(),
             partition_by: vec![],

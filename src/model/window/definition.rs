@@ -1,0 +1,70 @@
+//! `[window]`: how rows are grouped, and what every kind of windows is asked.
+//!
+//! Each kind answers in its own file. Nobody outside of the windows' own folders asks which kind it is.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::{Calendar, Count, EventTime, Tumbling, WindowState};
+
+/// `[window]`: how rows are grouped. Always per partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Window {
+    /// `type = "count"`
+    Count(Count),
+    /// `type = "tumbling"`
+    Tumbling(Tumbling),
+}
+
+impl Window {
+    /// Who answers for these windows.
+    pub fn kind(&self) -> &dyn WindowKind {
+        match self {
+            Window::Count(count) => count,
+            Window::Tumbling(tumbling) => tumbling,
+        }
+    }
+}
+
+/// What a kind of windows answers about its definition. What is left out says that windows have nothing to do with time.
+pub trait WindowKind {
+    /// The state of a partition of which nothing was read yet: what entry 0 holds.
+    fn first_state(&self) -> WindowState;
+
+    /// What `dataset.json` says of them: another text is another dataset.
+    fn identity(&self) -> String;
+
+    /// What `weir check` says of them.
+    fn summary(&self) -> String;
+
+    /// Where a row's event time is; every row has one then.
+    fn event_time(&self) -> Option<&EventTime> {
+        None
+    }
+
+    /// How far an event time may be after the record's Kafka timestamp, in microseconds.
+    fn max_ahead(&self) -> i64 {
+        i64::MAX
+    }
+
+    /// How long a partition is quiet before its windows are closed; never, where there is none.
+    fn idle(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How time is divided into windows. Where there is a calendar, each window has files and a name of its own.
+    fn calendar(&self) -> Option<Calendar> {
+        None
+    }
+
+    /// Whose clocks show a time that a person writes without a zone.
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
+    }
+
+    /// Whether rows are grouped by their event time: such windows are complete one day, and can be closed.
+    fn is_of_time(&self) -> bool {
+        self.event_time().is_some()
+    }
+}
