@@ -93,3 +93,47 @@ impl AddAssign for Counts {
         *self = *self + other;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NONE: &str = r#"{"row":0,"rejected":0,"late":0,"dropped":0,"filtered":0,"tombstone":0}"#;
+    const ALL: &str = r#"{"row":1,"rejected":2,"late":3,"dropped":4,"filtered":5,"tombstone":6,"lost":7}"#;
+
+    fn of_each() -> Counts {
+        Counts { row: 1, rejected: 2, late: 3, dropped: 4, filtered: 5, tombstone: 6, lost: 7 }
+    }
+
+    fn read(json: &str) -> Result<Counts, String> {
+        serde_json::from_str(json).map_err(|error: serde_json::Error| error.to_string())
+    }
+
+    /// Entries of every age have this form, and their checksums are over it.
+    #[test]
+    fn the_form_on_disk_stays() {
+        for (counts, json) in [(Counts::default(), NONE), (of_each(), ALL)] {
+            assert_eq!(serde_json::to_string(&counts).unwrap(), json);
+            assert_eq!(read(json).unwrap(), counts);
+        }
+        assert_eq!(read(r#"{"row":0,"rejected":0,"late":0,"filtered":0,"tombstone":0}"#).unwrap(), Counts::default());
+        assert_eq!(read("[1,2,3,4,5,6,7]").unwrap(), of_each());
+    }
+
+    #[test]
+    fn what_is_no_counts_is_refused() {
+        let error = |json: &str| read(json).unwrap_err();
+        insta::assert_snapshot!(error("{}"), @"missing field `row` at line 1 column 2");
+        insta::assert_snapshot!(error(r#"{"row":1,"row":1}"#), @"duplicate field `row` at line 1 column 14");
+        insta::assert_snapshot!(error(r#"{"row":-1}"#), @"invalid value: integer `-1`, expected u64 at line 1 column 9");
+        insta::assert_snapshot!(error(r#"{"rows":1}"#), @"unknown field `rows`, expected one of `row`, `rejected`, `late`, `dropped`, `filtered`, `tombstone`, `lost` at line 1 column 7");
+        insta::assert_snapshot!(error("1"), @"invalid type: integer `1`, expected struct Counts at line 1 column 1");
+    }
+
+    #[test]
+    fn reports_name_every_class() {
+        let report = |counts: Counts| serde_json::to_string(&counts.report(serde_json::value::Serializer).unwrap()).unwrap();
+        insta::assert_snapshot!(report(of_each()), @r#"{"row":1,"rejected":2,"late":3,"filtered":5,"tombstone":6,"lost":7,"dropped":4}"#);
+    }
+}
