@@ -11,7 +11,7 @@ use weir::model::Pipeline;
 use weir::model::names::hex;
 use weir::model::schema::data_schema;
 use weir::model::window::{Tally, TimeState, WindowId, WindowState};
-use weir::model::{Counts, LastRecord, Reason, Side};
+use weir::model::{Class, Counts, LastRecord, Reason, Side};
 use weir::model::{Partition, RawRecords};
 use weir::validate::Checker;
 
@@ -121,7 +121,7 @@ pub fn next(chain: &Chain, tip: &Tip, dataset: &Dataset, pipeline: &Pipeline) ->
         NextEntry {
             to: tip.to + RECORDS,
             last: Some(LastRecord { offset: tip.to + RECORDS - 1, leader_epoch: Some(3) }),
-            counts: Counts { rejected: RECORDS as u64, ..Counts::default() },
+            counts: Counts::from([(Class::Rejected, RECORDS as u64)]),
             window: WindowState::Time(time),
             tallies: vec![Tally { rejected: RECORDS as u64, ..Tally::new(window) }],
             reason: Reason::Windows,

@@ -19,8 +19,8 @@ use crate::base::words::{bytes, number, plural};
 use crate::cli::readings;
 use crate::kafka::{Broker, client_config};
 use crate::ledger;
-use crate::model::Partition;
 use crate::model::Pipeline;
+use crate::model::{Class, Partition};
 use crate::settings::Service;
 
 /// The pipeline that the demo runs: the shipped file.
@@ -148,8 +148,8 @@ fn describe(folder: &Path) -> anyhow::Result<()> {
     let counts = report.counts;
     println!(
         "Ledger: {} + {} rejected = {} in {}; {}, {}, each checked (weir verify).",
-        plural(counts.row, "row"),
-        number(counts.rejected),
+        plural(counts[Class::Row], "row"),
+        number(counts[Class::Rejected]),
         plural(counts.total(), "record"),
         plural(report.partitions, "partition"),
         plural(report.files, "file"),
@@ -163,7 +163,7 @@ fn describe(folder: &Path) -> anyhow::Result<()> {
         }
     }
     println!("\nDataset: {}\nOpen it:", folder.display());
-    if counts.row == 0 {
+    if counts[Class::Row] == 0 {
         println!("  {}", show::EMPTY);
     }
     for (library, line) in show::open_lines(folder) {

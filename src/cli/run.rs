@@ -22,6 +22,7 @@ use crate::engine::topology::{Arbiters, Running};
 use crate::flow::progress::Snapshot;
 use crate::flow::run::Run;
 use crate::ledger::{Completeness, Dataset, LedgerError, State};
+use crate::model::Class;
 use crate::model::Pipeline;
 use crate::settings::Service;
 
@@ -203,8 +204,8 @@ impl std::fmt::Display for Outcome {
             duration(self.elapsed),
             number(rate as u64)
         )?;
-        writeln!(f, "  rows        {:>14}", number(counts.row))?;
-        writeln!(f, "  rejected    {:>14}", number(counts.rejected))?;
+        writeln!(f, "  rows        {:>14}", number(counts[Class::Row]))?;
+        writeln!(f, "  rejected    {:>14}", number(counts[Class::Rejected]))?;
         let rejects = self.done.rejects();
         for (column, rule, count) in rejects.iter().take(REJECTS_SHOWN) {
             let of = if column.is_empty() { "the whole record" } else { column };
@@ -214,17 +215,18 @@ impl std::fmt::Display for Outcome {
             let records = rest.iter().map(|(_, _, count)| count).sum();
             writeln!(f, "              {:>14}   for {}", number(records), plural(rest.len() as u64, "more reason"))?;
         }
-        if counts.rejected > 0 {
+        if counts[Class::Rejected] > 0 {
             writeln!(f, "              each with its reason in {}", self.folder.join("rejects").display())?;
         }
-        for (class, count) in [
-            ("late", counts.late),
-            ("filtered", counts.filtered),
-            ("tombstones", counts.tombstone),
-            ("lost", counts.lost),
-        ] {
+        for (class, count) in counts.classes() {
+            let line = match class {
+                // These have their lines above.
+                Class::Row | Class::Rejected => continue,
+                Class::Tombstone => "tombstones",
+                Class::Late | Class::Filtered | Class::Lost => class.name(),
+            };
             if count > 0 {
-                writeln!(f, "  {class:<11} {:>14}", number(count))?;
+                writeln!(f, "  {line:<11} {:>14}", number(count))?;
             }
         }
         writeln!(f, "  files       {:>14}   {} in {}", number(*files), bytes(*size), plural(*commits, "commit"))?;
@@ -389,7 +391,7 @@ fn line(name: &str, now: &Snapshot, elapsed: Duration) -> String {
         "{name}: {} read, {} committed ({} rejected) in {}, {} a second{left}{}",
         plural(now.read, "record"),
         number(now.counts.total()),
-        number(now.counts.rejected),
+        number(now.counts[Class::Rejected]),
         plural(now.files, "file"),
         number(rate),
         waiting(now),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::base::words::plural;
 use crate::ledger;
 use crate::ledger::{Finding, Kind, Report};
+use crate::model::Class;
 
 /// Findings that people are shown; a program reads them all from JSON.
 const SHOWN_MAX: usize = 50;
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn text(report: &Report) -> String {
     let classes: Vec<String> =
-        report.counts.classes().iter().map(|(class, count)| format!("{class} {count}")).collect();
+        report.counts.classes().iter().map(|(class, count)| format!("{} {count}", class.name())).collect();
     let mut out = format!(
         "{}\n  {}, {}, {}, {}, {}\n  {}\n",
         report.folder.display(),
@@ -71,8 +72,8 @@ fn text(report: &Report) -> String {
         classes.join(", "),
     );
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String does not fail");
-    if report.counts.lost > 0 {
-        let lost = plural(report.counts.lost, "offset");
+    if report.counts[Class::Lost] > 0 {
+        let lost = plural(report.counts[Class::Lost], "offset");
         line(format!("  lost: {lost} that `weir skip` gave up, at the most so many records"));
     }
     if !report.unpublished.is_empty() {

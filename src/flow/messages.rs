@@ -60,6 +60,8 @@ pub struct CheckedRecords {
     pub rows: RecordBatch,
     /// Rejected records in the schema of `rejects/`, in offset order.
     pub rejects: RecordBatch,
+    /// Offsets of the records that the pipeline leaves out, ascending.
+    pub filtered: Vec<i64>,
     /// Offsets of the tombstones, ascending.
     pub tombstones: Vec<i64>,
 }

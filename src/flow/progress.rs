@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::flow::messages::Committed;
-use crate::model::Counts;
-use crate::model::Partition;
+use crate::model::{Class, Counts, Partition};
 
 /// What a run has done so far, shared by its sources and whoever shows it.
 #[derive(Debug)]
@@ -215,7 +214,7 @@ impl Progress {
         let lane = state.lanes.entry(partition.clone()).or_default();
         if lane.lost_to < to {
             lane.lost_to = to;
-            state.counts.lost += offsets;
+            state.counts[Class::Lost] += offsets;
         }
     }
 
@@ -399,7 +398,7 @@ mod tests {
         for (to, offsets) in [(10, 7), (10, 7), (30, 5)] {
             progress.loses(&partition, to, offsets);
         }
-        assert_eq!(progress.snapshot().counts.lost, 12);
+        assert_eq!(progress.snapshot().counts[Class::Lost], 12);
     }
 
     #[test]

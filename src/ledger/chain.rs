@@ -11,7 +11,7 @@ use super::error::LedgerError;
 use crate::model::names;
 use crate::model::names::StagedName;
 use crate::model::window::{Tally, WindowState};
-use crate::model::{Counts, LastRecord, Reason, Side};
+use crate::model::{Class, Counts, LastRecord, Reason, Side};
 
 /// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
 const HELD_MAX: u64 = 16;
@@ -29,7 +29,7 @@ pub struct Tip {
     pub window: WindowState,
     /// When the entry was written, in milliseconds since 1970.
     pub written_at_ms: i64,
-    /// Offsets that the newest entry gives up: [`Counts::lost`].
+    /// Offsets that the newest entry gives up: [`Class::Lost`].
     pub lost: u64,
 }
 
@@ -41,7 +41,7 @@ impl Tip {
             last: entry.last(),
             window: entry.window.clone(),
             written_at_ms: entry.written_at_ms,
-            lost: entry.counts.lost,
+            lost: entry.counts[Class::Lost],
         }
     }
 }

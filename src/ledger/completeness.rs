@@ -15,8 +15,12 @@ use super::chain::Chain;
 use super::dataset::Dataset;
 use super::entry::Entry;
 use super::error::LedgerError;
+use crate::model::Class;
 use crate::model::Side;
-use crate::model::window::{ClosedBy, Tally, TimeState, WindowId};
+use crate::model::window::ClosedBy;
+use crate::model::window::Tally;
+use crate::model::window::TimeState;
+use crate::model::window::WindowId;
 
 /// The windows of a dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -140,7 +144,7 @@ impl Completeness {
                     }
                 }
                 watermark = state.watermark;
-                if entry.counts.lost > 0 {
+                if entry.counts[Class::Lost] > 0 {
                     let partition = frontier.partition.clone();
                     lost.push(Lost { partition, from: entry.from, to: entry.to, watermark_us: watermark });
                 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::names;
 use crate::model::window::{Tally, WindowId, WindowState};
-use crate::model::{Counts, LastRecord, Reason, Side};
+use crate::model::{Class, Counts, LastRecord, Reason, Side};
 
 /// The version of the ledger's format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -65,7 +65,7 @@ impl Entry {
 
     /// Why no weir can have written it, if so. Whoever has it may count with what it says.
     pub(super) fn impossible(&self) -> Option<String> {
-        let Counts { late, dropped, .. } = self.counts;
+        let (late, dropped) = (self.counts[Class::Late], self.counts.dropped);
         let window = self.window.largest_count();
         if self.from < 0 || self.to == i64::MAX {
             return Some(format!("no log has the positions {} to {}", self.from, self.to));
@@ -77,7 +77,7 @@ impl Entry {
             return Some(format!("it is in window {window}"));
         }
         let rows = self.files.iter().fold(0, |rows: u64, file| rows.saturating_add(file.rows));
-        let most = self.counts.total().max(self.counts.lost).max(rows);
+        let most = self.counts.total().max(self.counts[Class::Lost]).max(rows);
         if i64::try_from(most).is_err() {
             return Some(format!("no log has {most} records"));
         }

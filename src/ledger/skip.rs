@@ -6,7 +6,7 @@
 use super::chain::{Chain, NextEntry, Tip};
 use super::commit;
 use super::error::LedgerError;
-use crate::model::{Counts, Reason};
+use crate::model::{Class, Counts, Reason};
 
 impl Chain {
     /// Counts every offset from the chain's end up to `to` as lost, and gives the new end. Blocks.
@@ -18,7 +18,7 @@ impl Chain {
             to,
             // What is between it and the new end may still be there, and isn't to be looked at.
             last: None,
-            counts: Counts::lost(tip.to.abs_diff(to)),
+            counts: Counts::from([(Class::Lost, tip.to.abs_diff(to))]),
             window: tip.window.clone(),
             tallies: Vec::new(),
             reason: Reason::Skip,

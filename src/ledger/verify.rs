@@ -22,7 +22,7 @@ use super::publish;
 use crate::base::words::plural;
 use crate::model::names;
 use crate::model::names::hive;
-use crate::model::{Counts, Side};
+use crate::model::{Class, Counts, Side};
 
 /// What a dataset holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -258,7 +258,8 @@ impl Verifier {
                 self.find(Kind::Counts, name.to_owned(), None, &expected, &found);
             }
         }
-        let (total, offsets) = (entry.counts.total().saturating_add(entry.counts.lost), entry.to.abs_diff(entry.from));
+        let (total, offsets) =
+            (entry.counts.total().saturating_add(entry.counts[Class::Lost]), entry.to.abs_diff(entry.from));
         if total > offsets {
             let expected = format!("at most {} from {} to {}", plural(offsets, "record"), entry.from, entry.to);
             self.find(Kind::Counts, name.to_owned(), None, &expected, &format!("{total}"));

@@ -1,34 +1,97 @@
-//! The classes of records, and how many a range has of each.
+//! The classes of records, and how many records a range has of each.
 
-use std::ops::{Add, AddAssign};
+use std::ops::{Add, AddAssign, Index, IndexMut};
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Side;
 
-/// Records by class; every record that read_committed shows is in exactly one. What was lost is counted in offsets.
+/// The class of a record: every record that read_committed shows is in exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A row in `data/`.
+    Row,
+    /// A row in `rejects/`.
+    Rejected,
+    /// A row that came after its window had closed and is not in `data/`.
+    Late,
+    /// The pipeline leaves the record out.
+    Filtered,
+    /// The record has no value.
+    Tombstone,
+    /// A person gave the offset up. Counts offsets, an upper bound of the records that are lost: nobody can read any more
+    /// which of the offsets had one, and which were transactions' markers or records that were aborted or compacted away.
+    Lost,
+}
+
+impl Class {
+    /// All classes, in the order of every list.
+    pub const ALL: [Class; 6] =
+        [Class::Row, Class::Rejected, Class::Late, Class::Filtered, Class::Tombstone, Class::Lost];
+
+    /// The name in every report, metric and answer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Row => "row",
+            Class::Rejected => "rejected",
+            Class::Late => "late",
+            Class::Filtered => "filtered",
+            Class::Tombstone => "tombstone",
+            Class::Lost => "lost",
+        }
+    }
+
+    /// The tree whose files have the class's records as rows.
+    pub fn side(self) -> Option<Side> {
+        match self {
+            Class::Row => Some(Side::Data),
+            Class::Rejected => Some(Side::Rejects),
+            Class::Late => Some(Side::Late),
+            Class::Filtered | Class::Tombstone | Class::Lost => None,
+        }
+    }
+
+    /// Whether its records were read, so that records are counted. If not, offsets are.
+    pub fn counts_records(self) -> bool {
+        match self {
+            Class::Row | Class::Rejected | Class::Late | Class::Filtered | Class::Tombstone => true,
+            Class::Lost => false,
+        }
+    }
+}
+
+/// A class is its own index in [`Class::ALL`].
+const _: () = {
+    let mut index = 0;
+    while index < Class::ALL.len() {
+        assert!(Class::ALL[index] as usize == index);
+        index += 1;
+    }
+};
+
+/// Records by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub struct Counts {
-    /// Rows in `data/`.
-    pub row: u64,
-    /// Rows in `rejects/`.
-    pub rejected: u64,
-    /// Rows that came after their window had closed and are not in `data/`.
-    pub late: u64,
+    by_class: [u64; Class::ALL.len()],
     /// Of the late ones, how many are in no file, because the pipeline says so.
-    #[serde(default)]
     pub dropped: u64,
-    /// Records that the pipeline leaves out.
-    pub filtered: u64,
-    /// Records without a value.
-    pub tombstone: u64,
-    /// Offsets that a person gave up. An upper bound of the records that are lost: nobody can read any more which of the
-    /// offsets had one, and which were transactions' markers or records that were aborted or compacted away.
-    ///
+}
+
+/// Counts as entries have them. An entry's checksum is over this form, so neither a name nor the order may change.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Counts", deny_unknown_fields)]
+struct Written {
+    row: u64,
+    rejected: u64,
+    late: u64,
+    #[serde(default)]
+    dropped: u64,
+    filtered: u64,
+    tombstone: u64,
     /// Left out of an entry where there are none, so that a weir that doesn't know the class reads it.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub lost: u64,
+    lost: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's way of asking.
@@ -36,55 +99,79 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-impl Counts {
-    /// Of a range that was given up.
-    pub fn lost(offsets: u64) -> Counts {
-        Counts { lost: offsets, ..Counts::default() }
+impl From<Written> for Counts {
+    fn from(Written { row, rejected, late, dropped, filtered, tombstone, lost }: Written) -> Self {
+        Counts { by_class: [row, rejected, late, filtered, tombstone, lost], dropped }
     }
+}
 
+impl From<Counts> for Written {
+    fn from(Counts { by_class: [row, rejected, late, filtered, tombstone, lost], dropped }: Counts) -> Self {
+        Written { row, rejected, late, dropped, filtered, tombstone, lost }
+    }
+}
+
+/// Of these classes so many, of the others none.
+impl<const N: usize> From<[(Class, u64); N]> for Counts {
+    fn from(classes: [(Class, u64); N]) -> Self {
+        let mut counts = Counts::default();
+        for (class, count) in classes {
+            counts[class] += count;
+        }
+        counts
+    }
+}
+
+impl Index<Class> for Counts {
+    type Output = u64;
+    fn index(&self, class: Class) -> &u64 {
+        &self.by_class[class as usize]
+    }
+}
+
+impl IndexMut<Class> for Counts {
+    fn index_mut(&mut self, class: Class) -> &mut u64 {
+        &mut self.by_class[class as usize]
+    }
+}
+
+impl Counts {
     /// All records that were read; `dropped` ones are among the late ones.
     pub fn total(&self) -> u64 {
-        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost: _ } = *self;
-        [row, rejected, late, filtered, tombstone].into_iter().fold(0, u64::saturating_add)
+        let read = self.classes().into_iter().filter(|(class, _)| class.counts_records());
+        read.fold(0, |total: u64, (_, count)| total.saturating_add(count))
     }
 
-    /// The classes by name: every record is in exactly one.
-    pub fn classes(&self) -> [(&'static str, u64); 6] {
-        let Counts { row, rejected, late, dropped: _, filtered, tombstone, lost } = *self;
-        [
-            ("row", row),
-            ("rejected", rejected),
-            ("late", late),
-            ("filtered", filtered),
-            ("tombstone", tombstone),
-            ("lost", lost),
-        ]
+    /// Every class with its count.
+    pub fn classes(&self) -> [(Class, u64); Class::ALL.len()] {
+        Class::ALL.map(|class| (class, self[class]))
     }
 
     /// For reports: every class and the dropped ones, whether there are any or not.
     pub fn report<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.classes().into_iter().chain([("dropped", self.dropped)]))
+        let classes = self.classes().map(|(class, count)| (class.name(), count));
+        serializer.collect_map(classes.into_iter().chain([("dropped", self.dropped)]))
     }
 
-    /// The classes whose records are rows of files, and in which tree.
-    pub fn by_side(&self) -> [(Side, u64); 3] {
-        [(Side::Data, self.row), (Side::Rejects, self.rejected), (Side::Late, self.late.saturating_sub(self.dropped))]
+    /// The rows that files have of these records, by tree.
+    pub fn by_side(&self) -> impl Iterator<Item = (Side, u64)> {
+        let in_files = |(class, count): (Class, u64)| match class {
+            Class::Late => count.saturating_sub(self.dropped),
+            _ => count,
+        };
+        self.classes().into_iter().filter_map(move |of| Some((of.0.side()?, in_files(of))))
     }
 }
 
 /// Saturates, because numbers that were read may be any.
 impl Add for Counts {
     type Output = Counts;
-    fn add(self, other: Counts) -> Counts {
-        Counts {
-            row: self.row.saturating_add(other.row),
-            rejected: self.rejected.saturating_add(other.rejected),
-            late: self.late.saturating_add(other.late),
-            dropped: self.dropped.saturating_add(other.dropped),
-            filtered: self.filtered.saturating_add(other.filtered),
-            tombstone: self.tombstone.saturating_add(other.tombstone),
-            lost: self.lost.saturating_add(other.lost),
+    fn add(mut self, other: Counts) -> Counts {
+        for (class, count) in other.classes() {
+            self[class] = self[class].saturating_add(count);
         }
+        self.dropped = self.dropped.saturating_add(other.dropped);
+        self
     }
 }
 
@@ -103,7 +190,15 @@ mod tests {
     const ALL: &str = r#"{"row":1,"rejected":2,"late":3,"dropped":4,"filtered":5,"tombstone":6,"lost":7}"#;
 
     fn of_each() -> Counts {
-        Counts { row: 1, rejected: 2, late: 3, dropped: 4, filtered: 5, tombstone: 6, lost: 7 }
+        let counts = [
+            (Class::Row, 1),
+            (Class::Rejected, 2),
+            (Class::Late, 3),
+            (Class::Filtered, 5),
+            (Class::Tombstone, 6),
+            (Class::Lost, 7),
+        ];
+        Counts { dropped: 4, ..Counts::from(counts) }
     }
 
     fn read(json: &str) -> Result<Counts, String> {
@@ -133,7 +228,22 @@ mod tests {
 
     #[test]
     fn reports_name_every_class() {
-        let report = |counts: Counts| serde_json::to_string(&counts.report(serde_json::value::Serializer).unwrap()).unwrap();
+        let report =
+            |counts: Counts| serde_json::to_string(&counts.report(serde_json::value::Serializer).unwrap()).unwrap();
         insta::assert_snapshot!(report(of_each()), @r#"{"row":1,"rejected":2,"late":3,"filtered":5,"tombstone":6,"lost":7,"dropped":4}"#);
+    }
+
+    #[test]
+    fn what_was_lost_was_not_read() {
+        assert_eq!(of_each().total(), 1 + 2 + 3 + 5 + 6);
+        let rows: Vec<_> = Counts { dropped: 2, ..of_each() }.by_side().collect();
+        assert_eq!(rows, [(Side::Data, 1), (Side::Rejects, 2), (Side::Late, 1)]);
+    }
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        let most = Counts { dropped: u64::MAX, ..Counts::from(Class::ALL.map(|class| (class, u64::MAX))) };
+        assert_eq!(most + of_each(), most);
+        assert_eq!(most.total(), u64::MAX);
     }
 }

@@ -12,7 +12,7 @@ mod side;
 pub(crate) mod time;
 pub mod window;
 
-pub use class::Counts;
+pub use class::{Class, Counts};
 pub use partition::{LastRecord, Partition, Range};
 pub use pipeline::Pipeline;
 pub use reason::Reason;

@@ -166,7 +166,7 @@ impl Page<'_> {
         )?;
         let classes = seen.iter().flat_map(|seen| {
             let classes = seen.now.counts.classes();
-            classes.map(|(class, count)| (seen.labels([("class", class.to_owned())]), count as f64))
+            classes.map(|(class, count)| (seen.labels([("class", class.name().to_owned())]), count as f64))
         });
         self.counter(
             "weir_records",

@@ -19,10 +19,16 @@ use arrow::datatypes::TimestampMicrosecondType;
 use crate::flow::messages::WindowedPart;
 use crate::flow::rows::Rows;
 use crate::ledger::FileEntry;
+use crate::model::Class;
+use crate::model::Counts;
+use crate::model::LastRecord;
 use crate::model::Range;
+use crate::model::Reason;
 use crate::model::pipeline::Roll;
-use crate::model::window::{EventTime, Tally, WindowId, WindowState};
-use crate::model::{Counts, LastRecord, Reason};
+use crate::model::window::EventTime;
+use crate::model::window::Tally;
+use crate::model::window::WindowId;
+use crate::model::window::WindowState;
 
 /// One thing to do with a batch; in order, they write all its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +95,7 @@ impl Roller {
     /// Counts a part; why the files end with it, if they do.
     fn ends_with(&mut self, part: &WindowedPart) -> Option<Reason> {
         self.windows += part.closes;
-        self.rows += part.counts.row + part.counts.late - part.counts.dropped;
+        self.rows += part.counts[Class::Row] + part.counts[Class::Late] - part.counts.dropped;
         let reason = if !part.ends {
             return None;
         } else if self.windows >= self.roll.windows {
@@ -183,8 +189,8 @@ impl Pending {
     /// **Invariant:** the files of a commit hold each row and each reject that it counts.
     pub fn assert_files(&self, files: &[FileEntry]) {
         let rows = |side| files.iter().filter(|file| file.side == side).map(|file| file.rows).sum::<u64>();
-        let counted = self.counts.by_side();
-        let found = counted.map(|(side, _)| (side, rows(side)));
+        let counted: Vec<_> = self.counts.by_side().collect();
+        let found: Vec<_> = counted.iter().map(|(side, _)| (*side, rows(*side))).collect();
         assert!(found == counted, "files hold {found:?}, {:?} has {:?}", self.range, self.counts);
     }
 }
@@ -294,7 +300,7 @@ mod tests {
         assert_eq!(pending.age(later), Duration::from_secs(5));
         let taken = pending.take();
         assert_eq!(taken.range, Range { from: 0, to: 4 });
-        assert_eq!(taken.counts, Counts { row: 3, rejected: 1, ..Counts::default() });
+        assert_eq!(taken.counts, Counts::from([(Class::Row, 3), (Class::Rejected, 1)]));
         assert_eq!(taken.window, WindowState::Count { window: 1, rows: 1 });
         assert_eq!(taken.last, last(3));
         assert_eq!(pending, Pending::new(4, taken.window.clone(), last(3)));

@@ -33,8 +33,12 @@ pub(super) fn rejects(offsets: Vec<i64>) -> RecordBatch {
 /// A batch of `keys.len()` rows and then `rejects` rejects from `first` on, cut by `windower`.
 pub(super) fn parts(windower: &mut Box<dyn Windows>, first: i64, keys: &[Option<&str>], bad: i64) -> Vec<WindowedPart> {
     let good = first + keys.len() as i64;
-    let records =
-        CheckedRecords { rows: rows(first, keys), rejects: rejects((good..good + bad).collect()), tombstones: vec![] };
+    let records = CheckedRecords {
+        rows: rows(first, keys),
+        rejects: rejects((good..good + bad).collect()),
+        filtered: vec![],
+        tombstones: vec![],
+    };
     windower.assign(Range { from: first, to: good + bad }, records)
 }
 

@@ -425,6 +425,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::model::Class;
     use crate::model::names::StagedName;
     use crate::model::window::{WindowId, WindowState};
     use crate::sink::testing::{partition, parts, pipeline, rejects, rows, windower};
@@ -903,7 +904,7 @@ mod tests {
                         let files = writer.finish().unwrap();
                         let taken = pending.take();
                         taken.assert_files(&files);
-                        commits.push((taken.range.to, taken.counts.row, files.len()));
+                        commits.push((taken.range.to, taken.counts[Class::Row], files.len()));
                     }
                 }
             }

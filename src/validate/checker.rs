@@ -92,6 +92,7 @@ impl Checker {
         CheckedRecords {
             rows: self.rows(partition, records, &good),
             rejects: reject_rows(&self.rejects_schema, &self.columns, partition, records, &rejects),
+            filtered: Vec::new(),
             tombstones: records.tombstones.iter().map(|index| records.offsets[*index]).collect(),
         }
     }

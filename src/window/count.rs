@@ -1,12 +1,14 @@
 //! Count windows: every so many rows of a partition, in offset order.
 //!
-//! Rejects and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
+//! Rejects, filtered records and tombstones don't count; they go with the part whose range holds them. A window ends right after its last
 //! row, so that rejects behind it belong to the next window's range.
 
 use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
+use crate::model::Class;
+use crate::model::Counts;
 use crate::model::Range;
+use crate::model::Side;
 use crate::model::window::{WindowId, WindowState};
-use crate::model::{Counts, Side};
 use crate::window::Windows;
 use crate::window::cut::Piece;
 
@@ -56,21 +58,21 @@ impl CountWindower {
         Some(rest.row_offsets().get(last)? + 1)
     }
 
-    fn part(&mut self, range: Range, Piece { rows, rejects, tombstones }: Piece) -> WindowedPart {
+    fn part(&mut self, range: Range, Piece { rows, rejects, filtered, tombstones }: Piece) -> WindowedPart {
         let window = WindowId::Count(self.window);
-        let counts = Counts {
-            row: rows.len() as u64,
-            rejected: rejects.len() as u64,
-            tombstone: tombstones.len() as u64,
-            ..Counts::default()
-        };
-        self.filled += counts.row;
+        let counts = Counts::from([
+            (Class::Row, rows.len() as u64),
+            (Class::Rejected, rejects.len() as u64),
+            (Class::Filtered, filtered.len() as u64),
+            (Class::Tombstone, tombstones.len() as u64),
+        ]);
+        self.filled += counts[Class::Row];
         let closes = self.filled == self.rows;
         if closes {
             self.window += 1;
             self.filled = 0;
         }
-        let rows = (counts.row > 0).then_some(WindowRows { window, side: Side::Data, rows });
+        let rows = (counts[Class::Row] > 0).then_some(WindowRows { window, side: Side::Data, rows });
         WindowedPart {
             range,
             rows: rows.into_iter().collect(),
@@ -97,16 +99,17 @@ mod tests {
 
     /// What a record turned out to be.
     #[derive(Debug, Clone, Copy, PartialEq)]
-    enum Class {
+    enum Found {
         Row,
         Reject,
+        Filtered,
         Tombstone,
         /// An offset without a record.
         Gap,
     }
-    use Class::*;
+    use Found::*;
 
-    fn records(first: i64, classes: &[Class]) -> (Range, CheckedRecords) {
+    fn records(first: i64, classes: &[Found]) -> (Range, CheckedRecords) {
         let of = |class| -> Vec<i64> {
             let all = (first..).zip(classes);
             all.filter(|(_, found)| **found == class).map(|(offset, _)| offset).collect()
@@ -116,7 +119,8 @@ mod tests {
             RecordBatch::try_from_iter([("_kafka_offset", offsets)]).unwrap()
         };
         let range = Range { from: first, to: first + classes.len() as i64 };
-        (range, CheckedRecords { rows: batch(Row), rejects: batch(Reject), tombstones: of(Tombstone) })
+        let (filtered, tombstones) = (of(Filtered), of(Tombstone));
+        (range, CheckedRecords { rows: batch(Row), rejects: batch(Reject), filtered, tombstones })
     }
 
     /// A part as one comparable value: range, window, rows, rejects, tombstones, closes, state.
@@ -128,8 +132,8 @@ mod tests {
             Some(WindowRows { window: WindowId::Count(window), .. }) => *window,
             _ => next,
         };
-        let sizes = (offsets(part).len(), part.rejects.len(), part.counts.tombstone as usize);
-        assert_eq!((sizes.0 as u64, sizes.1 as u64), (part.counts.row, part.counts.rejected));
+        let sizes = (offsets(part).len(), part.rejects.len(), part.counts[Class::Tombstone] as usize);
+        assert_eq!((sizes.0 as u64, sizes.1 as u64), (part.counts[Class::Row], part.counts[Class::Rejected]));
         (part.range.from, part.range.to, window, sizes.0, sizes.1, sizes.2, part.closes == 1, (next, rows))
     }
 
@@ -139,10 +143,20 @@ mod tests {
         part.rows.iter().flat_map(|rows| of(&rows.rows.to_batch())).collect()
     }
 
-    fn check(rows: u64, state: (u64, u64), classes: &[Class], expected: &[Seen]) {
+    fn check(rows: u64, state: (u64, u64), classes: &[Found], expected: &[Seen]) {
         let (range, records) = records(10, classes);
         let parts = CountWindower::new(rows, state.0, state.1).assign(range, records);
         assert_eq!(parts.iter().map(seen).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_filtered_is_counted_in_its_part() {
+        let (range, records) = records(10, &[Filtered, Row, Filtered, Row, Filtered, Filtered, Row]);
+        let parts = CountWindower::new(2, 0, 0).assign(range, records);
+        let counts: Vec<_> = parts.iter().map(|part| part.counts).collect();
+        let of = |rows, filtered| Counts::from([(Class::Row, rows), (Class::Filtered, filtered)]);
+        assert_eq!(counts, [of(2, 2), of(1, 2)]);
+        assert_eq!(parts[0].range, Range { from: 10, to: 14 });
     }
 
     #[test]
@@ -174,7 +188,7 @@ mod tests {
     }
 
     /// Runs the records from `position` on in batches of these sizes.
-    fn run(rows: u64, state: &WindowState, position: i64, classes: &[Class], sizes: &[usize]) -> Vec<WindowedPart> {
+    fn run(rows: u64, state: &WindowState, position: i64, classes: &[Found], sizes: &[usize]) -> Vec<WindowedPart> {
         let WindowState::Count { window, rows: filled } = *state else { unreachable!() };
         let mut windower = CountWindower::new(rows, window, filled);
         let (mut parts, mut at) = (Vec::new(), position as usize);
@@ -199,8 +213,8 @@ mod tests {
         parts.iter().flat_map(rows).collect()
     }
 
-    fn class() -> impl Strategy<Value = Class> {
-        prop_oneof![5 => Just(Row), 1 => Just(Reject), 1 => Just(Tombstone), 1 => Just(Gap)]
+    fn class() -> impl Strategy<Value = Found> {
+        prop_oneof![5 => Just(Row), 1 => Just(Reject), 1 => Just(Filtered), 1 => Just(Tombstone), 1 => Just(Gap)]
     }
 
     proptest! {
@@ -231,8 +245,11 @@ mod tests {
 
             let rejects: usize = parts.iter().map(|part| part.rejects.len()).sum();
             prop_assert_eq!(rejects, all.rejects.num_rows());
-            let tombstones: u64 = parts.iter().map(|part| part.counts.tombstone).sum();
+            let tombstones: u64 = parts.iter().map(|part| part.counts[Class::Tombstone]).sum();
             prop_assert_eq!(tombstones, all.tombstones.len() as u64);
+            let counts = parts.iter().fold(Counts::default(), |counts, part| counts + part.counts);
+            prop_assert_eq!(counts[Class::Filtered], all.filtered.len() as u64);
+            prop_assert_eq!(counts.total(), classes.iter().filter(|found| **found != Gap).count() as u64);
 
             let closed: u64 = parts.iter().map(|part| part.closes).sum();
             prop_assert_eq!(closed, all.row_offsets().len() as u64 / rows);

@@ -15,6 +15,7 @@ const OFFSET: &str = "_kafka_offset";
 pub(super) struct Piece {
     pub(super) rows: Rows,
     pub(super) rejects: Rows,
+    pub(super) filtered: Vec<i64>,
     pub(super) tombstones: Vec<i64>,
 }
 
@@ -22,11 +23,15 @@ impl Piece {
     /// Cuts off what is before `position`.
     pub(super) fn cut(&mut self, position: i64) -> Piece {
         let before = |offsets: &[i64]| offsets.partition_point(|&offset| offset < position);
-        let tombstones_after = self.tombstones.split_off(before(&self.tombstones));
+        let split = |offsets: &mut Vec<i64>| {
+            let after = offsets.split_off(before(offsets));
+            std::mem::replace(offsets, after)
+        };
         Piece {
             rows: self.rows.split_front(before(offsets_of(&self.rows))),
             rejects: self.rejects.split_front(before(offsets_of(&self.rejects))),
-            tombstones: std::mem::replace(&mut self.tombstones, tombstones_after),
+            filtered: split(&mut self.filtered),
+            tombstones: split(&mut self.tombstones),
         }
     }
 
@@ -39,7 +44,8 @@ impl Piece {
 impl CheckedRecords {
     /// As something to be cut.
     pub(super) fn whole(self) -> Piece {
-        Piece { rows: self.rows.into(), rejects: self.rejects.into(), tombstones: self.tombstones }
+        let CheckedRecords { rows, rejects, filtered, tombstones } = self;
+        Piece { rows: rows.into(), rejects: rejects.into(), filtered, tombstones }
     }
 
     /// The offsets of the rows, ascending.
@@ -54,7 +60,7 @@ impl CheckedRecords {
 
     /// **Invariant:** a batch's range holds the offset of each of its records.
     pub(super) fn assert_within(&self, range: Range) {
-        for batch in [self.row_offsets(), self.reject_offsets(), self.tombstones.as_slice()] {
+        for batch in [self.row_offsets(), self.reject_offsets(), &self.filtered, &self.tombstones] {
             let within = batch.first().is_none_or(|&first| first >= range.from)
                 && batch.last().is_none_or(|&last| last < range.to);
             assert!(within, "records {:?} to {:?} are not within {range:?}", batch.first(), batch.last());

@@ -14,10 +14,19 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use crate::flow::messages::{CheckedRecords, WindowRows, WindowedPart};
 use crate::flow::rows::Rows;
+use crate::model::Class;
+use crate::model::Counts;
 use crate::model::Range;
+use crate::model::Side;
 use crate::model::schema::{late_schema, rejects_schema};
-use crate::model::window::{Calendar, ClosedBy, Late, Tally, TimeState, Tumbling, WindowId, WindowState};
-use crate::model::{Counts, Side};
+use crate::model::window::Calendar;
+use crate::model::window::ClosedBy;
+use crate::model::window::Late;
+use crate::model::window::Tally;
+use crate::model::window::TimeState;
+use crate::model::window::Tumbling;
+use crate::model::window::WindowId;
+use crate::model::window::WindowState;
 use crate::window::Windows;
 
 /// Gives rows their windows of time.
@@ -94,7 +103,7 @@ impl TimeWindower {
     /// A checked batch as one part, its rows by window.
     fn part(&mut self, range: Range, records: CheckedRecords) -> WindowedPart {
         records.assert_within(range);
-        let CheckedRecords { rows, rejects, tombstones } = &records;
+        let CheckedRecords { rows, rejects, filtered, tombstones } = &records;
         let times = rows.column_by_name(&self.time).expect("the column of event times was checked with the definition");
         let times = times.as_primitive::<TimestampMicrosecondType>().values();
         let mut tallies = Tallies::default();
@@ -112,14 +121,14 @@ impl TimeWindower {
 
         let late = places.iter().filter(|place| place.late_by.is_some()).count() as u64;
         let late = if self.late == Late::Accept { 0 } else { late };
-        let counts = Counts {
-            row: places.len() as u64 - late,
-            rejected: rejects.num_rows() as u64,
-            late,
-            dropped: if self.late == Late::Drop { late } else { 0 },
-            tombstone: tombstones.len() as u64,
-            ..Counts::default()
-        };
+        let mut counts = Counts::from([
+            (Class::Row, places.len() as u64 - late),
+            (Class::Rejected, rejects.num_rows() as u64),
+            (Class::Late, late),
+            (Class::Filtered, filtered.len() as u64),
+            (Class::Tombstone, tombstones.len() as u64),
+        ]);
+        counts.dropped = if self.late == Late::Drop { late } else { 0 };
         WindowedPart {
             range,
             rows: self.group(rows, &places),
@@ -266,6 +275,7 @@ mod tests {
     enum Event {
         Row(i64),
         Reject,
+        Filtered,
         Gap,
         /// The partition is quiet; others have closed up to there.
         Quiet(Option<i64>),
@@ -340,6 +350,7 @@ mod tests {
         let records = CheckedRecords {
             rows: RecordBatch::try_from_iter(rows).unwrap(),
             rejects: RecordBatch::try_from_iter(rejects).unwrap(),
+            filtered: at(|event| *event == Filtered),
             tombstones: Vec::new(),
         };
         (Range { from: first, to: first + events.len() as i64 }, records)
@@ -401,8 +412,9 @@ mod tests {
         for (offset, event) in (0..).zip(events) {
             match event {
                 Gap => {}
+                Filtered => outcome.counts[Class::Filtered] += 1,
                 Reject => {
-                    outcome.counts.rejected += 1;
+                    outcome.counts[Class::Rejected] += 1;
                     if let Some(newest) = newest {
                         outcome.tallies.entry(window_of(tumbling, newest)).or_default().3 += 1;
                     }
@@ -422,22 +434,22 @@ mod tests {
                     match (late_by, tumbling.late) {
                         (Some(_), Late::Accept) => {
                             (tally.0, tally.1) = (tally.0 + 1, tally.1 + 1);
-                            outcome.counts.row += 1;
+                            outcome.counts[Class::Row] += 1;
                             outcome.rows.push((offset, window, None));
                         }
                         (Some(by), Late::Side) => {
                             tally.2 += 1;
-                            outcome.counts.late += 1;
+                            outcome.counts[Class::Late] += 1;
                             outcome.rows.push((offset, window, Some(by)));
                         }
                         (Some(_), Late::Drop) => {
                             tally.2 += 1;
-                            outcome.counts.late += 1;
+                            outcome.counts[Class::Late] += 1;
                             outcome.counts.dropped += 1;
                         }
                         (None, _) => {
                             tally.0 += 1;
-                            outcome.counts.row += 1;
+                            outcome.counts[Class::Row] += 1;
                             outcome.rows.push((offset, window, None));
                             newest = newest.max(Some(*time));
                             closed_to = closed_to.max(newest.map(|newest| newest - tumbling.out_of_order));
@@ -473,6 +485,7 @@ mod tests {
                 2 => (-3i64..3).prop_map(move |windows| Row(near(windows * size))),
                 1 => Just(Row(near(400 * DAY))),
                 1 => Just(Reject),
+                1 => Just(Filtered),
                 1 => Just(Gap),
                 1 => prop::option::of(-3 * size..3 * size).prop_map(move |by| Quiet(by.map(near))),
             ];
@@ -551,6 +564,13 @@ mod tests {
                 complete = tallies.keys().filter(is_complete).copied().collect();
             }
         }
+    }
+
+    #[test]
+    fn what_is_filtered_is_counted_in_its_part() {
+        let (range, records) = batch(0, &[Filtered, Row(1), Filtered, Gap]);
+        let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).assign(range, records);
+        assert_eq!(part.counts, Counts::from([(Class::Row, 1), (Class::Filtered, 2)]));
     }
 
     fn closes(events: &[Event]) -> u64 {

@@ -62,7 +62,7 @@ fn numbers_that_nobody_can_have_counted() {
         (Kind::UnknownFile, "data/t-0-00000000000000000001-0-"),
         (Kind::UnknownFile, "rejects/t-0-00000000000000000001-1-"),
     ];
-    check(&want, |_, chain| change_entry(chain, 1, |entry| entry.counts.dropped = entry.counts.late + 1));
+    check(&want, |_, chain| change_entry(chain, 1, |entry| entry.counts.dropped = entry.counts[Class::Late] + 1));
     check(&want, |_, chain| {
         change_entry(chain, 1, |entry| entry.tallies = vec![Tally::new(WindowId::Count(1))]);
         assert!(Completeness::read(&chain.dataset).is_err());
@@ -116,7 +116,7 @@ fn rows_that_the_file_does_not_have() {
         |_, chain| {
             change_entry(chain, 1, |entry| {
                 entry.files[0].rows += 1;
-                entry.counts.row += 1;
+                entry.counts[Class::Row] += 1;
             });
         },
     );
@@ -125,10 +125,10 @@ fn rows_that_the_file_does_not_have() {
 #[test]
 fn counts_that_do_not_add_up() {
     check(&[(Kind::Counts, "00000000000000000001.json")], |_, chain| {
-        change_entry(chain, 1, |entry| entry.counts.row -= 1)
+        change_entry(chain, 1, |entry| entry.counts[Class::Row] -= 1)
     });
     check(&[(Kind::Counts, "00000000000000000001.json")], |_, chain| {
-        change_entry(chain, 1, |entry| entry.counts.filtered = 1)
+        change_entry(chain, 1, |entry| entry.counts[Class::Filtered] = 1)
     });
 }
 

@@ -167,7 +167,7 @@ fn a_long_chain_starts_soon() {
             lost: 0,
         };
         let mut entry = entry_to(&chain, &tip, tip.to);
-        (entry.to, entry.counts.row) = (tip.to + 2, 2);
+        (entry.to, entry.counts[Class::Row]) = (tip.to + 2, 2);
         // Those before the newest are not looked at.
         if sequence < entries - 1 {
             entry.files.push(file(&chain, sequence));

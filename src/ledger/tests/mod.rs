@@ -29,7 +29,7 @@ use super::*;
 use crate::model::names;
 use crate::model::names::StagedName;
 use crate::model::window::{Tally, WindowId, WindowState};
-use crate::model::{Counts, LastRecord, Reason, Side};
+use crate::model::{Class, Counts, LastRecord, Reason, Side};
 
 /// The machine's file system, on which something fails once: at the path that ends so.
 #[derive(Debug, Default)]
@@ -187,7 +187,7 @@ fn entry_to(chain: &Chain, tip: &Tip, to: i64) -> Entry {
             files.push(stage(chain, tip.sequence + 1, side, files.len() as u32, offsets));
         }
     }
-    let counts = Counts { row: rows.len() as u64, rejected: rejects.len() as u64, ..Counts::default() };
+    let counts = Counts::from([(Class::Row, rows.len() as u64), (Class::Rejected, rejects.len() as u64)]);
     chain.entry(
         tip,
         NextEntry { to, last: last(to), counts, window: WINDOW, tallies: vec![], reason: Reason::Rows, files },

@@ -24,7 +24,7 @@ fn hours(folder: &Path, every: u64, hours: i64) -> Chain {
         let next = NextEntry {
             to,
             last: last(to),
-            counts: Counts { row: 10, ..Counts::default() },
+            counts: Counts::from([(Class::Row, 10)]),
             window: state(hour + 1),
             tallies: vec![Tally { rows: 10, ..Tally::new(window) }],
             reason: Reason::Rows,

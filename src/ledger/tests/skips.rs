@@ -14,7 +14,7 @@ fn what_is_given_up_is_counted_and_the_windows_stay() {
     assert_eq!(end.window, tip.window);
     assert_eq!(chain.recover().unwrap(), Some(end));
     let report = verify(&dir.path().join("test")).unwrap();
-    assert_eq!((report.findings, report.counts), (vec![], Counts::lost(7)));
+    assert_eq!((report.findings, report.counts), (vec![], Counts::from([(Class::Lost, 7)])));
     let entry = chain.read(1).unwrap().unwrap();
     assert_eq!((entry.reason, entry.from, entry.to, entry.counts.total()), (Reason::Skip, 3, 10, 0));
     // A row in windows that end after the watermark may be among what was lost.
@@ -48,7 +48,7 @@ fn more_lost_than_there_are_offsets_is_found() {
     let (dir, chain, tip) = started();
     chain.skip(&tip, 10).unwrap();
     let mut entry = chain.read(1).unwrap().unwrap();
-    entry.counts.lost += 1;
+    entry.counts[Class::Lost] += 1;
     fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
     let found = verify(&dir.path().join("test")).unwrap().findings;
     assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::Counts]);

@@ -53,7 +53,7 @@ fn by_key() -> (TempDir, Chain, Tip) {
 fn keyed(chain: &Chain, tip: &Tip, to: i64) -> Entry {
     let mut file = stage(chain, tip.sequence + 1, Side::Data, 0, &(tip.to..to).collect::<Vec<_>>());
     file.path = file.path.replace("data/", "data/k=a/");
-    let counts = Counts { row: (to - tip.to) as u64, ..Counts::default() };
+    let counts = Counts::from([(Class::Row, (to - tip.to) as u64)]);
     let (window, files) = (WINDOW, vec![file]);
     chain.entry(tip, NextEntry { to, last: last(to), counts, window, tallies: vec![], reason: Reason::Rows, files })
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::Context;
 use super::view::Failure;
+use crate::model::Class;
 use crate::service::board::{Board, Change};
 
 /// How often it is told how far the pipelines are.
@@ -96,7 +97,7 @@ impl Listener {
 fn progress(board: &Board) -> Vec<PipelineProgress> {
     let far = |(pipeline, status): (String, crate::service::Status)| {
         let now = status.run?.progress.snapshot();
-        let (committed, rejected) = (now.counts.total(), now.counts.rejected);
+        let (committed, rejected) = (now.counts.total(), now.counts[Class::Rejected]);
         Some(PipelineProgress { pipeline, read: now.read, committed, rejected, files: now.files })
     };
     board.pipelines().into_iter().filter_map(far).collect()

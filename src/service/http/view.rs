@@ -12,7 +12,7 @@ use crate::base::words::cut;
 use crate::flow::progress::LaneProgress;
 use crate::ledger::Entry;
 use crate::model::Partition;
-use crate::model::{Counts, Side};
+use crate::model::{Class, Counts, Side};
 use crate::service::board::{Phase, Problem, Status};
 
 /// Why something could not be done.
@@ -137,8 +137,8 @@ pub(super) struct ClassesView {
 
 impl From<Counts> for ClassesView {
     fn from(counts: Counts) -> Self {
-        let Counts { row, rejected, late, dropped, filtered, tombstone, lost } = counts;
-        ClassesView { row, rejected, late, dropped, filtered, tombstone, lost }
+        let [row, rejected, late, filtered, tombstone, lost] = Class::ALL.map(|class| counts[class]);
+        ClassesView { row, rejected, late, dropped: counts.dropped, filtered, tombstone, lost }
     }
 }
 

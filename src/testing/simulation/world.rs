@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use super::disk::SimulatedDisk;
 use super::random::Random;
+use crate::model::Class as RecordClass;
+use crate::model::Counts;
 use crate::model::Pipeline;
-use crate::model::window::{WindowId, WindowState};
-use crate::model::{Counts, Side};
+use crate::model::Side;
+use crate::model::window::WindowId;
+use crate::model::window::WindowState;
 use crate::model::{Partition, Range, RawRecords};
 use crate::validate::Checker;
 use crate::window::resume;
@@ -252,7 +255,7 @@ impl Log {
             let range = Range { from: *offset, to: offset + 1 };
             let parts = windows.assign(range, checker.check(&partition, &records));
             let [part] = &parts[..] else { panic!("one record is one part") };
-            let class = match (part.rows.first(), part.counts.rejected) {
+            let class = match (part.rows.first(), part.counts[RecordClass::Rejected]) {
                 (Some(rows), _) if rows.side == Side::Late => Class::Late(rows.window),
                 (Some(rows), _) => Class::Row(rows.window),
                 (None, 1) => Class::Rejected,
@@ -281,10 +284,10 @@ impl Reference {
         let mut counts = Counts::default();
         for (_, class) in self.classes.range(from..to) {
             match class {
-                Class::Row(_) => counts.row += 1,
-                Class::Late(_) => counts.late += 1,
-                Class::Rejected => counts.rejected += 1,
-                Class::Tombstone => counts.tombstone += 1,
+                Class::Row(_) => counts[RecordClass::Row] += 1,
+                Class::Late(_) => counts[RecordClass::Late] += 1,
+                Class::Rejected => counts[RecordClass::Rejected] += 1,
+                Class::Tombstone => counts[RecordClass::Tombstone] += 1,
             }
         }
         counts
