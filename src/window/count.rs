@@ -14,7 +14,7 @@ use crate::window::cut::Piece;
 
 /// Counts rows into windows.
 #[derive(Debug)]
-pub struct CountWindower {
+pub(super) struct CountWindower {
     /// Rows of a full window.
     rows: u64,
     /// The open window's number.
@@ -27,7 +27,7 @@ impl CountWindower {
     /// Windows of `rows` rows, going on from the open `window`, which has `filled` rows.
     ///
     /// A definition may have been changed to smaller windows: an open window that has that many rows already is over.
-    pub fn new(rows: u64, window: u64, filled: u64) -> Self {
+    pub(super) fn new(rows: u64, window: u64, filled: u64) -> Self {
         assert!(rows > 0, "a count window has at least one row");
         let over = filled >= rows;
         CountWindower { rows, window: window + u64::from(over), filled: if over { 0 } else { filled } }

@@ -9,16 +9,16 @@ mod cut;
 mod tumbling;
 
 pub use actor::Windower;
-pub use count::CountWindower;
-pub use tumbling::TimeWindower;
 
 use std::fmt::Debug;
 
 use crate::flow::messages::{CheckedRecords, WindowedPart};
 use crate::model::Range;
 use crate::model::window::{ClosedBy, Window, WindowState};
+use crate::window::count::CountWindower;
+use crate::window::tumbling::TimeWindower;
 
-/// What groups one partition's rows; an implementation for each `[window] type`. It is called once a batch.
+/// What groups one partition's rows. Each `[window] type` has an implementation; it is called once a batch.
 pub trait Windows: Debug + Send {
     /// Cuts a checked batch into consecutive parts; together their ranges are `range`.
     fn assign(&mut self, range: Range, records: CheckedRecords) -> Vec<WindowedPart>;
@@ -35,7 +35,7 @@ pub trait Windows: Debug + Send {
     }
 }
 
-/// Goes on from `state`, or from the beginning where there is none.
+/// Makes the windows of a partition, which go on from `state`, or from the beginning where there is none.
 ///
 /// # Panics
 /// When the state is of another type of windows: a dataset keeps the one it was made with.

@@ -31,7 +31,7 @@ use crate::window::Windows;
 
 /// Gives rows their windows of time.
 #[derive(Debug)]
-pub struct TimeWindower {
+pub(super) struct TimeWindower {
     calendar: Calendar,
     time: String,
     out_of_order: i64,
@@ -54,7 +54,7 @@ struct Place {
 
 impl TimeWindower {
     /// Goes on from `state`.
-    pub fn new(window: &Tumbling, state: TimeState) -> Self {
+    pub(super) fn new(window: &Tumbling, state: TimeState) -> Self {
         TimeWindower {
             calendar: window.calendar(),
             time: window.time.column().to_owned(),

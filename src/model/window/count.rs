@@ -1,4 +1,4 @@
-//! `type = "count"`: what count windows answer.
+//! `type = "count"`: windows of a fixed number of rows.
 
 use super::{WindowKind, WindowState};
 
@@ -14,7 +14,7 @@ impl WindowKind for Count {
         WindowState::Count { window: 0, rows: 0 }
     }
 
-    /// A dataset may change how many rows a window has.
+    /// The number of rows may change, so it is no part of this.
     fn identity(&self) -> String {
         "count".to_owned()
     }

@@ -1,6 +1,6 @@
 //! `[window]`: how rows are grouped, and what every kind of windows is asked.
 //!
-//! Each kind answers in its own file. Nobody outside of the windows' own folders asks which kind it is.
+//! Each kind answers in its own file. Only code in `model/window`, `window` and `settings/window.rs` asks which kind it is.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// Who answers for these windows.
+    /// Returns the kind's definition, which answers every question about these windows.
     pub fn kind(&self) -> &dyn WindowKind {
         match self {
             Window::Count(count) => count,
@@ -27,7 +27,7 @@ impl Window {
     }
 }
 
-/// What a kind of windows answers about its definition. What is left out says that windows have nothing to do with time.
+/// What a kind of windows answers about its definition. A default is the answer of windows that are not of time.
 pub trait WindowKind {
     /// The state of a partition of which nothing was read yet: what entry 0 holds.
     fn first_state(&self) -> WindowState;
@@ -38,7 +38,7 @@ pub trait WindowKind {
     /// What `weir check` says of them.
     fn summary(&self) -> String;
 
-    /// Where a row's event time is; every row has one then.
+    /// Where a row's event time is, for windows of time. A row without one is rejected.
     fn event_time(&self) -> Option<&EventTime> {
         None
     }
@@ -48,22 +48,22 @@ pub trait WindowKind {
         i64::MAX
     }
 
-    /// How long a partition is quiet before its windows are closed; never, where there is none.
+    /// How long a partition is quiet before its windows are closed. None: never.
     fn idle(&self) -> Option<Duration> {
         None
     }
 
-    /// How time is divided into windows. Where there is a calendar, each window has files and a name of its own.
+    /// How time is divided into windows. With a calendar, each window has its own files and its own name.
     fn calendar(&self) -> Option<Calendar> {
         None
     }
 
-    /// Whose clocks show a time that a person writes without a zone.
+    /// The zone of times that a person writes without one.
     fn zone(&self) -> TimeZone {
         TimeZone::UTC
     }
 
-    /// Whether rows are grouped by their event time: such windows are complete one day, and can be closed.
+    /// Whether rows are grouped by their event time. Such windows become complete, and a person can close them.
     fn is_of_time(&self) -> bool {
         self.event_time().is_some()
     }

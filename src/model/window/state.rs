@@ -18,7 +18,7 @@ pub enum WindowId {
 }
 
 impl WindowId {
-    /// From when to when it is, if it is a window of time.
+    /// Its start and end, if it is a window of time.
     pub fn time(self) -> Option<(i64, i64)> {
         match self {
             WindowId::Time { start, end } => Some((start, end)),
@@ -43,7 +43,7 @@ pub enum WindowState {
 }
 
 impl WindowState {
-    /// The state of windows of time, if they are of time.
+    /// The state, if it is of windows of time.
     pub fn time(&self) -> Option<TimeState> {
         match self {
             WindowState::Time(state) => Some(*state),
@@ -51,7 +51,7 @@ impl WindowState {
         }
     }
 
-    /// The largest number in it that counts records or windows: no log has more than `i64::MAX`.
+    /// The largest count of rows or windows in it. One above `i64::MAX` means that the state is damaged.
     pub fn largest_count(&self) -> u64 {
         match self {
             WindowState::Count { window, rows } => *window.max(rows),

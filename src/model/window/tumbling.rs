@@ -1,4 +1,4 @@
-//! `type = "tumbling"`: what windows of event time answer that follow each other.
+//! `type = "tumbling"`: windows of event time that follow each other without a hole.
 
 use std::time::Duration;
 
