@@ -19,11 +19,13 @@
 //! | `base` | | threads, memory, words for people, log lines, and where tests crash the process |
 //! | `model` | `base` | the words that all floors share: partitions, records, classes, windows, names, times, the definition |
 //! | `settings` | `base`, `model` | what people write: pipeline files, service settings |
-//! | `decode` | `model` | the bytes of a record to typed values |
+//! | `decode/shared` | `model` | what every format's decoder does, and values in the columns' types |
+//! | `decode/json` | `model`, `decode/shared` | JSON: the bytes of a record to values |
+//! | `decode` | `model`, `decode/shared`, `decode/json` | which format has which decoder |
 //! | `ledger` | `base`, `model` | what is in the dataset, and how it stays true through crashes |
 //! | `kafka` | `base`, `model` | the client: every question to brokers, and all unsafe code for it |
 //! | `flow` | `base`, `model`, `settings`, `ledger` | what the stages say to each other: read `flow/messages.rs` first |
-//! | `validate` | `base`, `model`, `decode`, `flow` | which class a record is in, and its columns |
+//! | `validate` | `base`, `model`, `decode/shared`, `decode`, `flow` | which class a record is in, and its columns |
 //! | `window` | `base`, `model`, `flow` | which window a row is in, and when a window is complete |
 //! | `sink` | `base`, `model`, `ledger`, `flow`, `validate`, `window` | which file a row goes to, when files end, and when a lane commits |
 //! | `source` | `base`, `model`, `ledger`, `kafka`, `flow` | which partitions are read, from where, and when reading pauses |

@@ -6,8 +6,8 @@
 use crate::decode::{Problem, Rule};
 use crate::model::pipeline::Column;
 use crate::model::time::{kafka_instant, show};
-use crate::model::window::{EventTime, Window};
-use crate::validate::column::Cells;
+use crate::model::window::EventTime;
+use crate::model::window::Window;
 use crate::validate::row::Fault;
 
 /// What a pipeline asks of event times.
@@ -35,8 +35,9 @@ impl Ahead {
         Some(Ahead { column, max_ahead: kind.max_ahead() })
     }
 
-    /// Whether a row has an event time that windows can be made of; `kafka_ms` is the record's Kafka timestamp.
-    pub(crate) fn check(&self, cells: &[Box<dyn Cells>], row: usize, kafka_ms: Option<i64>) -> Result<(), Fault> {
+    /// Whether a row has an event time that windows can be made of. `instant` answers with a column's
+    /// instant in the row; `kafka_ms` is the record's Kafka timestamp.
+    pub(crate) fn check(&self, instant: impl Fn(usize) -> Option<i64>, kafka_ms: Option<i64>) -> Result<(), Fault> {
         let fault = |problem| Err(Fault { column: self.column, problem });
         let Some(kafka_ms) = kafka_ms else {
             let found = "a record that Kafka has no timestamp for";
@@ -52,7 +53,7 @@ impl Ahead {
             return fault(Problem::expected(Rule::Range, expected, &kafka_ms.to_string()));
         };
         let Some(column) = self.column else { return Ok(()) };
-        match cells[column].instant(row) {
+        match instant(column) {
             None => fault(Problem::expected(Rule::Required, "an event time", "none")),
             Some(time) if time > kafka.saturating_add(self.max_ahead) => {
                 let limit = show(kafka.saturating_add(self.max_ahead));

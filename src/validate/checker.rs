@@ -5,61 +5,27 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use crate::base::failpoint;
-use crate::decode::{Problem, Reader, Token, TokenKind};
+use crate::decode::{Decoder, Problem, Record, WithDecoder, with_decoder};
 use crate::flow::messages::CheckedRecords;
 use crate::model::Pipeline;
 use crate::model::pipeline::{Column, UnknownFields};
 use crate::model::schema::{data_schema, rejects_schema};
 use crate::model::{Partition, RawRecords};
 use crate::validate::ahead::Ahead;
-use crate::validate::column::{Cells, Nothing, cells, plain_text};
-use crate::validate::kept::Kept;
+use crate::validate::column::{Cells, CellsOf, Texts, cells};
 use crate::validate::reject::{coordinates, reject_rows};
 use crate::validate::row::{Fault, Row};
 
 /// Checks the records of one lane, a batch at a time.
-pub struct Checker {
-    columns: Vec<Column>,
-    unknown_fields: UnknownFields,
-    schema: SchemaRef,
-    rejects_schema: SchemaRef,
-    reader: Reader,
-    cells: Vec<Box<dyn Cells>>,
-    extra: Option<Extra>,
-    ahead: Option<Ahead>,
-    /// One record's unknown fields.
-    kept: Kept,
-}
-
-/// The column of unknown fields.
-struct Extra {
-    cells: Box<dyn Cells>,
-    object: String,
-}
+pub struct Checker(Box<dyn Check>);
 
 impl Checker {
-    /// A checker for a pipeline's columns and rules.
+    /// A checker for a pipeline's columns and rules, and the records of its format.
     ///
     /// # Panics
     /// When a column's rule or default has a value of another type than the column: reading a definition refuses that.
     pub fn new(pipeline: &Pipeline) -> Checker {
-        let keep = pipeline.validate.unknown_fields == UnknownFields::Keep;
-        let reader = Reader::new(pipeline.columns.iter().map(|column| column.from.as_slice()));
-        Checker {
-            columns: pipeline.columns.clone(),
-            unknown_fields: pipeline.validate.unknown_fields,
-            schema: data_schema(pipeline),
-            rejects_schema: rejects_schema(),
-            reader: if keep { reader.keeping() } else { reader },
-            cells: pipeline
-                .columns
-                .iter()
-                .map(|column| cells(column, pipeline.sink.partition_by.contains(&column.name)))
-                .collect(),
-            extra: keep.then(|| Extra { cells: plain_text(), object: String::new() }),
-            ahead: Ahead::new(&pipeline.window, &pipeline.columns),
-            kept: Kept::default(),
-        }
+        with_decoder(pipeline, Checks(pipeline))
     }
 
     /// Puts each record in its class. Good rows and rejects keep the records' order.
@@ -67,18 +33,54 @@ impl Checker {
     /// Total: whatever bytes the records have, each becomes a row, a reject or a tombstone. The batch as a whole must be
     /// below 2 GiB, Arrow's limit on a column of text, which sources are far below.
     pub fn check(&mut self, partition: &Partition, records: &RawRecords) -> CheckedRecords {
+        self.0.check(partition, records)
+    }
+}
+
+/// Makes a checker for records that a decoder reads.
+pub(crate) struct Checks<'p>(pub(crate) &'p Pipeline);
+
+impl WithDecoder for Checks<'_> {
+    type Made = Checker;
+
+    fn with(self, decoder: impl Decoder + 'static) -> Checker {
+        Checker(Box::new(CheckerOf::new(self.0, decoder)))
+    }
+}
+
+/// [`Checker::check`], of whatever format. A batch is one call, so that code that knows the format
+/// reads its records.
+trait Check: Send {
+    fn check(&mut self, partition: &Partition, records: &RawRecords) -> CheckedRecords;
+}
+
+/// The checker of the records that one decoder reads.
+struct CheckerOf<D: Decoder> {
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    rejects_schema: SchemaRef,
+    decoder: D,
+    cells: Vec<Box<dyn CellsOf<D>>>,
+    /// The column of unknown fields, where they are kept.
+    extra: Option<Texts>,
+    ahead: Option<Ahead>,
+}
+
+impl<D: Decoder> Check for CheckerOf<D> {
+    fn check(&mut self, partition: &Partition, records: &RawRecords) -> CheckedRecords {
         self.reserve(records.len() - records.tombstones.len());
         let mut good = Vec::with_capacity(records.len());
         let mut rejects = Vec::new();
         let mut tombstones = records.tombstones.iter().copied().peekable();
         // Known of all at once, at a fraction of what it takes to ask it of each.
-        let text = simdutf8::basic::from_utf8(&records.values).ok();
+        let text = if D::TEXT { simdutf8::basic::from_utf8(&records.values).ok() } else { None };
         for index in 0..records.len() {
             if tombstones.next_if_eq(&index).is_some() {
                 continue;
             }
             let text = text.and_then(|text| text.get(records.value_at(index)));
-            match self.record(records.value(index), text, records.timestamps[index], good.len()) {
+            let record = Record { bytes: records.value(index), text };
+            match self.record(&record, records.timestamps[index], good.len()) {
                 Ok(()) => good.push(index),
                 Err(fault) => {
                     self.cut_back(good.len());
@@ -96,23 +98,38 @@ impl Checker {
             tombstones: records.tombstones.iter().map(|index| records.offsets[*index]).collect(),
         }
     }
+}
+
+impl<D: Decoder> CheckerOf<D> {
+    fn new(pipeline: &Pipeline, decoder: D) -> Self {
+        CheckerOf {
+            columns: pipeline.columns.clone(),
+            schema: data_schema(pipeline),
+            rejects_schema: rejects_schema(),
+            decoder,
+            cells: pipeline
+                .columns
+                .iter()
+                .map(|column| cells(column, pipeline.sink.partition_by.contains(&column.name)))
+                .collect(),
+            extra: (pipeline.validate.unknown_fields == UnknownFields::Keep).then(Texts::json),
+            ahead: Ahead::new(&pipeline.window, &pipeline.columns),
+        }
+    }
 
     /// Reads one record into the columns, which are `row` long. After an `Err` they may be longer, and must be cut back.
-    ///
-    /// `text` is its payload where that is known to be UTF-8.
-    fn record(&mut self, payload: &[u8], text: Option<&str>, kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
-        let text = text.map_or_else(|| simdutf8::compat::from_utf8(payload), Ok);
-        let text = text.map_err(|error| whole(Problem::utf8(payload, error.valid_up_to())))?;
-        let mut fields = Row::new(&mut self.cells, row, self.unknown_fields, &mut self.kept);
-        self.reader.read(text, &mut fields).map_err(|broken| whole(broken.problem(text)))?;
-        fields.end()?;
+    fn record(&mut self, record: &Record<'_>, kafka_ms: Option<i64>, row: usize) -> Result<(), Fault> {
+        let mut values = Row::new(&mut self.cells, row);
+        let whole = |problem: Problem| Fault { column: None, problem };
+        self.decoder.decode(record, &mut values).map_err(whole)?;
+        values.end()?;
         if let Some(ahead) = &self.ahead {
-            ahead.check(&self.cells, row, kafka_ms)?;
+            ahead.check(|column| self.cells[column].instant(row), kafka_ms)?;
         }
-        match &mut self.extra {
-            None => Ok(()),
-            Some(extra) => extra.push(&mut self.kept).map_err(whole),
+        if let Some(extra) = &mut self.extra {
+            extra.push(self.decoder.unread());
         }
+        Ok(())
     }
 
     fn reserve(&mut self, rows: usize) {
@@ -127,8 +144,9 @@ impl Checker {
         }
     }
 
-    fn all_cells(&mut self) -> impl Iterator<Item = &mut Box<dyn Cells>> {
-        self.cells.iter_mut().chain(self.extra.as_mut().map(|extra| &mut extra.cells))
+    fn all_cells(&mut self) -> impl Iterator<Item = &mut dyn Cells> {
+        let cells = self.cells.iter_mut().map(|cells| &mut **cells as &mut dyn Cells);
+        cells.chain(self.extra.iter_mut().map(|extra| extra as &mut dyn Cells))
     }
 
     /// The good rows as a batch.
@@ -137,19 +155,4 @@ impl Checker {
         arrays.extend(coordinates(partition, records, good));
         RecordBatch::try_new(self.schema.clone(), arrays).expect("the columns are built after the schema, all as long")
     }
-}
-
-impl Extra {
-    /// Adds a row: an object of what was kept, or null if that is nothing.
-    fn push(&mut self, kept: &mut Kept) -> Result<(), Problem> {
-        if !kept.object(&mut self.object) {
-            return self.cells.write_nothing(Nothing::Absent);
-        }
-        self.cells.write(&Token::new(&self.object, TokenKind::Object))
-    }
-}
-
-/// A fault of the record as a whole.
-fn whole(problem: Problem) -> Fault {
-    Fault { column: None, problem }
 }

@@ -11,7 +11,9 @@ use arrow::datatypes::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
-use crate::decode::{Bool, Date, Float, Instant, Integer, Kind, Problem, Rule, TextKind, Token, shorten};
+use crate::decode::{
+    Bool, Date, Decoder, Float, Instant, Integer, Kind, Problem, RecordValue as _, Rule, TextKind, shorten,
+};
 use crate::model::names::hive;
 use crate::model::pipeline::{Column, ColumnType, Value};
 use crate::validate::rules::{Rules, Verdict};
@@ -29,9 +31,6 @@ pub(crate) enum Nothing {
 
 /// A column that takes one value a row.
 pub(crate) trait Cells: Send {
-    /// Adds what a token stands for, if it is of the column's type and breaks no rule; null is no value. After an `Err`
-    /// the column must be truncated.
-    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem>;
     /// Adds what stands for no value: the default or null, unless one is required.
     fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem>;
     /// The instant in a row, in microseconds since 1970; none where there is no value, or the column is of another type.
@@ -48,8 +47,15 @@ pub(crate) trait Cells: Send {
     fn finish(&mut self) -> ArrayRef;
 }
 
+/// A column that takes the values of a decoder.
+pub(crate) trait CellsOf<D: Decoder>: Cells {
+    /// Adds a value, if it is of the column's type and breaks no rule; null is no value. After an
+    /// `Err` the column must be truncated.
+    fn write(&mut self, value: &D::Value<'_>) -> Result<(), Problem>;
+}
+
 /// The cells of a column, which may be a hive key.
-pub(crate) fn cells(column: &Column, is_key: bool) -> Box<dyn Cells> {
+pub(crate) fn cells<D: Decoder>(column: &Column, is_key: bool) -> Box<dyn CellsOf<D>> {
     let coerce = column.coerce;
     match &column.kind {
         ColumnType::String => {
@@ -71,11 +77,6 @@ pub(crate) fn cells(column: &Column, is_key: bool) -> Box<dyn Cells> {
         ColumnType::Timestamp(format) => fixed(column, Instant { format: format.clone(), coerce }),
         ColumnType::Date(format) => fixed(column, Date { format: format.clone() }),
     }
-}
-
-/// The cells of a column of JSON text without rules.
-pub(crate) fn plain_text() -> Box<dyn Cells> {
-    Box::new(Texts::optional(TextKind::Json))
 }
 
 /// Values of a fixed width.
@@ -116,7 +117,7 @@ impl Nulls {
     }
 }
 
-fn fixed<K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn Cells> {
+fn fixed<D: Decoder, K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn CellsOf<D>> {
     let default = column.default.as_ref().map(|value| {
         let native = K::constant(value).and_then(K::narrow);
         native.unwrap_or_else(|| panic!("column {}: the default {value:?} is no {:?}", column.name, column.kind))
@@ -131,22 +132,24 @@ fn fixed<K: Kind + 'static>(column: &Column, kind: K) -> Box<dyn Cells> {
     })
 }
 
-impl<K: Kind> Cells for Fixed<K> {
+impl<D: Decoder, K: Kind> CellsOf<D> for Fixed<K> {
     #[inline]
-    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem> {
-        if token.is_null() {
+    fn write(&mut self, value: &D::Value<'_>) -> Result<(), Problem> {
+        if value.is_null() {
             return self.write_nothing(Nothing::Null);
         }
-        let value = self.kind.read(token)?;
-        match self.rules.check(&K::widen(value), K::show)? {
+        let native = self.kind.read(value)?;
+        match self.rules.check(&K::widen(native), K::show)? {
             Verdict::Missing => self.write_nothing(Nothing::Missing),
             Verdict::Value => {
-                self.values.push(value);
+                self.values.push(native);
                 Ok(())
             }
         }
     }
+}
 
+impl<K: Kind> Cells for Fixed<K> {
     fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem> {
         if self.default.is_none() && self.required {
             return Err(required(why));
@@ -182,7 +185,7 @@ impl<K: Kind> Cells for Fixed<K> {
 }
 
 /// Text, end to end in one buffer.
-struct Texts {
+pub(crate) struct Texts {
     kind: TextKind,
     rules: Rules<String>,
     pattern: Option<regex::Regex>,
@@ -217,6 +220,17 @@ impl Texts {
             required: column.required,
             ..Texts::optional(kind)
         }
+    }
+
+    /// JSON text without rules.
+    pub(crate) fn json() -> Self {
+        Texts::optional(TextKind::Json)
+    }
+
+    /// Adds a text as it is, past all rules; none is null.
+    pub(crate) fn push(&mut self, text: Option<&str>) {
+        self.text.extend_from_slice(text.unwrap_or_default().as_bytes());
+        self.end_row(text.is_some());
     }
 
     /// Text without rules.
@@ -259,7 +273,7 @@ impl Texts {
         if !self.passed.is_empty() && self.text[self.passed.clone()] == self.text[start..] {
             return Ok(Verdict::Value);
         }
-        let text = std::str::from_utf8(&self.text[start..]).expect("a token's text is UTF-8");
+        let text = std::str::from_utf8(&self.text[start..]).expect("a value's text is UTF-8");
         let verdict = self.rules.check(text, quoted)?;
         if verdict == Verdict::Value {
             self.check_text(text)?;
@@ -296,13 +310,13 @@ impl Texts {
     }
 }
 
-impl Cells for Texts {
-    fn write(&mut self, token: &Token<'_>) -> Result<(), Problem> {
-        if token.is_null() {
+impl<D: Decoder> CellsOf<D> for Texts {
+    fn write(&mut self, value: &D::Value<'_>) -> Result<(), Problem> {
+        if value.is_null() {
             return self.write_nothing(Nothing::Null);
         }
         let start = self.text.len();
-        self.kind.read(token, &mut self.text)?;
+        self.kind.read(value, &mut self.text)?;
         match self.check(start) {
             Ok(Verdict::Value) => {
                 self.passed = start..self.text.len();
@@ -316,7 +330,9 @@ impl Cells for Texts {
             Err(problem) => Err(problem),
         }
     }
+}
 
+impl Cells for Texts {
     fn write_nothing(&mut self, why: Nothing) -> Result<(), Problem> {
         if self.default.is_none() && self.required {
             return Err(required(why));

@@ -7,7 +7,6 @@ mod actor;
 mod ahead;
 mod checker;
 mod column;
-mod kept;
 mod reject;
 mod row;
 mod rules;

@@ -1,12 +1,10 @@
-//! One record on its way into the columns: it takes what the reader finds, and in the end is a row, or leaves no trace.
+//! One record on its way into the columns: it takes what the decoder finds, and in the end is a row, or leaves no trace.
 //!
 //! A record with several faults is rejected for one: what makes it unreadable as a whole, else the first in the order of
 //! the definition's columns, else its first unknown field.
 
-use crate::decode::{Fields, Problem, Rule, Segment, Token, TokenKind, shorten};
-use crate::model::pipeline::UnknownFields;
-use crate::validate::column::{Cells, Nothing};
-use crate::validate::kept::Kept;
+use crate::decode::{Decoder, Problem, Rule, Values, shorten};
+use crate::validate::column::{CellsOf, Nothing};
 
 /// Why a record is rejected.
 #[derive(Debug)]
@@ -17,30 +15,21 @@ pub(crate) struct Fault {
 }
 
 /// A record that is being read.
-pub(crate) struct Row<'c> {
+pub(crate) struct Row<'c, D: Decoder> {
     /// The definition's columns, all of them `row` long.
-    cells: &'c mut [Box<dyn Cells>],
+    cells: &'c mut [Box<dyn CellsOf<D>>],
     row: usize,
     /// How many columns have this row's value.
     filled: usize,
     /// The first column at fault so far, and its fault.
     fault: Option<(usize, Problem)>,
-    unknown_fields: UnknownFields,
     /// The first unknown field, where it is a fault.
     unknown: Option<String>,
-    /// The unknown fields, where they are kept.
-    kept: &'c mut Kept,
 }
 
-impl<'c> Row<'c> {
-    pub(crate) fn new(
-        cells: &'c mut [Box<dyn Cells>],
-        row: usize,
-        unknown_fields: UnknownFields,
-        kept: &'c mut Kept,
-    ) -> Self {
-        kept.clear();
-        Row { cells, row, filled: 0, fault: None, unknown_fields, unknown: None, kept }
+impl<'c, D: Decoder> Row<'c, D> {
+    pub(crate) fn new(cells: &'c mut [Box<dyn CellsOf<D>>], row: usize) -> Self {
+        Row { cells, row, filled: 0, fault: None, unknown: None }
     }
 
     /// Fills the columns that the record doesn't have. After an `Err` the columns must be cut back.
@@ -79,39 +68,25 @@ impl<'c> Row<'c> {
     }
 }
 
-impl Fields for Row<'_> {
+impl<D: Decoder> Values<D> for Row<'_, D> {
     #[inline]
-    fn value(&mut self, column: usize, token: &Token<'_>) {
+    fn value(&mut self, column: usize, value: &D::Value<'_>) {
         if self.matters(column) {
-            match self.cells[column].write(token) {
+            match self.cells[column].write(value) {
                 Ok(()) => self.filled += 1,
                 Err(problem) => self.fault = Some((column, problem)),
             }
         }
     }
 
-    fn misplaced(&mut self, column: usize, token: &Token<'_>) {
+    fn fault(&mut self, column: usize, problem: Problem) {
         if self.matters(column) {
-            let expected = match token.kind {
-                TokenKind::Array => "an object, or an index into the array, on the way to the value",
-                _ => "an object or an array on the way to the value",
-            };
-            self.fault = Some((column, Problem::expected(Rule::Type, expected, &token.describe())));
+            self.fault = Some((column, problem));
         }
     }
 
-    fn unread(&mut self, name: &str, member: &str) {
-        match self.unknown_fields {
-            UnknownFields::Ignore => {}
-            UnknownFields::Keep => self.kept.field(member),
-            UnknownFields::Reject => {
-                self.unknown.get_or_insert_with(|| name.to_owned());
-            }
-        }
-    }
-
-    fn unread_below(&mut self, path: &[Segment], element: Option<usize>, member: &str) {
-        self.kept.below(path, element, member);
+    fn unknown(&mut self, name: &str) {
+        self.unknown.get_or_insert_with(|| name.to_owned());
     }
 
     #[cold]
@@ -119,7 +94,6 @@ impl Fields for Row<'_> {
         for cells in &mut *self.cells {
             cells.truncate(self.row);
         }
-        self.kept.clear();
         (self.filled, self.fault, self.unknown) = (0, None, None);
     }
 }

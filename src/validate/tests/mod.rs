@@ -22,6 +22,7 @@ use crate::model::{Partition, RawRecords};
 use crate::validate::Checker;
 
 mod ahead;
+mod formats;
 mod hostile;
 mod oracle;
 mod records;

@@ -4,18 +4,19 @@
 //! the same keys in the same order again and again, so each object guesses its next key from what followed last time and
 //! compares bytes; a wrong guess costs a binary search by length and bytes. (No hashing: the tree is fixed, so nobody
 //! can make it slow, and for tens of columns the search is as fast.) Where all but the values is as in a record before,
-//! its [template](crate::decode::template) is read instead.
+//! its [template](crate::decode::json::template) is read instead.
 //!
 //! Duplicates: in the top-level object, and in objects on the way to a column, a field that is read or passed through may
 //! stand only once. Fields that nobody reads are not compared with each other; where unknown fields are kept, they are
 //! kept as written, twice if need be. A path that ends early because there is no such field, element, or only null on
 //! the way has no value; one that meets another kind of value on the way is at fault (rule `type`).
 
-use crate::decode::escape::unescape;
-use crate::decode::problem::{Problem, Rule};
-use crate::decode::scan::{Scanner, Syntax};
-use crate::decode::template::{Habit, Reads};
-use crate::decode::token::{Token, TokenKind};
+use crate::decode::json::broken::Broken;
+use crate::decode::json::escape::unescape;
+use crate::decode::json::scan::{Scanner, Syntax};
+use crate::decode::json::template::{Habit, Reads};
+use crate::decode::json::token::{Token, TokenKind};
+use crate::decode::shared::{RecordValue as _, Rule};
 
 /// What a reader reports of a record.
 pub(crate) trait Fields {
@@ -382,31 +383,6 @@ impl Reader {
     }
 }
 
-/// Why a payload as a whole is no record.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Broken {
-    /// It is not JSON, or more than that, or reads a field twice.
-    Syntax(Box<Syntax>),
-    /// It is JSON, but this instead of an object.
-    NoObject(String),
-}
-
-impl Broken {
-    /// In words, for the payload that was read.
-    pub(crate) fn problem(&self, payload: &str) -> Problem {
-        match self {
-            Broken::Syntax(fault) => Problem::syntax(fault, payload),
-            Broken::NoObject(found) => Problem::expected(Rule::Type, "a JSON object", found),
-        }
-    }
-}
-
-impl From<Box<Syntax>> for Broken {
-    fn from(fault: Box<Syntax>) -> Self {
-        Broken::Syntax(fault)
-    }
-}
-
 /// The array index that a JSON pointer's step is (RFC 6901: digits without leading zeros), if it is one.
 fn array_index(step: &str) -> Option<usize> {
     let digits = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
@@ -421,9 +397,9 @@ pub(super) mod tests {
 
     /// What is reported, a line each, and how often it was void.
     #[derive(Default)]
-    pub(in crate::decode) struct Log {
-        pub(in crate::decode) lines: Vec<String>,
-        pub(in crate::decode) again: usize,
+    pub(in crate::decode::json) struct Log {
+        pub(in crate::decode::json) lines: Vec<String>,
+        pub(in crate::decode::json) again: usize,
     }
 
     impl Fields for Log {
@@ -445,7 +421,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::decode) fn reader(pointers: &[&str]) -> Reader {
+    pub(in crate::decode::json) fn reader(pointers: &[&str]) -> Reader {
         let paths: Vec<Vec<String>> = pointers.iter().map(|p| p.split('/').map(str::to_owned).collect()).collect();
         Reader::new(paths.iter().map(Vec::as_slice))
     }

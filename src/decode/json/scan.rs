@@ -4,9 +4,9 @@
 //! everything that it skips: grammar, escapes (also surrogates without their other half), nesting. It does not look for
 //! duplicate keys; that is up to the reader of an object.
 
-use crate::decode::escape::unicode_escape;
-use crate::decode::problem::Rule;
-use crate::decode::token::{Token, TokenKind};
+use crate::decode::json::escape::unicode_escape;
+use crate::decode::json::token::{Token, TokenKind};
+use crate::decode::shared::Rule;
 use crate::model::schema::DEPTH_MAX;
 
 /// Why a payload could not be read on.

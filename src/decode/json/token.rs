@@ -1,7 +1,6 @@
 //! A value of a payload: where it stands and what it is.
 
-use crate::decode::number::Number;
-use crate::decode::problem::shorten;
+use crate::decode::json::number::Number;
 
 /// A value where it stands in a payload.
 ///
@@ -38,11 +37,6 @@ impl<'a> Token<'a> {
         Token { payload: text, start: 0, end: text.len(), kind, number: Number::default() }
     }
 
-    #[inline]
-    pub(crate) fn is_null(&self) -> bool {
-        self.kind == TokenKind::Null
-    }
-
     /// The value as written.
     #[inline]
     pub(crate) fn raw(&self) -> &'a str {
@@ -70,18 +64,5 @@ impl<'a> Token<'a> {
     #[inline]
     pub(crate) fn set(&mut self, kind: TokenKind, start: usize, end: usize) {
         (self.kind, self.start, self.end) = (kind, start, end);
-    }
-
-    /// The value in words, for a reason.
-    pub(crate) fn describe(&self) -> String {
-        let raw = shorten(self.raw());
-        match self.kind {
-            TokenKind::Null => "null".to_owned(),
-            TokenKind::Bool(_) => format!("the boolean {raw}"),
-            TokenKind::Number => format!("the number {raw}"),
-            TokenKind::Text { .. } => format!("the text {raw}"),
-            TokenKind::Array => format!("the array {raw}"),
-            TokenKind::Object => format!("the object {raw}"),
-        }
     }
 }

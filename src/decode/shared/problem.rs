@@ -2,8 +2,6 @@
 //!
 //! The list is part of what users see (the column `rule` of `rejects/`), so a name in it never changes its meaning.
 
-use crate::decode::scan::Syntax;
-
 /// Characters of a value that a reason repeats at the most.
 const SHOWN: usize = 60;
 
@@ -116,18 +114,6 @@ impl Problem {
         Problem::new(rule, format!("expected {expected}, found {found}"))
     }
 
-    /// A payload that could not be read on from some byte of it.
-    pub(crate) fn syntax(fault: &Syntax, payload: &str) -> Problem {
-        let at = fault.at;
-        let reason = match fault.rule {
-            Rule::Depth => format!("expected at most {} levels of nesting, found more at byte {at}", fault.expected),
-            Rule::Duplicate => format!("expected each field once, found {} again at byte {at}", key_at(payload, at)),
-            Rule::Trailing => format!("expected one object, found {} after it at byte {at}", found_at(payload, at)),
-            _ => format!("expected {} at byte {at}, found {}", fault.expected, found_at(payload, at)),
-        };
-        Problem::new(fault.rule, reason)
-    }
-
     /// A payload that is not UTF-8 from some byte on.
     pub(crate) fn utf8(payload: &[u8], at: usize) -> Problem {
         let found = payload.get(at).map_or_else(|| END.to_owned(), |byte| format!("the byte 0x{byte:02x}"));
@@ -135,30 +121,8 @@ impl Problem {
     }
 }
 
-const END: &str = "the end of the payload";
-
-/// The character at a byte of a payload, for people.
-fn found_at(payload: &str, at: usize) -> String {
-    match payload.get(at..).and_then(|rest| rest.chars().next()) {
-        None => END.to_owned(),
-        Some(found) if found.is_control() => {
-            format!("the control character U+{:04X}", u32::from(found))
-        }
-        Some(found) => format!("`{found}`"),
-    }
-}
-
-/// The key whose opening quote stands at a byte of a payload, as written.
-fn key_at(payload: &str, at: usize) -> String {
-    let rest = payload.get(at + 1..).unwrap_or_default();
-    let mut escaped = false;
-    let end = rest.find(|c| {
-        let ends = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends
-    });
-    format!("`{}`", shorten(&rest[..end.unwrap_or(rest.len())]))
-}
+/// Where a payload ends, for people.
+pub(crate) const END: &str = "the end of the payload";
 
 /// The beginning of a text, and how long all of it is where that is not everything.
 pub(crate) fn shorten(text: &str) -> String {

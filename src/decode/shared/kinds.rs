@@ -1,10 +1,10 @@
 //! One value of a record to one value of a column's type: strict, exact, or a reason why not.
 //!
-//! Integers are exact: 1.0 is no integer, unless the column coerces. Floats take integers and the nearest float of what is
-//! written; too large is at fault, too small is 0. With `coerce`, text that is wholly a JSON number becomes that number, a
-//! number without a real fraction (17.0, 170e-1) an integer, "true" and "false" booleans, and numbers and booleans text as
-//! written; 1.9 still isn't 1. Nothing is trimmed, and "NaN" or "007" are no numbers.
+//! Integers are exact: 1.0 is no integer, unless the column coerces. Floats take integers and the
+//! nearest float of what is written; too large is at fault, too small is 0. What else a value may be
+//! read as is up to its format ([`RecordValue`]).
 
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -12,11 +12,9 @@ use arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType};
 
-use crate::decode::escape::unescape;
-use crate::decode::number::{NotInteger, Number};
-use crate::decode::problem::{Problem, Rule};
-use crate::decode::time;
-use crate::decode::token::{Token, TokenKind};
+use crate::decode::shared::problem::{Problem, Rule};
+use crate::decode::shared::time;
+use crate::decode::shared::value::{Misfit, RecordValue};
 use crate::model::pipeline::{TimeEncoding, TimestampFormat, Value};
 use crate::model::time::civil;
 use crate::model::time::show;
@@ -28,8 +26,8 @@ pub(crate) trait Kind: Send {
     /// A value as rules compare it: wide enough for whatever a definition may write.
     type Wide: Copy + PartialOrd + Send;
 
-    /// The value that a token stands for. Never called for null.
-    fn read(&self, token: &Token<'_>) -> Result<Self::Native, Problem>;
+    /// The value as one of this type. Never called for null.
+    fn read(&self, value: &impl RecordValue) -> Result<Self::Native, Problem>;
     fn widen(native: Self::Native) -> Self::Wide;
     /// A definition's value, if it is of this type.
     fn constant(value: &Value) -> Option<Self::Wide>;
@@ -104,9 +102,9 @@ where
     type Wide = i128;
 
     #[inline]
-    fn read(&self, token: &Token<'_>) -> Result<T::Native, Problem> {
-        let value = integer(token, self.coerce, "an integer")?;
-        T::Native::try_from(value).map_err(|_| out_of_range(token, T::DATA_TYPE.to_string()))
+    fn read(&self, value: &impl RecordValue) -> Result<T::Native, Problem> {
+        let exact = integer(value, self.coerce, "an integer")?;
+        T::Native::try_from(exact).map_err(|_| out_of_range(value, &T::DATA_TYPE))
     }
     fn widen(native: T::Native) -> i128 {
         native.into()
@@ -128,17 +126,14 @@ where
 /// Both widths differ only in how a number is rounded: to the column's own width at once, also in rules, so that 0.1 in a
 /// definition is the 0.1 of the record.
 macro_rules! float_kind {
-    ($arrow:ty, $native:ty, $round:ident) => {
+    ($arrow:ty, $native:ty, $read:ident) => {
         impl Kind for Float<$arrow> {
             type Native = $native;
             type Wide = $native;
 
             #[inline]
-            fn read(&self, token: &Token<'_>) -> Result<$native, Problem> {
-                with_number(token, self.coerce, "a number", |number| {
-                    let rounded = number.$round(|| token.digits());
-                    rounded.ok_or_else(|| out_of_range(token, <$arrow>::DATA_TYPE.to_string()))
-                })
+            fn read(&self, value: &impl RecordValue) -> Result<$native, Problem> {
+                value.$read(self.coerce).map_err(|why| misfit(why, value, "a number", &<$arrow>::DATA_TYPE))
             }
             fn widen(native: $native) -> $native {
                 native
@@ -163,20 +158,15 @@ macro_rules! float_kind {
     };
 }
 
-float_kind!(Float64Type, f64, to_f64);
-float_kind!(Float32Type, f32, to_f32);
+float_kind!(Float64Type, f64, float64);
+float_kind!(Float32Type, f32, float32);
 
 impl Kind for Bool {
     type Native = bool;
     type Wide = bool;
 
-    fn read(&self, token: &Token<'_>) -> Result<bool, Problem> {
-        match token.kind {
-            TokenKind::Bool(value) => Ok(value),
-            TokenKind::Text { .. } if self.coerce && token.inner() == "true" => Ok(true),
-            TokenKind::Text { .. } if self.coerce && token.inner() == "false" => Ok(false),
-            _ => wrong_type(token, "true or false"),
-        }
+    fn read(&self, value: &impl RecordValue) -> Result<bool, Problem> {
+        value.boolean(self.coerce).map_err(|_| wrong_type(value, "true or false"))
     }
     fn widen(native: bool) -> bool {
         native
@@ -199,25 +189,25 @@ impl Kind for Instant {
     type Native = i64;
     type Wide = i64;
 
-    fn read(&self, token: &Token<'_>) -> Result<i64, Problem> {
+    fn read(&self, value: &impl RecordValue) -> Result<i64, Problem> {
         match self.format.encoding {
             TimeEncoding::Rfc3339 | TimeEncoding::Strptime(_) => {
-                with_text(token, "a time as text", |text| time::instant(text, &self.format))
+                with_text(value, "a time as text", |text| time::instant(text, &self.format))
             }
-            TimeEncoding::UnixSeconds => with_number(token, self.coerce, "seconds since 1970 as a number", |number| {
-                let micros = number.scaled_floor(6);
-                let micros = micros.ok_or_else(|| out_of_range(token, "timestamps".to_owned()));
-                time::in_range(micros?)
-            }),
+            TimeEncoding::UnixSeconds => {
+                let micros = value.seconds_as_micros(self.coerce);
+                let expected = "seconds since 1970 as a number";
+                time::in_range(micros.map_err(|why| misfit(why, value, expected, &"timestamps"))?)
+            }
             TimeEncoding::UnixMillis => {
-                let millis = integer(token, self.coerce, "a whole number of milliseconds since 1970")?;
+                let millis = integer(value, self.coerce, "a whole number of milliseconds since 1970")?;
                 time::in_range(millis.saturating_mul(1000))
             }
             TimeEncoding::UnixMicros => {
-                time::in_range(integer(token, self.coerce, "a whole number of microseconds since 1970")?)
+                time::in_range(integer(value, self.coerce, "a whole number of microseconds since 1970")?)
             }
             TimeEncoding::UnixNanos => {
-                let nanos = integer(token, self.coerce, "a whole number of nanoseconds since 1970")?;
+                let nanos = integer(value, self.coerce, "a whole number of nanoseconds since 1970")?;
                 time::in_range(nanos.div_euclid(1000))
             }
         }
@@ -246,8 +236,8 @@ impl Kind for Date {
     type Native = i32;
     type Wide = i32;
 
-    fn read(&self, token: &Token<'_>) -> Result<i32, Problem> {
-        with_text(token, "a date as text", |text| time::date(text, self.format.as_deref()))
+    fn read(&self, value: &impl RecordValue) -> Result<i32, Problem> {
+        with_text(value, "a date as text", |text| time::date(text, self.format.as_deref()))
     }
     fn widen(native: i32) -> i32 {
         native
@@ -269,82 +259,49 @@ impl Kind for Date {
 }
 
 impl TextKind {
-    /// Writes the text that a token stands for after what is in `out`. Never called for null.
+    /// Writes a value's text after what is in `out`. Never called for null.
     #[inline]
-    pub(crate) fn read(self, token: &Token<'_>, out: &mut Vec<u8>) -> Result<(), Problem> {
-        match (self, token.kind) {
-            (TextKind::String { .. }, TokenKind::Text { escaped: true }) => unescape(token.inner(), out),
-            (TextKind::String { .. }, TokenKind::Text { escaped: false }) => {
-                out.extend_from_slice(token.inner().as_bytes());
+    pub(crate) fn read(self, value: &impl RecordValue, out: &mut Vec<u8>) -> Result<(), Problem> {
+        match self {
+            TextKind::String { coerce } => value.write_text(coerce, out).map_err(|_| wrong_type(value, "a text")),
+            TextKind::Json => {
+                value.write_json(out);
+                Ok(())
             }
-            (TextKind::Json, _) | (TextKind::String { coerce: true }, TokenKind::Number | TokenKind::Bool(_)) => {
-                out.extend_from_slice(token.raw().as_bytes());
-            }
-            _ => return wrong_type(token, "a text"),
         }
-        Ok(())
     }
 }
 
-/// Calls `read` with a text without its escapes.
-fn with_text<T>(token: &Token<'_>, expected: &str, read: impl Fn(&str) -> Result<T, Problem>) -> Result<T, Problem> {
-    match token.kind {
-        TokenKind::Text { escaped: false } => read(token.inner()),
-        TokenKind::Text { escaped: true } => {
-            let mut text = Vec::new();
-            unescape(token.inner(), &mut text);
-            read(&String::from_utf8_lossy(&text))
-        }
-        _ => wrong_type(token, expected),
-    }
-}
-
-/// Calls `read` with a number.
-#[inline(always)]
-fn with_number<T>(
-    token: &Token<'_>,
-    coerce: bool,
+/// Calls `read` with a text.
+#[inline]
+fn with_text<T>(
+    value: &impl RecordValue,
     expected: &str,
-    read: impl Fn(&Number) -> Result<T, Problem>,
+    read: impl Fn(&str) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    let parsed;
-    let number = match token.kind {
-        TokenKind::Number => &token.number,
-        TokenKind::Text { .. } if coerce => match Number::parse(token.inner()) {
-            Some(number) => {
-                parsed = number;
-                &parsed
-            }
-            None => return wrong_type(token, expected),
-        },
-        _ => return wrong_type(token, expected),
-    };
-    read(number)
+    value.with_text(read).unwrap_or_else(|_| Err(wrong_type(value, expected)))
 }
 
 #[inline]
-fn integer(token: &Token<'_>, coerce: bool, expected: &str) -> Result<i128, Problem> {
-    with_number(token, coerce, expected, |number| {
-        if !number.integer && !coerce {
-            return wrong_type(token, expected);
-        }
-        if number.exponent == 0 && number.exact {
-            let magnitude = i128::from(number.mantissa);
-            return Ok(if number.negative { -magnitude } else { magnitude });
-        }
-        number.to_integer().map_err(|why| match why {
-            NotInteger::Fraction => Problem::expected(Rule::Type, expected, &token.describe()),
-            NotInteger::Range => out_of_range(token, "64 bits".to_owned()),
-        })
-    })
+fn integer(value: &impl RecordValue, coerce: bool, expected: &str) -> Result<i128, Problem> {
+    value.integer(coerce).map_err(|why| misfit(why, value, expected, &"64 bits"))
 }
 
 #[cold]
-fn wrong_type<T>(token: &Token<'_>, expected: &str) -> Result<T, Problem> {
-    Err(Problem::expected(Rule::Type, expected, &token.describe()))
+fn misfit(why: Misfit, value: &impl RecordValue, expected: &str, kind: &dyn Display) -> Problem {
+    match why {
+        Misfit::Type => wrong_type(value, expected),
+        Misfit::Range => out_of_range(value, kind),
+    }
 }
 
 #[cold]
-fn out_of_range(token: &Token<'_>, kind: String) -> Problem {
-    Problem::expected(Rule::Range, &format!("a number in the range of {}", kind.to_lowercase()), &token.describe())
+fn wrong_type(value: &impl RecordValue, expected: &str) -> Problem {
+    Problem::expected(Rule::Type, expected, &value.describe())
+}
+
+#[cold]
+fn out_of_range(value: &impl RecordValue, kind: &dyn Display) -> Problem {
+    let kind = kind.to_string().to_lowercase();
+    Problem::expected(Rule::Range, &format!("a number in the range of {kind}"), &value.describe())
 }

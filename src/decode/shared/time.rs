@@ -6,7 +6,7 @@
 
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-use crate::decode::problem::{Problem, Rule, shorten};
+use crate::decode::shared::problem::{Problem, Rule, shorten};
 use crate::model::pipeline::{LocalTimePolicy, TimeEncoding, TimestampFormat, Zone};
 use crate::model::time::civil;
 use crate::model::time::civil::{SECOND, Written};

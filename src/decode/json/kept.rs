@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::decode::Segment;
+use crate::decode::json::reader::Segment;
 
 /// One record's unread values, in the order in which they are found.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@
 //! keys, of which none stands twice, and each value belongs to the same column. Whatever differs is read by the grammar,
 //! from the beginning.
 
-use crate::decode::json::{Fields, Segment};
-use crate::decode::scan::{Scanner, begins};
-use crate::decode::token::Token;
+use crate::decode::json::reader::{Fields, Segment};
+use crate::decode::json::scan::{Scanner, begins};
+use crate::decode::json::token::Token;
 
 /// How well a template has served, at the most.
 const TRUST_MAX: u32 = 16;
@@ -250,15 +250,15 @@ impl Literal {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::decode::json;
-    use crate::decode::json::tests::Log;
-    use crate::decode::json::{Broken, Reader};
+    use crate::decode::json::broken::Broken;
+    use crate::decode::json::reader::tests::Log;
+    use crate::decode::json::reader::{self, Reader};
     use crate::model::schema::DEPTH_MAX;
     use proptest::prelude::*;
     use proptest::sample::select;
 
     fn reader() -> Reader {
-        json::tests::reader(&["a", "bb", "m/u", "m/v/0", "m/v/1/x", "n", "n/o"]).keeping()
+        reader::tests::reader(&["a", "bb", "m/u", "m/v/0", "m/v/1/x", "n", "n/o"]).keeping()
     }
 
     fn read(reader: &mut Reader, payload: &str) -> Result<Vec<String>, Broken> {
