@@ -16,10 +16,10 @@
 //!
 //! | floor | may import | what it decides |
 //! |---|---|---|
-//! | `base` | | threads, memory, words for people, log lines, and where tests crash the process |
+//! | `base` | | threads, memory, words for people, codes of errors, log lines, and where tests crash the process |
 //! | `model` | `base` | the words that all floors share: partitions, records, classes, windows, names, times, the definition |
 //! | `settings` | `base`, `model` | what people write: pipeline files, service settings |
-//! | `decode/shared` | `model` | what every format's decoder does, and values in the columns' types |
+//! | `decode/shared` | `base`, `model` | what every format's decoder does, and values in the columns' types |
 //! | `decode/json` | `model`, `decode/shared` | JSON: the bytes of a record to values |
 //! | `decode` | `model`, `decode/shared`, `decode/json` | which format has which decoder |
 //! | `ledger` | `base`, `model` | what is in the dataset, and how it stays true through crashes |

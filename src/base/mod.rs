@@ -1,8 +1,9 @@
-//! What everything stands on and nothing is about: threads, memory, words for people, log lines, and the places where tests crash
+//! What everything stands on and nothing is about: threads, memory, words for people, codes of errors, log lines, and the places where tests crash
 //! the process.
 
 pub mod allocator;
 pub(crate) mod background;
+pub mod codes;
 pub mod credits;
 pub mod failpoint;
 pub mod logging;

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::show::EMPTY;
 use super::{DONE, FAILED, FOUND, INTERRUPTED, LEAVE, OutputFormat};
+use crate::base::codes::Coded as _;
 use crate::base::machine;
 use crate::base::words::{bytes, duration, number, plural};
 use crate::base::{logging, words};
@@ -265,18 +266,21 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
         let ctrl_c = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
         let terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
         let arbiters = Arbiters::start();
-        let (mut running, mut outcomes) = (Vec::new(), Vec::new());
+        let (mut running, mut outcomes, mut codes) = (Vec::new(), Vec::new(), Vec::new());
         for pipeline in pipelines {
             let name = pipeline.name.clone();
             match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
                 Ok(started) => running.push(started),
-                Err(error) => outcomes.push(Outcome::failed(name, words::chain(&error))),
+                Err(error) => {
+                    codes.push(error.code());
+                    outcomes.push(Outcome::failed(name, words::chain(&error)));
+                }
             }
         }
         // Where nothing runs, the summary follows at once: on a screen it would all be there twice.
         if !running.is_empty() || settings.log.file.is_some() {
-            for failed in &outcomes {
-                tracing::error!(pipeline = failed.name, reason = failed.failures.join("; "), "pipeline can't start");
+            for (failed, code) in outcomes.iter().zip(codes) {
+                tracing::error!(pipeline = failed.name, %code, reason = failed.failures.join("; "), "pipeline can't start");
             }
         }
         outcomes.extend(watch(running, [ctrl_c, terminate], limits.drain + LEAVE).await);

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::codes::{Code, Coded};
 use crate::base::words;
 use crate::engine::topology::identity;
 use crate::ledger::{Dataset, Definition, LedgerError};
@@ -166,6 +167,24 @@ pub enum SkipError {
         /// The process.
         winner: String,
     },
+}
+
+impl Coded for SkipError {
+    fn code(&self) -> Code {
+        match self {
+            SkipError::Broker(error) => error.code(),
+            SkipError::Ledger(error) => error.code(),
+            SkipError::NotRead { .. } => Code::SkipTopicNotRead,
+            SkipError::NoPartition { .. } => Code::SkipNoPartition,
+            SkipError::NoChain { .. } => Code::SkipNoChain,
+            SkipError::Behind { .. } => Code::SkipBehind,
+            SkipError::PastEnd { .. } => Code::SkipPastEnd,
+            SkipError::CanBeRead { .. } => Code::SkipCanBeRead,
+            SkipError::TooLarge { .. } => Code::SkipTooLarge,
+            SkipError::Readable { .. } => Code::SkipReadable,
+            SkipError::GoesOn { .. } => Code::SkipGoesOn,
+        }
+    }
 }
 
 /// Gives up the offsets of a partition from the end of its ledger up to `to`. With `readable`, also such as Kafka still has.

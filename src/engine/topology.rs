@@ -18,6 +18,7 @@ use rdkafka::config::ClientConfig;
 use tokio::sync::oneshot;
 
 use super::memory::{Limits, lane_bytes};
+use crate::base::codes::{Code, Coded};
 use crate::base::credits::Credits;
 use crate::base::panics;
 use crate::flow::lane::{End, Held, Lane, MakeLane, NewLane, Next, Start, Watch};
@@ -78,6 +79,17 @@ pub enum RunError {
     /// It panicked.
     #[error("the start panicked ({0}); {blame}", blame = panics::blame())]
     Panicked(String),
+}
+
+impl Coded for RunError {
+    fn code(&self) -> Code {
+        match self {
+            RunError::Broker(error) => error.code(),
+            RunError::Ledger(error) => error.code(),
+            RunError::Thread(_) => Code::NoThread,
+            RunError::Panicked(_) => Code::Panicked,
+        }
+    }
 }
 
 /// A pipeline that runs.

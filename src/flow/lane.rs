@@ -1,7 +1,6 @@
 //! A lane: the validator, windower and sink of one partition, how one hands on to the next, and how it is known that one of
 //! them has ended.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +9,7 @@ use actix::{Actor, ActorContext as _, Addr, Context, Handler, MailboxError, Mess
 
 use super::messages::{Committed, Drain, Idle, RawBatch};
 use super::meters::Meter;
+use crate::base::codes::{Code, Coded};
 use crate::base::panics;
 use crate::ledger::{LedgerError, Tip};
 use crate::model::Partition;
@@ -32,19 +32,31 @@ pub enum LaneError {
     Thread(#[source] std::io::Error),
     /// A file could not be written.
     #[error(transparent)]
-    Files(Box<dyn Error + Send + Sync>),
+    Files(Box<dyn Coded + Send + Sync>),
     /// Kafka didn't confirm that what was read is of the topic that the dataset is of.
     #[error("{answer}")]
     Unconfirmed {
         /// What was answered, or that nothing was.
         #[source]
-        answer: Box<dyn Error + Send + Sync>,
+        answer: Box<dyn Coded + Send + Sync>,
         /// Whether a later question may be answered otherwise.
         may_pass: bool,
     },
     /// The ledger refused or failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl Coded for LaneError {
+    fn code(&self) -> Code {
+        match self {
+            LaneError::Panicked(_) => Code::Panicked,
+            LaneError::Thread(_) => Code::NoThread,
+            LaneError::Files(error) => error.code(),
+            LaneError::Unconfirmed { answer, .. } => answer.code(),
+            LaneError::Ledger(error) => error.code(),
+        }
+    }
 }
 
 /// What a stage begins with.

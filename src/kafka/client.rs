@@ -21,6 +21,7 @@ use super::ffi::{Polled, Queue, Trouble};
 use super::gate;
 use super::membership::NotJoined;
 use super::refusal::{Denied, Refusal, any_host};
+use crate::base::codes::{Code, Coded};
 use crate::base::credits::Credits;
 use crate::base::failpoint;
 use crate::base::machine;
@@ -93,6 +94,20 @@ pub enum BrokerError {
         /// `bootstrap.servers`.
         brokers: String,
     },
+}
+
+impl Coded for BrokerError {
+    fn code(&self) -> Code {
+        match self {
+            BrokerError::Client { .. } => Code::KafkaClient,
+            BrokerError::Unreachable { .. } => Code::KafkaUnreachable,
+            BrokerError::NotAdmitted(refusal) => refusal.code(),
+            BrokerError::Denied(_) => Code::KafkaDenied,
+            BrokerError::NoTopic { .. } => Code::NoTopic,
+            BrokerError::Refused { .. } => Code::KafkaRefused,
+            BrokerError::NoClusterId { .. } => Code::NoClusterId,
+        }
+    }
 }
 
 /// What to look at when the client refuses its configuration: it doesn't say that a key's password is wrong.

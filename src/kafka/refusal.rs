@@ -7,6 +7,8 @@
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 
+use crate::base::codes::{Code, Coded};
+
 /// Who this client says it is, and what it trusts.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
@@ -134,6 +136,22 @@ pub enum Refusal {
         /// The client's words.
         words: String,
     },
+}
+
+impl Coded for Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Refusal::Credentials { .. } => Code::Credentials,
+            Refusal::NoCredentials { .. } => Code::NoCredentials,
+            Refusal::NoTls { .. } => Code::NoTls,
+            Refusal::OnlyTls { .. } => Code::OnlyTls,
+            Refusal::Untrusted { .. } => Code::UntrustedBroker,
+            Refusal::AnotherHost { .. } => Code::BrokerOfAnotherName,
+            Refusal::NoCertificate { .. } => Code::NoCertificate,
+            Refusal::Certificate { .. } => Code::Certificate,
+            Refusal::Tls { .. } => Code::Tls,
+        }
+    }
 }
 
 /// A right that this client would need: the access control list that is missing.

@@ -26,6 +26,7 @@ use super::error::LedgerError;
 use super::file_system::Local;
 use super::publish;
 use super::verify::wrong_place;
+use crate::base::codes::{Code, Coded};
 use crate::model::names;
 
 /// What a backup holds.
@@ -91,6 +92,17 @@ pub enum BackupError {
         /// The unfinished backup.
         folder: PathBuf,
     },
+}
+
+impl Coded for BackupError {
+    fn code(&self) -> Code {
+        match self {
+            BackupError::Ledger(error) => error.code(),
+            BackupError::NotEmpty { .. } => Code::BackupNotEmpty,
+            BackupError::Inside { .. } => Code::BackupInside,
+            BackupError::Damaged { .. } => Code::BackupDamaged,
+        }
+    }
 }
 
 /// Copies the dataset of a folder to another one, which must be empty or not there. Files are linked where that is possible,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::file_system::Strange;
+use crate::base::codes::{Code, Coded};
 
 /// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the one from which a lane
 /// goes on by itself, from the ledger.
@@ -106,6 +107,26 @@ pub enum LedgerError {
         folder.display()
     )]
     NotADataset { folder: PathBuf },
+}
+
+impl Coded for LedgerError {
+    fn code(&self) -> Code {
+        match self {
+            LedgerError::Io { .. } => Code::LedgerIo,
+            LedgerError::NotDurable { .. } => Code::LedgerNotDurable,
+            LedgerError::Strange { .. } => Code::LedgerStrange,
+            LedgerError::Fenced { .. } => Code::LedgerFenced,
+            LedgerError::Hole { .. } => Code::LedgerHole,
+            LedgerError::Broken { .. } => Code::LedgerBroken,
+            LedgerError::Unreadable { .. } => Code::LedgerUnreadable,
+            LedgerError::Format { .. } => Code::LedgerFormat,
+            LedgerError::FileLost { .. } => Code::FileLost,
+            LedgerError::FileDiffers { .. } => Code::FileDiffers,
+            LedgerError::OtherDataset { .. } => Code::OtherDataset,
+            LedgerError::OtherTopic { .. } => Code::OtherTopic,
+            LedgerError::NotADataset { .. } => Code::NotADataset,
+        }
+    }
 }
 
 impl LedgerError {

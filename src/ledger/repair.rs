@@ -30,6 +30,7 @@ use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use super::publish;
 use super::verify::{Finding, Kind, Report, verify};
+use crate::base::codes::{Code, Coded};
 use crate::model::names;
 
 /// Where what was in the way is moved to.
@@ -107,6 +108,15 @@ pub enum RepairError {
         /// The backup's id.
         found: String,
     },
+}
+
+impl Coded for RepairError {
+    fn code(&self) -> Code {
+        match self {
+            RepairError::Ledger(error) => error.code(),
+            RepairError::OtherBackup { .. } => Code::RepairOtherBackup,
+        }
+    }
 }
 
 impl Kind {

@@ -80,7 +80,7 @@ pub struct Counts {
 
 /// Counts as entries have them. An entry's checksum is over this form, so neither a name nor the order may change.
 #[derive(Serialize, Deserialize)]
-#[serde(rename = "Counts", deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "struct Counts")]
 struct Written {
     row: u64,
     rejected: u64,

@@ -13,6 +13,7 @@ use actix::{
 use super::board::{Board, Phase, Status};
 use super::fleet::{Fleet, Left};
 use super::step::{Is, Step, Wanted, step};
+use crate::base::codes::{Code, Coded as _};
 use crate::base::panics;
 use crate::base::words::{chain, cut};
 use crate::engine::Limits;
@@ -227,7 +228,7 @@ impl Keeper {
                 self.state = State::Up { running, flow: Flow::Reads, fingerprint };
                 self.step(ctx);
             }
-            Err(error) => self.failed(chain(&error), ctx),
+            Err(error) => self.failed(chain(&error), Some(error.code()), ctx),
         }
     }
 
@@ -237,8 +238,8 @@ impl Keeper {
         let lanes_left = self.run.as_ref().is_some_and(|run| run.progress.snapshot().uncommitted);
         self.left_uncommitted = lanes_left || !reasons.is_empty();
         match reasons.into_iter().next() {
-            Some(reason) if !asked => self.failed(reason, ctx),
-            None if !asked => self.failed(format!("it ended by itself; {}", panics::blame()), ctx),
+            Some(reason) if !asked => self.failed(reason, None, ctx),
+            None if !asked => self.failed(format!("it ended by itself; {}", panics::blame()), None, ctx),
             _ => {
                 tracing::info!(pipeline = %self.pipeline.name, "pipeline has stopped");
                 self.state = State::Down;
@@ -247,14 +248,15 @@ impl Keeper {
         }
     }
 
-    fn failed(&mut self, reason: String, ctx: &mut Context<Self>) {
+    fn failed(&mut self, reason: String, code: Option<Code>, ctx: &mut Context<Self>) {
         let reason = cut(&reason, REASON_BYTES_MAX).into_owned();
         let again = match self.failures.failed(&self.shared.restarts) {
             Decision::Restart(after) => after,
             Decision::Park => unreachable!("a service's restarts are for ever"),
         };
         if self.reason.as_ref() != Some(&reason) {
-            tracing::error!(pipeline = %self.pipeline.name, reason, retry_ms = again.as_millis(), "pipeline failed, it is tried again");
+            let code = code.map(Code::id);
+            tracing::error!(pipeline = %self.pipeline.name, code, reason, retry_ms = again.as_millis(), "pipeline failed, it is tried again");
         }
         self.reason = Some(reason);
         let timer = ctx.run_later(again, |keeper, ctx| {

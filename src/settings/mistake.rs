@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::mask::mask;
+use crate::base::codes::{Code, Coded};
 use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteHandlerOpts, MietteSpanContents, ReportHandler, SourceCode, SourceSpan,
     SpanContents,
@@ -51,6 +52,12 @@ pub struct Mistake {
     /// Where it stands, the place to change first; empty when the file as a whole is meant.
     #[label(collection)]
     labels: Vec<LabeledSpan>,
+}
+
+impl Coded for Broken {
+    fn code(&self) -> Code {
+        Code::PipelineFile
+    }
 }
 
 impl Broken {

@@ -13,6 +13,7 @@ use config::{Config, Environment, File, FileFormat, ValueKind};
 
 use super::http::Http;
 use super::section::closest;
+use crate::base::codes::{Code, Coded};
 use crate::base::logging::{Log, LogFormat, log_level};
 use crate::base::units::{DURATION, SIZE, duration, show_duration, show_size, size};
 
@@ -76,6 +77,16 @@ pub enum ServiceError {
     /// Every setting that is wrong, each with its source.
     #[error("the settings have mistakes:\n  {}", .0.join("\n  "))]
     Wrong(Vec<String>),
+}
+
+impl Coded for ServiceError {
+    fn code(&self) -> Code {
+        match self {
+            ServiceError::NoSuchEnvironment { .. } => Code::NoSuchEnvironment,
+            ServiceError::Unreadable(_) => Code::SettingsUnreadable,
+            ServiceError::Wrong(_) => Code::SettingsWrong,
+        }
+    }
 }
 
 impl Service {

@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
+use crate::base::codes::{Code, Coded};
 use crate::flow::lane::LaneError;
 
 /// Why a lane's files can't be written. It ends the lane, and what that had open is removed with it.
@@ -80,6 +81,21 @@ pub enum SinkError {
         /// The limit.
         max: usize,
     },
+}
+
+impl Coded for SinkError {
+    fn code(&self) -> Code {
+        match self {
+            SinkError::Create { .. } => Code::FileNotCreated,
+            SinkError::Write { .. } => Code::FileNotWritten,
+            SinkError::Split { .. } => Code::RowsNotDivided,
+            SinkError::NoSuchKey { .. } => Code::KeyNoColumn,
+            SinkError::KeyType { .. } => Code::KeyType,
+            SinkError::KeyName { .. } => Code::KeyName,
+            SinkError::KeyValue { .. } => Code::KeyValue,
+            SinkError::TooManyKeys { .. } => Code::TooManyKeys,
+        }
+    }
 }
 
 impl From<SinkError> for LaneError {

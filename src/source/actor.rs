@@ -25,6 +25,7 @@ use super::start::{Known, SameTopics, StartError, read_ledger, transient};
 use super::statistics;
 use super::trouble::Checking;
 use super::untold::Untold;
+use crate::base::codes::Coded as _;
 use crate::base::panics;
 use crate::base::words::chain;
 use crate::flow::lane::{Lane, LaneEnded, LaneError, MakeLane, NewLane, answer};
@@ -823,7 +824,7 @@ impl Handler<LaneEnded> for Source {
         if slot.generation != ended.generation || matches!(slot.state, State::Done | State::Parked) {
             return; // Another stage of the same lane has said so before, or it was done.
         }
-        let reason = chain(&ended.error);
+        let (reason, code) = (chain(&ended.error), ended.error.code());
         // Whoever has written the entry goes on from there; nothing is left for this process to do.
         let fenced = matches!(ended.error, LaneError::Ledger(LedgerError::Fenced { .. }));
         if let Some(slot) = self.lanes.get_mut(&ended.partition).filter(|_| fenced) {
@@ -838,6 +839,7 @@ impl Handler<LaneEnded> for Source {
                     warn,
                     self.run,
                     ended.partition,
+                    %code,
                     reason,
                     "lane did not commit what it had, because another one did"
                 );
@@ -845,7 +847,7 @@ impl Handler<LaneEnded> for Source {
             }
             self.run.progress.fails(&ended.partition, &reason);
             if !self.tell_uncommitted(&ended.partition) {
-                log!(error, self.run, ended.partition, reason, "lane failed at its end, though no record was left");
+                log!(error, self.run, ended.partition, %code, reason, "lane failed at its end, though no record was left");
                 self.run.progress.ends_uncommitted();
                 self.run.progress.parks(&ended.partition, &format!("it failed at its end: {reason}"));
             }

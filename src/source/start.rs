@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::codes::{Code, Coded};
 use crate::base::panics;
 use crate::base::words;
 use crate::flow::lane::LaneError;
@@ -176,6 +177,26 @@ pub enum StartError {
         /// The topic.
         topic: String,
     },
+}
+
+impl Coded for StartError {
+    fn code(&self) -> Code {
+        match self {
+            StartError::Ledger(error) => error.code(),
+            StartError::Panicked(_) => Code::Panicked,
+            StartError::Broker(error) => error.code(),
+            StartError::Deleted { .. } => Code::StartDeleted,
+            StartError::NoStart { .. } => Code::StartNowhere,
+            StartError::PastEnd { .. } => Code::StartPastEnd,
+            StartError::Cut { .. } => Code::StartCut,
+            StartError::Replaced { .. } => Code::StartReplaced,
+            StartError::Short { .. } => Code::RunShort,
+            StartError::Behind { .. } => Code::StartBehind,
+            StartError::NothingCommitted { .. } => Code::NothingCommitted,
+            StartError::TopicReplaced { .. } => Code::TopicReplaced,
+            StartError::Unconfirmed { .. } => Code::TopicUnconfirmed,
+        }
+    }
 }
 
 /// What is known of the topics of partitions that start together: the answer about a topic tells of all its partitions, and

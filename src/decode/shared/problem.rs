@@ -2,6 +2,8 @@
 //!
 //! The list is part of what users see (the column `rule` of `rejects/`), so a name in it never changes its meaning.
 
+use crate::base::codes::Code;
+
 /// Characters of a value that a reason repeats at the most.
 const SHOWN: usize = 60;
 
@@ -71,6 +73,31 @@ impl Rule {
             Rule::FolderName => "folder_name",
             Rule::UnknownField => "unknown_field",
             Rule::MaxAhead => "max_ahead",
+        }
+    }
+
+    /// The code of the rule.
+    pub fn code(self) -> Code {
+        match self {
+            Rule::Json => Code::RejectJson,
+            Rule::Depth => Code::RejectDepth,
+            Rule::Utf8 => Code::RejectUtf8,
+            Rule::Trailing => Code::RejectTrailing,
+            Rule::Duplicate => Code::RejectDuplicate,
+            Rule::Type => Code::RejectType,
+            Rule::Range => Code::RejectRange,
+            Rule::Time => Code::RejectTime,
+            Rule::Gap => Code::RejectGap,
+            Rule::Fold => Code::RejectFold,
+            Rule::Required => Code::RejectRequired,
+            Rule::Min => Code::RejectMin,
+            Rule::Max => Code::RejectMax,
+            Rule::OneOf => Code::RejectOneOf,
+            Rule::Pattern => Code::RejectPattern,
+            Rule::MaxLength => Code::RejectMaxLength,
+            Rule::FolderName => Code::RejectFolderName,
+            Rule::UnknownField => Code::RejectUnknownField,
+            Rule::MaxAhead => Code::RejectMaxAhead,
         }
     }
 

@@ -19,6 +19,7 @@ use super::view::{
     PipelinesView, ProblemView, Readiness, RejectView, SettingsView, Wait, WindowView,
 };
 use super::{Context, answer, reading};
+use crate::base::codes::{Code, Coded as _};
 use crate::base::logging;
 use crate::base::panics;
 use crate::base::words::{chain, cut};
@@ -121,7 +122,11 @@ pub fn openapi() -> String {
 
 pub(super) fn routes(app: &mut web::ServiceConfig) {
     app.app_data(web::QueryConfig::default().error_handler(|error, _| {
-        let answer = Failure::answer(StatusCode::BAD_REQUEST, format!("{error}; /docs/ has what a path takes"));
+        let answer = Failure::answer(
+            StatusCode::BAD_REQUEST,
+            Code::BadRequest,
+            format!("{error}; /docs/ has what a path takes"),
+        );
         InternalError::from_response(error, answer).into()
     }));
     app.service(front).service(health).service(readiness).service(metrics);
@@ -140,10 +145,16 @@ async fn front() -> HttpResponse {
 pub(super) async fn nothing_here(request: HttpRequest) -> HttpResponse {
     let methods = methods(request.path());
     if methods.is_empty() {
-        return Failure::answer(StatusCode::NOT_FOUND, "there is nothing here; /docs/ has what there is");
+        return Failure::answer(
+            StatusCode::NOT_FOUND,
+            Code::NothingHere,
+            "there is nothing here; /docs/ has what there is",
+        );
     }
     let error = format!("this path takes {methods}; /docs/ has what there is");
-    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, methods)).json(Failure { error })
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, methods))
+        .json(Failure::new(Code::MethodNotAllowed, error))
 }
 
 /// The methods of a path, as the description has them: `GET, HEAD`; none if there is no such path.
@@ -170,7 +181,11 @@ fn methods(path: &str) -> String {
 async fn health(context: web::Data<Context>) -> HttpResponse {
     match tokio::time::timeout(ALIVE_WITHIN, context.fleet.send(Ping)).await {
         Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }),
-        _ => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, "the service's main thread does not answer"),
+        _ => Failure::answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::NoAnswer,
+            "the service's main thread does not answer",
+        ),
     }
 }
 
@@ -197,6 +212,7 @@ async fn metrics(context: web::Data<Context>) -> HttpResponse {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
         Err(_) => Failure::answer(
             StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Panicked,
             format!("reading the metrics panicked; {}", panics::blame()),
         ),
     }
@@ -355,10 +371,11 @@ async fn flush(context: web::Data<Context>, name: web::Path<String>, wait: web::
         Ok(Ok(Some(Ok(true)))) => HttpResponse::Ok().json(Ordered { phase: phase(), done: true }),
         Ok(Ok(Some(Ok(false)))) => Failure::answer(
             StatusCode::CONFLICT,
+            Code::NotCommitted,
             "not every lane could commit; the log says why, and each goes on from its ledger",
         ),
         Ok(Ok(Some(Err(phase)))) => {
-            Failure::answer(StatusCode::CONFLICT, format!("{name} reads nothing: it is {phase}"))
+            Failure::answer(StatusCode::CONFLICT, Code::NotReading, format!("{name} reads nothing: it is {phase}"))
         }
         Ok(Ok(None)) => unknown(&name),
         Ok(Err(_)) | Err(_) => HttpResponse::Accepted().json(Ordered { phase: phase(), done: false }),
@@ -373,8 +390,8 @@ async fn flush(context: web::Data<Context>, name: web::Path<String>, wait: web::
 async fn reload(context: web::Data<Context>) -> HttpResponse {
     match context.fleet.send(Reload).await {
         Ok(Ok(reloaded)) => HttpResponse::Ok().json(reloaded),
-        Ok(Err(reason)) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, reason),
-        Err(_) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, "weir is stopping"),
+        Ok(Err(reason)) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, Code::NotReloaded, reason),
+        Err(_) => Failure::answer(StatusCode::SERVICE_UNAVAILABLE, Code::NoAnswer, "weir is stopping"),
     }
 }
 
@@ -384,12 +401,16 @@ async fn reload(context: web::Data<Context>) -> HttpResponse {
 async fn log_level(level: web::Query<Level>) -> HttpResponse {
     match logging::set_level(&level.level) {
         Ok(()) => HttpResponse::NoContent().finish(),
-        Err(reason) => Failure::answer(StatusCode::BAD_REQUEST, reason),
+        Err(reason) => Failure::answer(StatusCode::BAD_REQUEST, Code::BadRequest, reason),
     }
 }
 
 fn unknown(name: &str) -> HttpResponse {
-    Failure::answer(StatusCode::NOT_FOUND, format!("there is no pipeline {name:?}; /api/v1/pipelines lists them"))
+    Failure::answer(
+        StatusCode::NOT_FOUND,
+        Code::NoSuchPipeline,
+        format!("there is no pipeline {name:?}; /api/v1/pipelines lists them"),
+    )
 }
 
 /// Answers with what `what` reads of a pipeline's dataset.
@@ -408,9 +429,10 @@ async fn read<T: serde::Serialize + Send + 'static>(
     let _turn = context.reading.acquire().await;
     match web::block(move || what(&status.pipeline, limit)).await {
         Ok(Ok(found)) => answer::list(found),
-        Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, chain(&error)),
+        Ok(Err(error)) => Failure::answer(StatusCode::CONFLICT, error.code(), chain(&error)),
         Err(_) => Failure::answer(
             StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Panicked,
             format!("reading the dataset panicked; {}", panics::blame()),
         ),
     }
@@ -446,6 +468,7 @@ impl Wait {
             Some(patience) => Ok(Some(patience)),
             None => Err(Failure::answer(
                 StatusCode::BAD_REQUEST,
+                Code::BadRequest,
                 format!("wait is {text:?}; write a whole number and ms, s or m, at the most 10m"),
             )),
         }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::Context;
 use super::view::Failure;
+use crate::base::codes::Code;
 use crate::model::Class;
 use crate::service::board::{Board, Change};
 
@@ -55,7 +56,7 @@ struct Listener {
 pub(super) async fn events(context: web::Data<Context>) -> HttpResponse {
     let Ok(place) = context.streams.clone().try_acquire_owned() else {
         let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
-        return Failure::answer(status, "too many live streams; close another one");
+        return Failure::answer(status, Code::TooManyAnswers, "too many live streams; close another one");
     };
     let listener = Listener {
         board: context.board.clone(),

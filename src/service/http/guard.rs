@@ -17,6 +17,7 @@ use super::answer;
 use super::answer::Places;
 use super::pace::Pace;
 use super::view::Failure;
+use crate::base::codes::Code;
 use crate::base::logging::AUDIT;
 use crate::base::words::cut;
 use crate::settings::{Http, Token};
@@ -34,7 +35,7 @@ enum Scope {
 
 /// A refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Refusal(StatusCode, &'static str);
+struct Refusal(StatusCode, Code, &'static str);
 
 /// Who may ask.
 pub(super) struct Guard {
@@ -78,22 +79,26 @@ impl Guard {
 
     /// Whether a request may go on; then, by whose right.
     fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<&'static str, Refusal> {
-        let host = text(headers, header::HOST).ok_or(Refusal(StatusCode::BAD_REQUEST, "the request names no host"))?;
+        let host = text(headers, header::HOST).ok_or(Refusal(
+            StatusCode::BAD_REQUEST,
+            Code::NoHost,
+            "the request names no host",
+        ))?;
         if !self.knows(host) {
             let words = "this is no name of weir's; add it to http.hosts if it should be one";
-            return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, words));
+            return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, Code::OtherHost, words));
         }
         // An origin that is no text is no origin of weir's.
         if let Some(origin) = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or_default())
             && origin.split_once("://").map(|(_, authority)| authority) != Some(host)
         {
-            return Err(Refusal(StatusCode::FORBIDDEN, "pages of other origins may not ask weir"));
+            return Err(Refusal(StatusCode::FORBIDDEN, Code::OtherOrigin, "pages of other origins may not ask weir"));
         }
         // A page's picture or script says no origin, but browsers say where the page is from. Other
         // clients don't send this. A page on another port of this machine is of the `same-site`.
         let sites = || headers.get_all("sec-fetch-site");
         if path != "/healthz" && sites().any(|site| site != "same-origin" && site != "none") {
-            return Err(Refusal(StatusCode::FORBIDDEN, "pages of other sites may not ask weir"));
+            return Err(Refusal(StatusCode::FORBIDDEN, Code::OtherOrigin, "pages of other sites may not ask weir"));
         }
         let needed = scope(method, path);
         if self.open || needed == Scope::Anybody {
@@ -101,7 +106,8 @@ impl Guard {
         }
         let bearer = |value| str::split_once(value, ' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let token = text(headers, header::AUTHORIZATION).and_then(bearer).map(|(_, token)| token);
-        let token = token.ok_or(Refusal(StatusCode::UNAUTHORIZED, "send a token: Authorization: Bearer …"))?;
+        let token =
+            token.ok_or(Refusal(StatusCode::UNAUTHORIZED, Code::NoToken, "send a token: Authorization: Bearer …"))?;
         // Both are always compared, each in the same time whatever the token is.
         let given = digest(token);
         let is = |known: &Option<[u8; 32]>| known.is_some_and(|known| known.ct_eq(&given).into());
@@ -109,8 +115,12 @@ impl Guard {
         match (read, control) {
             (_, true) => Ok("control_token"),
             (true, false) if needed == Scope::Read => Ok("read_token"),
-            (true, false) => Err(Refusal(StatusCode::FORBIDDEN, "this token may only read; send http.control_token")),
-            (false, false) => Err(Refusal(StatusCode::UNAUTHORIZED, "the token is none of weir's")),
+            (true, false) => Err(Refusal(
+                StatusCode::FORBIDDEN,
+                Code::TokenMayOnlyRead,
+                "this token may only read; send http.control_token",
+            )),
+            (false, false) => Err(Refusal(StatusCode::UNAUTHORIZED, Code::UnknownToken, "the token is none of weir's")),
         }
     }
 
@@ -167,17 +177,17 @@ pub(super) async fn check(
                 response.map_body(|_, body| answer::in_pieces(body, place))
             }
             None => {
-                let error = "too many large answers are on their way; ask again later".to_owned();
-                request.into_response(HttpResponse::ServiceUnavailable().json(Failure { error }))
+                let words = "too many large answers are on their way; ask again later";
+                request.into_response(Failure::answer(StatusCode::SERVICE_UNAVAILABLE, Code::TooManyAnswers, words))
             }
         },
         Ok(_) => next.call(request).await?.map_into_boxed_body(),
-        Err(Refusal(status, words)) => {
+        Err(Refusal(status, code, words)) => {
             let mut answer = HttpResponse::build(status);
             if status == StatusCode::UNAUTHORIZED {
                 answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            request.into_response(answer.json(Failure { error: words.to_owned() }))
+            request.into_response(answer.json(Failure::new(code, words)))
         }
     };
     if scope(&method, &path) == Scope::Control {
@@ -218,7 +228,7 @@ mod tests {
             map.insert(name.parse().unwrap(), value.parse().unwrap());
         }
         let found = guard.admit(&method.parse().unwrap(), path, &map);
-        assert_eq!(found.map_err(|Refusal(status, _)| status.as_u16()), expected, "{request} {host} {headers:?}");
+        assert_eq!(found.map_err(|Refusal(status, ..)| status.as_u16()), expected, "{request} {host} {headers:?}");
     }
 
     fn guard(read: Option<&str>, control: Option<&str>) -> Guard {

@@ -32,6 +32,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::board::Board;
 use super::fleet::Fleet;
 use super::metrics::Metrics;
+use crate::base::codes::{Code, Coded};
 use crate::settings::{Http, Service, secret};
 
 pub use api::openapi;
@@ -101,6 +102,16 @@ pub enum HttpError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl Coded for HttpError {
+    fn code(&self) -> Code {
+        match self {
+            HttpError::Bind { .. } => Code::HttpNotBound,
+            HttpError::Key { .. } => Code::HttpKey,
+            HttpError::Tls { .. } => Code::HttpTls,
+        }
+    }
 }
 
 impl Server {

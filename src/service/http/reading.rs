@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 
 use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
+use crate::base::codes::{Code, Coded};
 use crate::base::words::{beginning, cut};
 use crate::ledger::{Completeness, Dataset, LedgerError, State, open_file};
 use crate::model::Pipeline;
@@ -41,6 +42,16 @@ pub(super) enum ReadError {
     Rejects { path: PathBuf, reason: String },
     #[error("its windows are of rows; only windows of time are complete one day")]
     NoWindows,
+}
+
+impl Coded for ReadError {
+    fn code(&self) -> Code {
+        match self {
+            ReadError::Ledger(error) => error.code(),
+            ReadError::Rejects { .. } => Code::RejectsUnreadable,
+            ReadError::NoWindows => Code::NoWindows,
+        }
+    }
 }
 
 pub(super) fn entries(pipeline: &Pipeline, limit: usize) -> Result<Vec<EntryView>, ReadError> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::TEXT_BYTES_MAX;
+use crate::base::codes::Code;
 use crate::base::words::cut;
 use crate::flow::progress::LaneProgress;
 use crate::ledger::Entry;
@@ -19,12 +20,18 @@ use crate::service::board::{Phase, Problem, Status};
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Failure {
     /// What is wrong, and what to do.
-    pub(super) error: String,
+    error: String,
+    /// Which kind of error it is: `WEIR-H013`.
+    code: &'static str,
 }
 
 impl Failure {
-    pub(super) fn answer(status: StatusCode, error: impl Into<String>) -> HttpResponse {
-        HttpResponse::build(status).json(Failure { error: error.into() })
+    pub(super) fn new(code: Code, error: impl Into<String>) -> Failure {
+        Failure { error: error.into(), code: code.id() }
+    }
+
+    pub(super) fn answer(status: StatusCode, code: Code, error: impl Into<String>) -> HttpResponse {
+        HttpResponse::build(status).json(Failure::new(code, error))
     }
 }
 
@@ -450,6 +457,7 @@ impl Newest {
             limit @ 1..=1000 => Ok(limit),
             limit => Err(Failure::answer(
                 StatusCode::BAD_REQUEST,
+                Code::BadRequest,
                 format!("limit is {limit}; write a number from 1 to 1000"),
             )),
         }
