@@ -12,6 +12,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::base::memory;
+
 /// A shared budget of bytes.
 #[derive(Debug, Clone)]
 pub struct Credits {
@@ -30,12 +32,6 @@ pub struct Credit {
     on_the_way: Option<Arc<AtomicUsize>>,
     bytes: usize,
 }
-
-/// Batches on their way may have one part in so many of a budget.
-const ON_THE_WAY: usize = 6;
-
-/// And at least so many bytes: a few batches, so that stages work beside each other.
-const ON_THE_WAY_LEAST: usize = 4 << 20;
 
 impl Credits {
     /// A budget of `limit` bytes.
@@ -56,7 +52,7 @@ impl Credits {
 
     /// Whether enough batches are on their way: sources take no more records.
     pub fn crowded(&self) -> bool {
-        self.on_the_way.load(Ordering::Acquire) >= (self.limit() / ON_THE_WAY).max(ON_THE_WAY_LEAST)
+        self.on_the_way.load(Ordering::Acquire) >= memory::on_the_way_bytes(self.limit())
     }
 
     /// How many bytes may be taken.
@@ -79,7 +75,7 @@ impl Credits {
         if !self.held_back.load(Ordering::Acquire) {
             return self.used() >= self.limit();
         }
-        let enough = self.used() < self.limit() / 2;
+        let enough = self.used() < memory::low_water(self.limit());
         if enough {
             self.held_back.store(false, Ordering::Release);
         }

@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::memory::FIXED;
 use crate::base::words;
-
-/// What the process takes beyond `limits.memory`, whatever it reads: code, threads, the client's and
-/// the encoders' buffers. `tests/it/memory.rs` measures it.
-pub(crate) const FIXED: usize = 64 << 20;
 
 /// `limits.memory`; none in commands that run no pipeline.
 static LIMIT: AtomicUsize = AtomicUsize::new(0);

@@ -8,6 +8,7 @@ pub mod credits;
 pub mod failpoint;
 pub mod logging;
 pub(crate) mod machine;
+pub(crate) mod memory;
 pub(crate) mod panics;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::OutputFormat;
 use crate::base::words::chain;
-use crate::engine::topology;
+use crate::engine::identity;
 use crate::ledger::LedgerError;
 use crate::model::names::hive;
 use crate::model::pipeline::{Column, ColumnType, Pipeline, Value};
@@ -164,7 +164,7 @@ fn path_like_name(column: &Column) -> Option<String> {
 
 /// What a dataset that is there has to do with a pipeline: a mistake if it can't go on with it, and warnings.
 fn against_its_dataset(pipeline: &Pipeline) -> (Option<(String, String)>, Vec<String>) {
-    match topology::fits_its_dataset(pipeline) {
+    match identity::fits_its_dataset(pipeline) {
         Ok(topics) => {
             let gone = topics.into_iter().filter(|topic| !pipeline.source.topics.contains(topic));
             let warning =
@@ -309,7 +309,7 @@ sink = { type = "parquet", path = "out", partition_by = ["zone"] }
         let text = GOOD.replace("\"out\"", &format!("{:?}", folder.path())).replace("007", "b");
         let parse = |text: &str| Pipeline::parse("p.toml", text, &|_| None).unwrap();
         let pipeline = parse(&text);
-        let identity = topology::identity(&pipeline, "a cluster".to_owned());
+        let identity = identity::identity(&pipeline, "a cluster".to_owned());
         let definition = crate::ledger::Definition { hash: pipeline.hash.clone(), text: text.clone() };
         let dataset = crate::ledger::Dataset::open(&pipeline.folder(), &identity, definition).unwrap();
         dataset.topic("t", "an id", 1).unwrap();

@@ -16,10 +16,10 @@ use crate::base::codes::Coded as _;
 use crate::base::machine;
 use crate::base::words::{bytes, duration, number, plural};
 use crate::base::{logging, words};
-use crate::engine::Limits;
 use crate::engine::close_windows;
 use crate::engine::topology;
 use crate::engine::topology::{Arbiters, Running};
+use crate::engine::{Limits, RunOptions};
 use crate::flow::progress::Snapshot;
 use crate::flow::run::Run;
 use crate::ledger::{Completeness, Dataset, LedgerError, State};
@@ -260,7 +260,7 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
     // Each pipeline gets its share of the process's limit.
     let memory = settings.limits.memory / pipelines.len().max(1);
     let limits = Limits { memory, drain: settings.limits.drain };
-    let restarts = settings.restart;
+    let options = RunOptions { limits, restarts: settings.restart, until_end: until != Until::Stopped };
     let system = actix::System::new();
     let outcomes = system.block_on(async move {
         let ctrl_c = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
@@ -269,7 +269,7 @@ pub(crate) fn execute(pipelines: Vec<Pipeline>, settings: &Service, until: Until
         let (mut running, mut outcomes, mut codes) = (Vec::new(), Vec::new(), Vec::new());
         for pipeline in pipelines {
             let name = pipeline.name.clone();
-            match topology::start(pipeline, limits, restarts, &arbiters, until != Until::Stopped).await {
+            match topology::start(pipeline, options, &arbiters).await {
                 Ok(started) => running.push(started),
                 Err(error) => {
                     codes.push(error.code());

@@ -1,9 +1,14 @@
 //! How the stages become a pipeline that runs.
 
 mod close;
-pub mod memory;
+mod consumers;
+pub mod identity;
+mod limits;
+mod open;
 pub mod skip;
 pub mod topology;
 
 pub use close::close_windows;
-pub use memory::Limits;
+pub use identity::fits_its_dataset;
+pub use limits::{Limits, RunOptions, share};
+pub use open::RunError;

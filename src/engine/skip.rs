@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::codes::{Code, Coded};
 use crate::base::words;
-use crate::engine::topology::identity;
+use crate::engine::identity::identity;
 use crate::ledger::{Dataset, Definition, LedgerError};
 use crate::model::Partition;
 use crate::model::Pipeline;

@@ -18,11 +18,8 @@ use std::time::{Duration, Instant};
 
 use super::fetched::Batch;
 use crate::base::credits::Credits;
+use crate::base::memory;
 
-/// One part in so many of a pipeline's credits is added for what its clients have fetched.
-const PART: usize = 3;
-/// What a client may have at least: its answers are of a mebibyte.
-const BUDGET_LEAST: usize = 2 << 20;
 /// How long a client waits for room while nothing is freed.
 const IDLE_MAX: Duration = Duration::from_millis(100);
 /// How long it waits for one partition while something is: its connection serves nothing else.
@@ -72,7 +69,7 @@ impl Room {
 
     /// How much the client may have fetched.
     fn budget(&self) -> usize {
-        let of = |lanes: &Lanes| (lanes.credits.limit() / PART / lanes.clients).max(BUDGET_LEAST);
+        let of = |lanes: &Lanes| memory::fetched_bytes(lanes.credits.limit(), lanes.clients);
         self.lanes.get().map_or(0, of)
     }
 
@@ -108,7 +105,7 @@ impl Room {
         if left <= self.budget() {
             let _ = OVER.compare_exchange(self.address(), 0, Ordering::AcqRel, Ordering::Acquire);
         }
-        if left <= self.budget() / 2 && self.waited_for.swap(false, Ordering::AcqRel) {
+        if left <= memory::low_water(self.budget()) && self.waited_for.swap(false, Ordering::AcqRel) {
             drop(self.woken.0.lock().unwrap_or_else(PoisonError::into_inner));
             self.woken.1.notify_all();
         }
@@ -132,8 +129,8 @@ impl Room {
             taken = Taken { batches: taken.batches + 1, bytes };
         }
         if taken.batches == 0 {
-            let bytes = batches.first()?.needs(record_bytes);
-            if bytes <= budget / 2 || held > budget / 2 || self.lanes_are_full() || !self.may_be_over() {
+            let (bytes, low) = (batches.first()?.needs(record_bytes), memory::low_water(budget));
+            if bytes <= low || held > low || self.lanes_are_full() || !self.may_be_over() {
                 return None;
             }
             taken = Taken { batches: 1, bytes };
@@ -169,7 +166,7 @@ impl Room {
             self.waited_for.store(true, Ordering::Release);
             drop(self.woken.1.wait_timeout(guard, LOOK));
             // With half of its room free it has something to do for a while.
-            if self.held().saturating_sub(own) <= self.budget() / 2
+            if self.held().saturating_sub(own) <= memory::low_water(self.budget())
                 && let Some(taken) = self.take(own, batches, record_bytes)
             {
                 return Some(taken);
@@ -205,7 +202,7 @@ mod tests {
 
     /// A room of so many bytes.
     fn room(budget: usize) -> (Arc<Room>, Credits) {
-        let (room, credits) = (Arc::<Room>::default(), Credits::new(budget * PART));
+        let (room, credits) = (Arc::<Room>::default(), Credits::new(budget * 3));
         room.share(credits.clone(), 1);
         (room, credits)
     }

@@ -19,7 +19,7 @@ use super::keeper::{Command, Define, FlushPipeline, Keeper, Leave, ShareMemory, 
 use super::plan::{Found, Member, Plan, plan};
 use crate::base::panics;
 use crate::base::words::chain;
-use crate::engine::topology;
+use crate::engine::fits_its_dataset;
 use crate::engine::topology::Arbiters;
 use crate::ledger::LedgerError;
 use crate::model::Pipeline;
@@ -274,7 +274,7 @@ fn make_plan(files: &Files, known: &BTreeMap<String, Member>) -> Plan {
         file: file.clone(),
         read: Pipeline::load(file).map_err(|broken| broken.plain_report()),
     };
-    plan(files.keys().map(read).collect(), known, |pipeline| match topology::fits_its_dataset(pipeline) {
+    plan(files.keys().map(read).collect(), known, |pipeline| match fits_its_dataset(pipeline) {
         Err(error @ LedgerError::OtherDataset { .. }) => Err(chain(&error)),
         // A disk that isn't there yet: the pipeline's start says so, and is tried again.
         Ok(_) | Err(_) => Ok(()),

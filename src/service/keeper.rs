@@ -16,9 +16,9 @@ use super::step::{Is, Step, Wanted, step};
 use crate::base::codes::{Code, Coded as _};
 use crate::base::panics;
 use crate::base::words::{chain, cut};
-use crate::engine::Limits;
 use crate::engine::topology;
-use crate::engine::topology::{Arbiters, RunError, Running, share};
+use crate::engine::topology::{Arbiters, Running};
+use crate::engine::{Limits, RunError, RunOptions, share};
 use crate::flow::run::Numbers;
 use crate::flow::supervisor::{Decision, Failures};
 use crate::model::Pipeline;
@@ -205,7 +205,8 @@ impl Keeper {
         }
         let limits = Limits { memory: self.shared.memory.load(Ordering::Relaxed), drain: self.shared.drain };
         let (shared, fingerprint) = (self.shared.clone(), pipeline.fingerprint.clone());
-        let started = async move { topology::start(pipeline, limits, shared.restarts, &shared.arbiters, false).await };
+        let options = RunOptions { limits, restarts: shared.restarts, until_end: false };
+        let started = async move { topology::start(pipeline, options, &shared.arbiters).await };
         ctx.spawn(started.into_actor(self).map(|started, keeper, ctx| keeper.started(started, fingerprint, ctx)));
     }
 

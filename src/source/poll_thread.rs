@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::batch::{Collecting, Refused};
 use super::place::StartAt;
 use crate::base::credits::Credits;
+use crate::base::memory::batch_bytes;
 use crate::flow::messages::RawBatch;
 use crate::flow::meters::{Meters, Stage};
 use crate::kafka::bulk::{Message, Messages};
@@ -46,14 +47,7 @@ const TOLD_PER_ROUND: usize = 64;
 const COLLECT_FOR: Duration = Duration::from_millis(500);
 /// They do when there are that many bytes between two ticks.
 const FAST_BYTES: usize = 1 << 20;
-/// A batch of one partition is handed on when it has one part in so many of the budget: sixteen of them may be on their way. Of thousands
-/// of hive keys, each has more rows in a larger batch.
-const BATCH_PART: usize = 96;
-/// It has no less than this,
-const BATCH_BYTES_LEAST: usize = 1 << 20;
-/// no more than this,
-const BATCH_BYTES_MOST: usize = 8 << 20;
-/// and no more records than this: columns and windows grow with their number, however small they are.
+/// A batch has no more records than this: columns and windows grow with their number, however small they are.
 const BATCH_RECORDS_MOST: usize = 32_768;
 /// Their columns may take so many times what the batch has: records that lack most columns are small as they come,
 const COLUMNS_PART: usize = 4;
@@ -186,11 +180,6 @@ impl Sizes {
         let by_columns = batch_bytes * COLUMNS_PART / (self.columns.max(1) * VALUE_BYTES);
         by_columns.clamp(1, BATCH_RECORDS_MOST)
     }
-}
-
-/// At how many bytes a batch is handed on before a tick, by the budget of its pipeline.
-fn batch_bytes(budget: usize) -> usize {
-    (budget / BATCH_PART).clamp(BATCH_BYTES_LEAST, BATCH_BYTES_MOST)
 }
 
 impl PollThread {
@@ -765,12 +754,6 @@ mod tests {
         drop(files);
         thread.tick();
         assert!(!thread.paused && events.try_recv().is_err());
-    }
-
-    #[test]
-    fn batches_are_larger_where_there_is_memory() {
-        let mib = |bytes: usize| bytes >> 20;
-        assert_eq!([0, 96, 384, 768, 4096].map(|budget| mib(batch_bytes(budget << 20))), [1, 1, 4, 8, 8]);
     }
 
     #[test]
