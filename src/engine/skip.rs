@@ -12,6 +12,7 @@ use crate::engine::identity::identity;
 use crate::ledger::{Dataset, Definition, LedgerError};
 use crate::model::Partition;
 use crate::model::Pipeline;
+use crate::model::Range;
 
 use crate::kafka::client::{ANSWER_WITHIN, Bounds, Broker, BrokerError, client_config};
 use crate::kafka::damage::{Found, end_of_batch};
@@ -200,18 +201,21 @@ pub fn skip(pipeline: &Pipeline, partition: &Partition, to: SkipTo, readable: bo
     // To open one to write to it would make it.
     Dataset::existing(&pipeline.folder())?;
     let broker = Broker::new(&client_config(&pipeline.source, QUEUE_BYTES))?;
-    let skipped = skip_with(pipeline, &broker, partition, to, readable);
+    let skipped = skip_with(pipeline, &broker, &Order { partition, to, readable });
     broker.close();
     skipped
 }
 
-fn skip_with(
-    pipeline: &Pipeline,
-    broker: &Broker,
-    partition: &Partition,
+/// What a person wants to be given up.
+struct Order<'a> {
+    partition: &'a Partition,
     to: SkipTo,
+    /// Also what can be read.
     readable: bool,
-) -> Result<Skipped, SkipError> {
+}
+
+fn skip_with(pipeline: &Pipeline, broker: &Broker, order: &Order<'_>) -> Result<Skipped, SkipError> {
+    let Order { partition, to, readable } = *order;
     let identity = identity(pipeline, broker.cluster_id()?);
     let (_, partitions) = broker.topic(&partition.topic)?;
     if !(0..partitions).contains(&partition.partition) {
@@ -233,7 +237,8 @@ fn skip_with(
         SkipTo::Readable => (first_readable(broker, partition, tip.to, bounds)?, true),
         SkipTo::Position(to) => (to, readable),
     };
-    let still_there = check(partition, (tip.to, to), bounds, &pipeline.file, meant)?;
+    let still_there =
+        check(partition, Range { from: tip.to, to }, bounds, Asked { file: &pipeline.file, readable: meant })?;
     match chain.skip(&tip, to) {
         Err(LedgerError::Fenced { winner, .. }) => Err(SkipError::GoesOn { partition: partition.clone(), winner }),
         Err(error) => Err(error.into()),
@@ -253,16 +258,19 @@ fn first_readable(broker: &Broker, partition: &Partition, position: i64, bounds:
     }
 }
 
-/// Whether a range may be given up; how many of its offsets Kafka still has.
-fn check(
-    partition: &Partition,
-    (position, to): (i64, i64),
-    bounds: Bounds,
-    file: &Path,
+/// What a person asks for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// The pipeline file.
+    file: &'a Path,
+    /// Whether what can be read may go, too.
     readable: bool,
-) -> Result<u64, SkipError> {
-    let partition = partition.clone();
-    let Bounds { start, end } = bounds;
+}
+
+/// Whether a range may be given up; how many of its offsets Kafka still has.
+fn check(partition: &Partition, range: Range, bounds: Bounds, asked: Asked<'_>) -> Result<u64, SkipError> {
+    let (partition, Asked { file, readable }) = (partition.clone(), asked);
+    let (Range { from: position, to }, Bounds { start, end }) = (range, bounds);
     if to <= position {
         return Err(SkipError::Behind { partition, position, to });
     }
@@ -283,7 +291,8 @@ mod tests {
 
     fn check_range(position: i64, to: i64, readable: bool) -> Result<u64, SkipError> {
         let partition = Partition { topic: "t".into(), partition: 0 };
-        check(&partition, (position, to), Bounds { start: 10, end: 20 }, Path::new("t.toml"), readable)
+        let asked = Asked { file: Path::new("t.toml"), readable };
+        check(&partition, Range { from: position, to }, Bounds { start: 10, end: 20 }, asked)
     }
 
     #[test]

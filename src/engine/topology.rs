@@ -25,7 +25,7 @@ use crate::flow::messages::CheckedBatch;
 use crate::flow::meters::{Meter, Stage};
 use crate::flow::run::Run;
 use crate::model::Pipeline;
-use crate::sink::{ConfirmTopic, Sink, TellSource, Work};
+use crate::sink::{Begin, ConfirmTopic, Sink, Work};
 use crate::source::{Confirm, Finished, Flush, Launch, PauseReading, ResumeReading, Source, Stop};
 use crate::validate::{Checker, Validator};
 use crate::window::{Windower, resume};
@@ -157,13 +157,23 @@ fn lane(run: &Run, confirm: &Arc<Confirm>, arbiter: &ArbiterHandle, new: NewLane
     let position = tip.to;
     let held = Held::default();
     let windows = resume(&run.pipeline.window, Some(tip.window.clone()));
-    let chain = run.chain(&partition);
-    let memory = (run.credits.take(0), held.clone(), memory::lane_bytes(run.credits.limit()));
     let (confirm, topic) = (confirm.clone(), partition.topic.clone());
     let confirm: ConfirmTopic = Arc::new(move |read_by| Ok(confirm.topic(&topic, read_by)?));
-    let tell: TellSource = Arc::new(move |news| committed.do_send(news));
-    let to = (run.committer.clone(), confirm, tell, meter(Stage::Sink));
-    let work = Work::new(&run.pipeline, (&partition, generation), run.dataset.folder(), chain, tip, to, memory);
+    let work = Work::new(Begin {
+        pipeline: &run.pipeline,
+        partition: &partition,
+        generation,
+        root: run.dataset.folder(),
+        chain: run.chain(&partition),
+        tip,
+        committer: run.committer.clone(),
+        confirm,
+        tell: Arc::new(move |news| committed.do_send(news)),
+        meter: meter(Stage::Sink),
+        credit: run.credits.take(0),
+        held: held.clone(),
+        bytes_max: memory::lane_bytes(run.credits.limit()),
+    });
 
     let watched = watch("sink");
     let sink = Sink::start_in_arbiter(arbiter, move |_| Sink::new(work, position, watched));

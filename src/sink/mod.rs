@@ -30,5 +30,5 @@ pub use open_file::{Create, Discard, Names};
 pub use parquet::{Finished, ParquetFile, Recipe, properties};
 pub use roll::{Pending, Roller, Step};
 pub use under_way::{ConfirmTopic, TellSource};
-pub use work::Work;
+pub use work::{Begin, Work};
 pub use writer::LaneWriter;

@@ -15,7 +15,7 @@ use crate::base::background;
 use crate::base::words::chain;
 use crate::flow::lane::LaneError;
 use crate::flow::messages::Committed;
-use crate::flow::meters::Meter;
+use crate::flow::meters::Meters;
 use crate::ledger::{Committer, Entry, Tip};
 use crate::model::Partition;
 
@@ -51,6 +51,20 @@ impl Drop for Untried {
     }
 }
 
+/// What a commit is begun with.
+pub(super) struct Attempt {
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    /// When the newest of its records had been read.
+    pub(super) received: Instant,
+    /// What the source is told when it is done.
+    pub(super) committed: Committed,
+    pub(super) confirm: ConfirmTopic,
+    pub(super) committer: Committer,
+    pub(super) tell: TellSource,
+    pub(super) meters: Arc<Meters>,
+}
+
 /// A commit that has begun.
 pub(super) struct UnderWay {
     end: oneshot::Receiver<Result<Tip, LaneError>>,
@@ -61,16 +75,11 @@ pub(super) struct UnderWay {
 impl UnderWay {
     /// Begins one, on a thread of its own: on one of the runtime's blocking threads it would wait for those of lanes that
     /// wait for their commits.
-    pub(super) fn begin(
-        confirm: ConfirmTopic,
-        received: Instant,
-        committer: Committer,
-        untried: Untried,
-        (pipeline, committed, tell, meter): (String, Committed, TellSource, &Meter),
-    ) -> Result<Self, LaneError> {
+    pub(super) fn begin(attempt: Attempt, untried: Untried) -> Result<Self, LaneError> {
+        let Attempt { pipeline, received, committed, confirm, committer, tell, meters } = attempt;
         let (done, end) = oneshot::channel();
         let entry = untried.entry.as_ref().expect("nobody has taken it yet");
-        let (began, meters, files) = (Instant::now(), meter.run.clone(), entry.files.len());
+        let (began, files) = (Instant::now(), entry.files.len());
         let Partition { topic, partition } = committed.partition.clone();
         let begun = background::spawn("commit", move || {
             // Dropped where it isn't confirmed: before the lane knows, so that its next start finds the files gone.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::encoders::Encoder;
-use super::under_way::{ConfirmTopic, TellSource, UnderWay, Untried};
+use super::under_way::{Attempt, ConfirmTopic, TellSource, UnderWay, Untried};
 use super::{Discard, LaneWriter, Pending, Roller, Step};
 use crate::base::allocator;
 use crate::base::credits::Credit;
@@ -65,17 +65,54 @@ pub struct Work {
     waited: Duration,
 }
 
+/// What a lane's work begins with.
+pub struct Begin<'a> {
+    /// The definition.
+    pub pipeline: &'a Pipeline,
+    /// Whose lane.
+    pub partition: &'a Partition,
+    /// Which of the lanes that this partition had.
+    pub generation: u64,
+    /// The dataset's folder.
+    pub root: &'a Path,
+    /// The partition's chain.
+    pub chain: Chain,
+    /// Where the chain ends.
+    pub tip: Tip,
+    /// Makes entries of the ledger.
+    pub committer: Committer,
+    /// Is asked before each commit.
+    pub confirm: ConfirmTopic,
+    /// Is told of each commit.
+    pub tell: TellSource,
+    /// Counts its time.
+    pub meter: Meter,
+    /// What it takes from the pipeline's budget.
+    pub credit: Credit,
+    /// Shows the source what open files hold.
+    pub held: Held,
+    /// Bytes of rows that may wait before files end row groups.
+    pub bytes_max: usize,
+}
+
 impl Work {
-    /// A lane that goes on from `tip` in the dataset at `root`.
-    pub fn new(
-        pipeline: &Pipeline,
-        (partition, generation): (&Partition, u64),
-        root: &Path,
-        chain: Chain,
-        tip: Tip,
-        (committer, confirm, tell, meter): (Committer, ConfirmTopic, TellSource, Meter),
-        (credit, held, bytes_max): (Credit, Held, usize),
-    ) -> Self {
+    /// A lane that goes on from the chain's tip.
+    pub fn new(begin: Begin<'_>) -> Self {
+        let Begin {
+            pipeline,
+            partition,
+            generation,
+            root,
+            chain,
+            tip,
+            committer,
+            confirm,
+            tell,
+            meter,
+            credit,
+            held,
+            bytes_max,
+        } = begin;
         let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
         let (named, made, next, mut files) = (chain.clone(), chain.clone(), sequence.clone(), 0);
         let names = Box::new(move |side, hive_path: &str| {
@@ -249,9 +286,16 @@ impl Work {
         let entry = self.chain.entry(&self.tip, next);
         self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
-        let told = (self.pipeline.clone(), committed, self.tell.clone(), &self.meter);
-        let entry = Untried::new(entry, self.discard.clone());
-        self.under_way = Some(UnderWay::begin(confirm, self.received, committer, entry, told)?);
+        let attempt = Attempt {
+            pipeline: self.pipeline.clone(),
+            received: self.received,
+            committed,
+            confirm,
+            committer,
+            tell: self.tell.clone(),
+            meters: self.meter.run.clone(),
+        };
+        self.under_way = Some(UnderWay::begin(attempt, Untried::new(entry, self.discard.clone()))?);
         Ok(())
     }
 
@@ -311,14 +355,22 @@ mod tests {
             dataset.topic("readings", "id", 1).unwrap();
             let chain = dataset.chain("readings", "id", 0);
             let tip = chain.start(0, pipeline.window.kind().first_state()).unwrap();
-            let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
-            let committer = Committer::start(dataset);
-            let lane = (&partition(), 1);
-            let meter = Meter::new(&Arc::default(), Stage::Sink);
             let (tell, told) = channel();
-            let tell: TellSource = Arc::new(move |committed| tell.send(committed.to).unwrap());
-            let to = (committer, confirm, tell, meter);
-            let work = Work::new(&pipeline, lane, folder.path(), chain.clone(), tip, to, memory);
+            let work = Work::new(Begin {
+                pipeline: &pipeline,
+                partition: &partition(),
+                generation: 1,
+                root: folder.path(),
+                chain: chain.clone(),
+                tip,
+                committer: Committer::start(dataset),
+                confirm,
+                tell: Arc::new(move |committed| tell.send(committed.to).unwrap()),
+                meter: Meter::new(&Arc::default(), Stage::Sink),
+                credit: Credits::new(1 << 30).take(0),
+                held: Held::default(),
+                bytes_max: 1 << 30,
+            });
             let (windows, checker) = (resume(&pipeline.window, None), Checker::new(&pipeline));
             Lane { work, chain, windows, checker, next: 0, told, _folder: folder }
         }

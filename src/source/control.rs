@@ -50,8 +50,9 @@ impl Source {
     pub(super) fn handed_on(&mut self, ctx: &mut Context<Self>) {
         let Some(done) = self.requests.waiting.pop_front() else { return };
         // What a lane holds that is about to end is committed or read again, but nobody knows yet.
-        let settled = self.all_settled();
-        let commits: Vec<_> = self.running().map(|lane| lane.drain.send(Drain { reason: Reason::Flush })).collect();
+        let settled = self.lanes.all_settled();
+        let commits: Vec<_> =
+            self.lanes.running().map(|lane| lane.drain.send(Drain { reason: Reason::Flush })).collect();
         let all = async move {
             let mut committed = settled;
             for commit in commits {

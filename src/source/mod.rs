@@ -13,17 +13,22 @@ mod actor;
 mod batch;
 mod confirm;
 mod control;
+mod ending;
+mod group;
+mod lanes;
 mod place;
 mod poll_thread;
 mod quiet;
 mod start;
+mod starting;
 mod statistics;
 mod trouble;
 mod untold;
 
-pub use actor::{Finished, Launch, Source, Stop};
+pub use actor::{Finished, Launch, Source};
 pub use confirm::Confirm;
 pub use control::{Flush, PauseReading, ResumeReading};
+pub use ending::Stop;
 pub use start::StartError;
 #[cfg(test)]
 pub(crate) use start::give_up_a_batch;

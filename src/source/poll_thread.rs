@@ -165,6 +165,18 @@ pub(crate) struct PollThread {
     received: usize,
 }
 
+/// What a thread is started with.
+pub(crate) struct Setup {
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) credits: Credits,
+    pub(crate) meters: Arc<Meters>,
+    /// Marks the offsets that are committed to Kafka as this dataset's.
+    pub(crate) mark: String,
+    pub(crate) sizes: Sizes,
+}
+
 /// What bounds the batches of a thread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
@@ -187,15 +199,8 @@ impl PollThread {
     ///
     /// # Errors
     /// When the operating system has no thread left.
-    pub(crate) fn spawn(
-        (pipeline, source): (&str, usize),
-        consumer: Arc<Consumer>,
-        told: (Receiver<Command>, UnboundedSender<Event>),
-        memory: (Credits, Arc<Meters>),
-        mark: String,
-        sizes: Sizes,
-    ) -> std::io::Result<std::thread::JoinHandle<()>> {
-        let mut thread = PollThread::new(consumer, told, memory, mark, sizes);
+    pub(crate) fn spawn(setup: Setup, pipeline: &str, source: usize) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let mut thread = PollThread::new(setup);
         // What the client says is said by this thread: of which pipeline it is, stands on each line.
         let span = tracing::error_span!("source", pipeline, source);
         std::thread::Builder::new()
@@ -203,13 +208,8 @@ impl PollThread {
             .spawn(move || span.in_scope(|| thread.run()))
     }
 
-    fn new(
-        consumer: Arc<Consumer>,
-        (commands, events): (Receiver<Command>, UnboundedSender<Event>),
-        (credits, meters): (Credits, Arc<Meters>),
-        mark: String,
-        sizes: Sizes,
-    ) -> Self {
+    fn new(setup: Setup) -> Self {
+        let Setup { consumer, commands, events, credits, meters, mark, sizes } = setup;
         PollThread {
             batch_bytes: batch_bytes(credits.limit()),
             queue: Queue::of(&consumer),
@@ -727,9 +727,9 @@ mod tests {
     fn thread(config: &ClientConfig, credits: Credits) -> (PollThread, UnboundedReceiver<Event>) {
         let consumer = Arc::new(Consumer::new(config, Context::new(config)).unwrap());
         let ((_, commands), (tell, events)) = (channel(), unbounded_channel());
-        let memory = (credits, Arc::default());
         let sizes = Sizes { collecting_bytes: 1 << 20, columns: 1 };
-        (PollThread::new(consumer, (commands, tell), memory, String::new(), sizes), events)
+        let (meters, mark) = (Arc::default(), String::new());
+        (PollThread::new(Setup { consumer, commands, events: tell, credits, meters, mark, sizes }), events)
     }
 
     #[test]

@@ -255,15 +255,23 @@ pub(super) fn read_ledger(
     resolve(&run.chain(partition), &question, |chain, position, window| run.start_chain(chain, position, window))
 }
 
+/// What is still to be read of a partition.
+pub(super) struct ToRead<'a> {
+    pub(super) partition: &'a Partition,
+    pub(super) position: i64,
+    /// This run's end, if it has one.
+    pub(super) until: Option<i64>,
+}
+
 /// Blocking: whether Kafka still has everything from a position on, and everything before this
 /// run's end, if it has one.
 pub(super) fn check_partition(
     run: &Run,
     broker: &Broker,
-    partition: &Partition,
-    (position, until): (i64, Option<i64>),
+    of: &ToRead<'_>,
     topics: &SameTopics,
 ) -> Result<(), StartError> {
+    let ToRead { partition, position, until } = *of;
     topics.check(run, broker, &partition.topic)?;
     let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
     check(partition, position, bounds, &run.pipeline.file)?;

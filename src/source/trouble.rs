@@ -8,11 +8,10 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::actor::{Slot, Source, State, log};
+use super::actor::Source;
 use super::confirm::same_topic;
-use super::place::StartAt;
-use super::poll_thread::Cut;
-use super::start::{SameTopics, StartError, check_partition, give_up_a_batch, transient};
+use super::lanes::LaneId;
+use super::start::{SameTopics, StartError, ToRead, check_partition, give_up_a_batch, transient};
 use crate::base::words::chain;
 use crate::kafka::client::{ANSWER_WITHIN, BrokerError};
 use crate::model::Partition;
@@ -24,94 +23,46 @@ const MORE_MEMORY: &str = "What came before it is committed, and nothing is lost
 /// What is being looked at: a lane, or all, and whether the client has stopped reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Checking {
-    lane: Option<(Partition, u64)>,
+    lane: Option<LaneId>,
     lost_its_place: bool,
 }
 
 /// A lane, and whether it can go on.
-type Verdict = ((Partition, u64), Result<(), StartError>);
+struct Verdict {
+    lane: LaneId,
+    answer: Result<(), StartError>,
+}
 
 /// Asks about lanes, about all of them at once: a leader that does not answer delays nobody else's
 /// verdict. `ask` blocks.
 fn ask_each(
-    lanes: Vec<(Partition, u64)>,
+    lanes: Vec<LaneId>,
     ask: impl Fn(&Partition) -> Result<(), StartError> + Send + Sync + 'static,
 ) -> impl Stream<Item = Verdict> + Unpin + 'static {
     let ask = Arc::new(ask);
-    let one = |lane: (Partition, u64)| {
-        let (ask, partition) = (ask.clone(), lane.0.clone());
+    let one = |lane: LaneId| {
+        let (ask, partition) = (ask.clone(), lane.partition.clone());
         let asked = tokio::task::spawn_blocking(move || ask(&partition));
-        asked.map(|answer| (lane, answer.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())))))
+        asked.map(|answer| {
+            let answer = answer.unwrap_or_else(|panic| Err(StartError::Panicked(panic.to_string())));
+            Verdict { lane, answer }
+        })
     };
     lanes.into_iter().map(one).collect::<FuturesUnordered<_>>()
 }
 
 impl Source {
-    /// A batch of a partition can't be read: what came before it is committed, and the lane tries again.
-    pub(super) fn damaged(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
-        // One that has everything that this run wants of it needn't read what comes after that.
-        if !self.is_running(&partition, generation) {
-            return;
-        }
-        let way_out = give_up_a_batch(&partition, &self.run.pipeline.file);
-        let reason = format!("{reason}. {way_out}");
-        let drained = self.drain(std::slice::from_ref(&partition));
-        ctx.spawn(drained.into_actor(self).map(move |drained, source, ctx| {
-            source.drained(drained);
-            if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
-                source.failed(&partition, &reason, ctx);
-            }
-        }));
+    /// A batch of a partition can't be read.
+    pub(super) fn damaged(&mut self, lane: LaneId, reason: &str, ctx: &mut Context<Self>) {
+        let way_out = give_up_a_batch(&lane.partition, &self.run.pipeline.file);
+        let actions = self.lanes.damaged(lane, format!("{reason}. {way_out}"));
+        self.perform(actions, ctx);
     }
 
-    /// There is no memory for a batch of a partition: what came before it is committed, and the lane is parked. To try again
-    /// would not help before a person has given the process more.
-    pub(super) fn too_large(&mut self, partition: Partition, generation: u64, reason: String, ctx: &mut Context<Self>) {
-        if !self.is_running(&partition, generation) {
-            return;
-        }
-        let reason = format!("{reason}. {MORE_MEMORY}");
-        let drained = self.drain(std::slice::from_ref(&partition));
-        ctx.spawn(drained.into_actor(self).map(move |drained, source, _| {
-            source.drained(drained);
-            if !source.stopping && source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
-                source.park(&partition, &reason);
-            }
-        }));
-    }
-
-    /// The brokers no longer have what they showed. What isn't committed is read again as it is now; where it is what the ledger
-    /// has, nothing can be read on. It is asked twice: the client may have fetched, and not handed on, what was lost.
-    pub(super) fn cut(&mut self, start: &StartAt, how: Cut, ctx: &mut Context<Self>) {
-        let StartAt { partition, generation, position, last, .. } = start;
-        if !self.is_running(partition, *generation) {
-            return;
-        }
-        let (partition, position) = (partition.clone(), *position);
-        let Some(slot) = self.lanes.get_mut(&partition) else { return };
-        let asked_before = std::mem::replace(&mut slot.cut, how != Cut::Ahead);
-        let words = "the brokers lost records that they had shown, and that may have been read";
-        match (how, *last) {
-            (Cut::Behind | Cut::Between(_), Some(_)) if !asked_before => {
-                log!(warn, self.run, partition, "{words}: asking again");
-                self.start(vec![partition], false, ctx);
-            }
-            (Cut::Behind, Some(last)) => {
-                let error = StartError::Cut { partition: partition.clone(), position, last };
-                self.park(&partition, &chain(&error));
-            }
-            (Cut::Between(found), Some(last)) => {
-                let error = StartError::Replaced { partition: partition.clone(), position, last, found };
-                self.park(&partition, &chain(&error));
-            }
-            (Cut::Ahead, _) | (_, None) => self.failed(&partition, words, ctx),
-        }
-    }
-
-    /// Whether this lane runs, and is to run on.
-    pub(super) fn is_running(&self, partition: &Partition, generation: u64) -> bool {
-        let running = |slot: &Slot| slot.generation == generation && matches!(slot.state, State::Running(_));
-        !self.stopping && self.lanes.get(partition).is_some_and(running)
+    /// There is no memory for a batch of a partition.
+    pub(super) fn too_large(&mut self, lane: LaneId, reason: &str, ctx: &mut Context<Self>) {
+        let actions = self.lanes.too_large(lane, format!("{reason}. {MORE_MEMORY}"));
+        self.perform(actions, ctx);
     }
 
     /// Something may be wrong with a position or a topic: asks the brokers, and parks the lanes that can't go on.
@@ -121,28 +72,21 @@ impl Source {
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
         );
-        let lane = of.as_ref().map(|of| (of.clone(), self.lanes.get(of).map_or(0, |slot| slot.generation)));
+        let lane = of.as_ref().map(|of| self.lanes.newest(of));
         let checking = Checking { lane, lost_its_place };
         if !self.checking.insert(checking.clone()) {
             return;
         }
         let partition = of.as_ref().map(tracing::field::display);
         tracing::warn!(pipeline = %self.run.pipeline.name, %error, partition, "a position or a topic may be gone, checking");
-        let running: Vec<(Partition, u64)> = self
-            .lanes
-            .iter()
-            .filter(|(partition, slot)| {
-                matches!(slot.state, State::Running(_)) && of.as_ref().is_none_or(|of| of == *partition)
-            })
-            .map(|(partition, slot)| (partition.clone(), slot.generation))
-            .collect();
+        let running = self.lanes.running_of(of.as_ref());
         let lanes = self.run.progress.snapshot().lanes;
-        let (run, broker, until) = (self.run.clone(), self.broker(), self.until.clone());
+        let (run, broker, ends) = (self.run.clone(), self.broker(), self.lanes.ends().cloned());
         let topics = SameTopics::default();
         let verdicts = ask_each(running, move |partition| {
             let position = lanes.get(partition).map_or(0, |lane| lane.position);
-            let until = until.as_ref().and_then(|until| until.get(partition)).map(|bounds| bounds.end);
-            check_partition(&run, &broker, partition, (position, until), &topics)
+            let until = ends.as_ref().and_then(|ends| ends.get(partition)).copied();
+            check_partition(&run, &broker, &ToRead { partition, position, until }, &topics)
         });
         self.judge(verdicts, checking, ctx);
     }
@@ -159,22 +103,15 @@ impl Source {
             (verdict, verdicts)
         };
         ctx.spawn(next.into_actor(self).map(move |(verdict, verdicts), source, ctx| {
-            let Some(((partition, generation), verdict)) = verdict else {
+            let Some(Verdict { lane, answer }) = verdict else {
                 // Not at once again.
                 ctx.run_later(Duration::from_secs(1), move |source, _| {
                     source.checking.remove(&checking);
                 });
                 return;
             };
-            if source.lanes.get(&partition).is_some_and(|slot| slot.generation == generation) {
-                match verdict {
-                    Err(error) if !transient(&error) => source.park(&partition, &chain(&error)),
-                    Err(error) => source.failed(&partition, &chain(&error), ctx),
-                    // The client has stopped reading the partition.
-                    Ok(()) if checking.lost_its_place => source.failed(&partition, "the client lost its place", ctx),
-                    Ok(()) => {}
-                }
-            }
+            let actions = source.lanes.judged(&lane, answer, checking.lost_its_place);
+            source.perform(actions, ctx);
             source.judge(verdicts, checking, ctx);
         }));
     }
@@ -183,7 +120,7 @@ impl Source {
     /// are asked for, too: once a topic is gone the group takes its partitions away, and nothing
     /// else would say why nothing is read.
     pub(super) fn check_topics(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping || std::mem::replace(&mut self.checking_topics, true) {
+        if self.lanes.is_stopping() || std::mem::replace(&mut self.checking_topics, true) {
             return;
         }
         let topics = self.run.pipeline.source.topics.clone();
@@ -195,21 +132,19 @@ impl Source {
             };
             topics.into_iter().map(check).collect::<Vec<_>>()
         });
-        ctx.spawn(checked.into_actor(self).map(|found, source, _| {
+        ctx.spawn(checked.into_actor(self).map(|found, source, ctx| {
             source.checking_topics = false;
             let found = found.unwrap_or_else(|panic| {
                 tracing::error!(%panic, "asking whether topics are the same panicked; this is a bug in weir");
                 Vec::new()
             });
             for (topic, answer) in found {
-                let lanes = source.lanes.iter().filter(|(lane, _)| *lane.topic == *topic);
-                let lanes: Vec<_> =
-                    lanes.map(|(lane, slot)| (lane.clone(), matches!(slot.state, State::Parked))).collect();
+                let none = !source.lanes.has_of(&topic);
                 if let Some(error) = answer.as_ref().err().filter(|error| !transient(error)) {
-                    let running = lanes.iter().filter(|(_, parked)| !parked);
-                    running.for_each(|(partition, _)| source.park(partition, &chain(error)));
+                    let actions = source.lanes.topic_gone(&topic, &chain(error));
+                    source.perform(actions, ctx);
                 }
-                source.without_lanes(&topic, &answer, lanes.is_empty());
+                source.without_lanes(&topic, &answer, none);
             }
         }));
     }
@@ -247,7 +182,8 @@ mod tests {
     #[tokio::test]
     async fn a_leader_that_does_not_answer_delays_no_other_verdict() {
         let partition = |partition| Partition { topic: "t".into(), partition };
-        let lanes: Vec<_> = (0..4).map(|number| (partition(number), 7)).collect();
+        let lane = |number| LaneId { partition: partition(number), generation: 7 };
+        let lanes: Vec<_> = (0..4).map(lane).collect();
         let (others, wait) = channel();
         let wait = Mutex::new(wait);
         let mut verdicts = ask_each(lanes, move |partition| {
@@ -258,8 +194,8 @@ mod tests {
             Ok(())
         });
         let mut came = Vec::new();
-        while let Some(((partition, generation), verdict)) = verdicts.next().await {
-            came.push((partition.partition, generation, verdict.map_err(|error| transient(&error))));
+        while let Some(Verdict { lane, answer }) = verdicts.next().await {
+            came.push((lane.partition.partition, lane.generation, answer.map_err(|error| transient(&error))));
             let _ = others.send(());
         }
         assert_eq!(came.pop(), Some((0, 7, Ok(()))));

@@ -22,7 +22,7 @@ use crate::ledger::{Chain, ColumnIdentity, Committer, Dataset, Definition, Ident
 use crate::model::Reason;
 use crate::model::schema::data_schema;
 use crate::model::{Partition, Range};
-use crate::sink::{TellSource, Work};
+use crate::sink::{Begin, ConfirmTopic, TellSource, Work};
 use crate::validate::Checker;
 use crate::window::resume;
 
@@ -161,16 +161,27 @@ impl Lane {
     }
 
     fn work(&self, tip: Tip) -> Work {
-        let confirm = Arc::new(|_| Ok(()));
+        let confirm: ConfirmTopic = Arc::new(|_| Ok(()));
         let (disk, number, failures) = (self.world.disk.clone(), self.number, self.failures.clone());
         let tell: TellSource = Arc::new(move |committed| {
             failures.store(0, Relaxed);
             report(&disk, number, committed.to);
         });
-        let to = (self.committer.clone(), confirm as _, tell, Meter::new(&Arc::default(), Stage::Sink));
-        let memory = (Credits::new(1 << 30).take(0), Held::default(), 1 << 30);
-        let of = (&self.partition, 1);
-        Work::new(&self.world.pipeline, of, self.dataset.folder(), self.chain.clone(), tip, to, memory)
+        Work::new(Begin {
+            pipeline: &self.world.pipeline,
+            partition: &self.partition,
+            generation: 1,
+            root: self.dataset.folder(),
+            chain: self.chain.clone(),
+            tip,
+            committer: self.committer.clone(),
+            confirm,
+            tell,
+            meter: Meter::new(&Arc::default(), Stage::Sink),
+            credit: Credits::new(1 << 30).take(0),
+            held: Held::default(),
+            bytes_max: 1 << 30,
+        })
     }
 
     fn write(&self, work: &mut Work, range: Range, parts: Vec<WindowedPart>) -> Result<(), LaneError> {
