@@ -22,7 +22,12 @@
 //! | `decode/shared` | `base`, `model` | what every format's decoder does, and values in the columns' types |
 //! | `decode/json` | `model`, `decode/shared` | JSON: the bytes of a record to values |
 //! | `decode` | `model`, `decode/shared`, `decode/json` | which format has which decoder |
-//! | `ledger` | `base`, `model` | what is in the dataset, and how it stays true through crashes |
+//! | `store` | `base`, `model` | where a dataset is kept, and how its files stay there through crashes |
+//! | `ledger/protocol` | `base`, `model`, `store` | what an entry says, when it counts, and how a chain stays true through crashes |
+//! | `ledger/read` | `model`, `ledger/protocol` | what commands and HTTP are told of a ledger |
+//! | `ledger/care` | `base`, `model`, `store`, `ledger/protocol` | what a person asks for: verify, repair, back up, give offsets up |
+//! | `ledger` | `ledger/protocol`, `ledger/read`, `ledger/care` | what of the ledger the floors above see |
+//! | `ledger/tests` | `base`, `model`, `store`, `ledger/protocol`, `ledger/care` | for tests: the protocol and the care as a whole |
 //! | `kafka` | `base`, `model` | the client: every question to brokers, and all unsafe code for it |
 //! | `flow` | `base`, `model`, `settings`, `ledger` | what the stages say to each other: read `flow/messages.rs` first |
 //! | `validate` | `base`, `model`, `decode/shared`, `decode`, `flow` | which class a record is in, and its columns |
@@ -61,6 +66,7 @@ pub mod service;
 pub mod settings;
 pub mod sink;
 pub mod source;
+pub mod store;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;

@@ -14,20 +14,20 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `entry.rs` | the entry, as it is written |
-//! | `dataset.rs` | the dataset's folder, and what must agree before anything is written |
-//! | `chain.rs` | one partition's chain: its start, names, next entry |
-//! | `checkpoint.rs` | how old entries fold, and how entries are read wherever they are |
-//! | `recovery.rs` | how a lane starts: read, publish, sweep |
-//! | `commit.rs`, `committer.rs` | the commit of many lanes, and the thread it runs on |
-//! | `publish.rs` | staged files to their names; commit and recovery share it |
-//! | `repair.rs` | what can be mended without a doubt |
-//! | `skip.rs` | offsets that a person gives up |
-//! | `backup.rs` | a copy of a dataset that may be written to meanwhile |
-//! | `verify.rs` | is everything there, and nothing else? |
-//! | `completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
-//! | `disk.rs` | fsync, links and folders; names are made and read in [`crate::model::names`] |
-//! | `file_system.rs` | what is asked of the file system, so that tests can put another one in its place |
+//! | `protocol/entry.rs` | the entry, as it is written |
+//! | `protocol/dataset.rs` | the dataset's folder, and what must agree before anything is written |
+//! | `protocol/chain.rs` | one partition's chain: its start, names, next entry |
+//! | `protocol/checkpoint.rs` | how old entries fold, and how entries are read wherever they are |
+//! | `protocol/recovery.rs` | how a lane starts: read, publish, sweep |
+//! | `protocol/commit.rs`, `protocol/committer.rs` | the commit of many lanes, and the thread it runs on |
+//! | `protocol/publish.rs` | staged files to their names; commit and recovery share it |
+//! | `care/repair.rs` | what can be mended without a doubt |
+//! | `care/skip.rs` | offsets that a person gives up |
+//! | `care/backup.rs` | a copy of a dataset that may be written to meanwhile |
+//! | `care/verify.rs` | is everything there, and nothing else? |
+//! | `read/completeness.rs` | which windows of time are complete, for readers and for quiet partitions |
+//!
+//! How files get and keep their names is [`crate::store`]'s; names are made and read in [`crate::model::names`].
 //!
 //! The protocol was model-checked: `tests/model/ledger_model.rs` has its steps under the names used here, the rules that
 //! are easy to leave out, and for each of them the trace that loses or doubles a record without it. A change here starts
@@ -35,34 +35,17 @@
 //!
 //! Not there yet: other stores than the local filesystem.
 
-mod backup;
-mod chain;
-mod checkpoint;
-mod commit;
-mod committer;
-mod completeness;
-mod dataset;
-mod disk;
-mod entry;
-mod error;
-mod file_system;
-mod publish;
-mod recovery;
-mod repair;
-mod skip;
+mod care;
+mod protocol;
+mod read;
 #[cfg(test)]
 mod tests;
-mod verify;
 
-pub use backup::{Backup, BackupError, backup};
-pub use chain::{Chain, NextEntry, Tip};
-pub use committer::{Committer, Reply};
-pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
-pub use dataset::{ColumnIdentity, Dataset, Definition, Identity, Topic};
-pub use entry::{Entry, FORMAT, FileEntry};
-pub use error::LedgerError;
-pub use file_system::open_file;
-#[cfg(test)]
-pub(crate) use file_system::{FailedSyncs, FileSystem, SyncFailed};
-pub use repair::{Action, ActionKind, Left, Repair, RepairError, repair};
-pub use verify::{Finding, Kind, Report, verify};
+pub use care::{
+    Action, ActionKind, Backup, BackupError, Finding, Kind, Left, Repair, RepairError, Report, backup, repair, verify,
+};
+pub use protocol::{
+    Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, FORMAT, FileEntry, Identity, LedgerError, NextEntry,
+    Reply, Tip, Topic,
+};
+pub use read::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};

@@ -15,6 +15,7 @@ use crate::ledger::{BackupError, LedgerError, RepairError};
 use crate::model::LastRecord;
 use crate::model::Partition;
 use crate::source::StartError;
+use crate::store::StoreError;
 
 /// A type of error whose variants are all known here.
 trait Variants: Error {
@@ -23,19 +24,22 @@ trait Variants: Error {
 }
 
 macro_rules! variants {
-    ($type:ident: $($variant:ident)+) => {
+    ($type:ident: $($variant:ident)+ $(; $below:ident)?) => {
         impl Variants for $type {
             const ALL: &'static [&'static str] = &[$(stringify!($variant)),+];
             fn variant(&self) -> &'static str {
                 match self {
-                    $($type::$variant { .. } => stringify!($variant)),+
+                    $($type::$variant { .. } => stringify!($variant),)+
+                    // Those of a floor below have their own names.
+                    $($type::$below(error) => error.variant(),)?
                 }
             }
         }
     };
 }
 
-variants!(LedgerError: Io NotDurable Strange Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset);
+variants!(StoreError: Io NotDurable Strange TooLarge);
+variants!(LedgerError: Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset; Store);
 variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
 variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead TooLarge Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
@@ -61,14 +65,35 @@ fn no_cluster_id() -> BrokerError {
     BrokerError::NoClusterId { brokers: "kafka:9092".into() }
 }
 
+fn store_errors() -> [StoreError; 4] {
+    let path = || "/d/air/data/a.parquet".into();
+    [
+        StoreError::Io { action: "fsync", path: path(), source: Arc::new(io::ErrorKind::StorageFull.into()) },
+        StoreError::NotDurable { path: path() },
+        StoreError::Strange { path: path(), found: "a FIFO" },
+        StoreError::TooLarge { path: path() },
+    ]
+}
+
+/// The others' words are in the ledger's snapshot. This one's stand in [`LedgerError::Unreadable`] there.
+#[test]
+fn of_the_store() {
+    let words = words_of(&store_errors());
+    assert!(
+        words.ends_with("TooLarge\n    /d/air/data/a.parquet has more than 1073741824 bytes in one piece\n"),
+        "{words}"
+    );
+}
+
 #[test]
 fn of_the_ledger() {
     let (chain, entry) = (|| "readings:1".to_owned(), || "/d/air/ledger/readings/id/1/7.json".into());
     let (path, staged) = (|| "/d/air/data/a.parquet".into(), || "/d/air/staging/a.parquet".into());
+    let [io, not_durable, strange, _] = store_errors();
     insta::assert_snapshot!(words_of(&[
-        LedgerError::Io { action: "fsync", path: path(), source: Arc::new(io::ErrorKind::StorageFull.into()) },
-        LedgerError::NotDurable { path: path() },
-        LedgerError::Strange { path: path(), found: "a FIFO" },
+        io.into(),
+        not_durable.into(),
+        strange.into(),
         LedgerError::Fenced { chain: chain(), sequence: 7, winner: "host-1-ab".into(), path: entry() },
         LedgerError::Hole { chain: chain(), path: entry(), last: 9 },
         LedgerError::Broken { chain: chain(), path: entry(), expected: 70, found: 71 },

@@ -24,12 +24,13 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use super::file_system::Local;
+use super::protocol::{checkpoint, commit, dataset};
 use super::*;
 use crate::model::names;
 use crate::model::names::StagedName;
 use crate::model::window::{Tally, WindowId, WindowState};
 use crate::model::{Class, Counts, LastRecord, Reason, Side};
+use crate::store::{FileSystem, Local, StoreError, SyncFailed};
 
 /// The machine's file system, on which something fails once: at the path that ends so.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl FailsOnce {
     }
 }
 
-impl file_system::FileSystem for FailsOnce {
+impl FileSystem for FailsOnce {
     fn create(&self, path: &Path) -> io::Result<Box<dyn io::Write + Send>> {
         Local.create(path)
     }
@@ -86,7 +87,7 @@ impl file_system::FileSystem for FailsOnce {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         Local.make_dir(dir)
     }
-    fn sync(&self, path: &Path) -> io::Result<Result<(), file_system::SyncFailed>> {
+    fn sync(&self, path: &Path) -> io::Result<Result<(), SyncFailed>> {
         if FailsOnce::fails(&self.sync, path) { Local::fail_sync(path) } else { Local.sync(path) }
     }
     fn syncs_at_once(&self) -> usize {
@@ -126,7 +127,7 @@ fn open(folder: &Path) -> Dataset {
 /// The same; a new one's checkpoints hold `every` entries.
 fn open_folding(folder: &Path, every: u64) -> Dataset {
     let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
-    Dataset::open_on(Arc::new(file_system::Local), folder, &identity(), definition, every).unwrap()
+    Dataset::open_on(Arc::new(Local), folder, &identity(), definition, every).unwrap()
 }
 
 /// A new dataset, and the chain of its one partition, started at 0.

@@ -110,7 +110,10 @@ fn a_failed_fsync_is_not_tried_again_by_another_dataset_of_the_process() {
         let path = dir.path().join("test");
         let failing = on(FailsOnce::sync(folder), &path);
         let first = commit_one(&failing, entry_to(&failing, &tip, 3)).unwrap_err();
-        assert!(matches!(first, LedgerError::Io { action: "fsync", .. }) && first.may_pass(), "{first}");
+        assert!(
+            matches!(first, LedgerError::Store(StoreError::Io { action: "fsync", .. })) && first.may_pass(),
+            "{first}"
+        );
         // One from before, and those that are opened after it, also by another way to the folder.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
@@ -122,7 +125,7 @@ fn a_failed_fsync_is_not_tried_again_by_another_dataset_of_the_process() {
                 _ => other.recover().map(drop),
             };
             let again = again.unwrap_err();
-            assert!(matches!(again, LedgerError::NotDurable { .. }) && !again.may_pass(), "{again}");
+            assert!(matches!(again, LedgerError::Store(StoreError::NotDurable { .. })) && !again.may_pass(), "{again}");
             assert!(text(&again, dir.path()).starts_with("an earlier fsync of DIR/"), "{again}");
         }
         assert_eq!(verify(&path).unwrap().entries, if folder == "staging" { 1 } else { 2 });

@@ -15,10 +15,11 @@ use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
 use crate::base::codes::{Code, Coded};
 use crate::base::words::{beginning, cut};
-use crate::ledger::{Completeness, Dataset, LedgerError, State, open_file};
+use crate::ledger::{Completeness, Dataset, LedgerError, State};
 use crate::model::Pipeline;
 use crate::model::Side;
 use crate::settings::is_secret;
+use crate::store::open_file;
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::oracle::Event;
 use super::random::{Random, hash};
 use super::{instance, tasks, trace};
-use crate::ledger::{FailedSyncs, FileSystem, SyncFailed};
+use crate::store::{FailedSyncs, FileSystem, SyncFailed};
 
 /// What goes wrong at the next call that it can go wrong at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::model::Reason;
 use crate::model::schema::data_schema;
 use crate::model::{Partition, Range};
 use crate::sink::{Begin, ConfirmTopic, TellSource, Work};
+use crate::store::StoreError;
 use crate::validate::Checker;
 use crate::window::resume;
 
@@ -80,7 +81,7 @@ fn judge(world: &World, error: &LaneError) {
         return;
     }
     let text = format!("{error:?}");
-    let injected = matches!(error, LaneError::Ledger(LedgerError::NotDurable { .. }))
+    let injected = matches!(error, LaneError::Ledger(LedgerError::Store(StoreError::NotDurable { .. })))
         || [EIO, ENOSPC].iter().any(|number| text.contains(&format!("code: {number},")));
     let state = world.disk.state();
     // A disk that refuses everything also says that nothing is there.

@@ -20,39 +20,39 @@ use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
 use super::chain::Chain;
-use super::disk::{WHOLE_MAX, too_large};
 use super::entry::Entry;
 use super::error::LedgerError;
 use crate::base::failpoint;
 use crate::model::names;
+use crate::store::{StoreError, WHOLE_MAX};
 
 /// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
-pub(super) const EVERY: u64 = 1_000;
+pub(in crate::ledger) const EVERY: u64 = 1_000;
 
 /// How many one of any dataset holds.
-pub(super) const EVERY_ALLOWED: RangeInclusive<u64> = 1..=1_000_000;
+pub(in crate::ledger) const EVERY_ALLOWED: RangeInclusive<u64> = 1..=1_000_000;
 
 /// A listing may not show so many names in a row that are there all the same.
 const UNLISTED_MAX: u64 = 10_000;
 
 /// What a chain's folder holds, by a listing: no snapshot, so what it doesn't show may still be there.
 #[derive(Default)]
-pub(super) struct Listing {
+pub(in crate::ledger) struct Listing {
     /// Entries by number, ascending; among them such as a checkpoint covers.
-    pub(super) entries: Vec<u64>,
+    pub(in crate::ledger) entries: Vec<u64>,
     /// The last entry of each checkpoint, ascending.
-    pub(super) checkpoints: Vec<u64>,
+    pub(in crate::ledger) checkpoints: Vec<u64>,
     /// Names that are neither.
-    pub(super) strange: Vec<String>,
+    pub(in crate::ledger) strange: Vec<String>,
 }
 
 impl Listing {
     /// The number of the newest entry.
-    pub(super) fn last(&self) -> Option<u64> {
+    pub(in crate::ledger) fn last(&self) -> Option<u64> {
         self.entries.last().copied().max(self.checkpoints.last().copied())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::ledger) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.checkpoints.is_empty()
     }
 
@@ -66,7 +66,7 @@ impl Listing {
 }
 
 impl Chain {
-    pub(super) fn listing(&self) -> Result<Listing, LedgerError> {
+    pub(in crate::ledger) fn listing(&self) -> Result<Listing, LedgerError> {
         let mut found = Listing::default();
         for name in self.dataset.disk().list(&self.folder())? {
             match (names::entry_sequence(&name), names::checkpoint_sequence(&name)) {
@@ -81,7 +81,7 @@ impl Chain {
     }
 
     /// How many checkpoints there are, given what a listing shows. They are made in order, so none may be missing.
-    pub(super) fn checkpoints(&self, listing: &Listing) -> Result<u64, LedgerError> {
+    pub(in crate::ledger) fn checkpoints(&self, listing: &Listing) -> Result<u64, LedgerError> {
         let every = self.dataset.every();
         let Some(&last) = listing.checkpoints.last() else {
             return Ok(0);
@@ -98,7 +98,7 @@ impl Chain {
 
     /// The first number from this one on that has an entry. A gap may be of as many numbers as a stray file's name says, so
     /// it is not looked through to its end.
-    pub(super) fn first_from(&self, listing: &Listing, sequence: u64) -> Result<Option<u64>, LedgerError> {
+    pub(in crate::ledger) fn first_from(&self, listing: &Listing, sequence: u64) -> Result<Option<u64>, LedgerError> {
         let Some(listed) = listing.first_from(sequence, self.dataset.every()) else { return Ok(None) };
         for unlisted in sequence..listed.min(sequence + UNLISTED_MAX) {
             if self.has(unlisted)? {
@@ -109,18 +109,18 @@ impl Chain {
     }
 
     /// Whether a checkpoint covers this number.
-    pub(super) fn is_covered(&self, sequence: u64) -> Result<bool, LedgerError> {
-        self.dataset.disk().exists(&self.checkpoint_path(sequence / self.dataset.every()))
+    pub(in crate::ledger) fn is_covered(&self, sequence: u64) -> Result<bool, LedgerError> {
+        Ok(self.dataset.disk().exists(&self.checkpoint_path(sequence / self.dataset.every()))?)
     }
 
     /// Where a checkpoint is, or would be.
-    pub(super) fn checkpoint_path(&self, number: u64) -> PathBuf {
+    pub(in crate::ledger) fn checkpoint_path(&self, number: u64) -> PathBuf {
         let every = self.dataset.every();
         self.folder().join(names::checkpoint_name(number * every + every - 1))
     }
 
     /// Folds what is due once the entry `newest` is durable and published, and removes what checkpoints cover.
-    pub(super) fn fold(&self, newest: u64) -> Result<(), LedgerError> {
+    pub(in crate::ledger) fn fold(&self, newest: u64) -> Result<(), LedgerError> {
         let (disk, every) = (self.dataset.disk(), self.dataset.every());
         let listing = self.listing()?;
         let due = (newest + 1) / every;
@@ -152,7 +152,7 @@ impl Chain {
         let name = names::staged(&self.prefix, first + every - 1, "checkpoint", &names::random(), "jsonl.gz");
         let temporary = disk.path(&name);
         let mut out = GzEncoder::new(BufWriter::new(disk.create(&temporary)?), Compression::default());
-        let failed = || LedgerError::io("write", &temporary);
+        let failed = || StoreError::io("write", &temporary);
         let mut reader = self.reader();
         for sequence in first..first + every {
             let entry = reader.at(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), first + every))?;
@@ -164,17 +164,17 @@ impl Chain {
         failpoint::hit("fold.before_link");
         match disk.link(&temporary, &path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(LedgerError::io("link", path)(error));
+                return Err(StoreError::io("link", path)(error).into());
             }
             _ => {}
         }
         failpoint::hit("fold.after_link");
         disk.sync(&self.folder())?;
-        disk.unlink(&temporary)
+        Ok(disk.unlink(&temporary)?)
     }
 
     /// Reads entries, best in order.
-    pub(super) fn reader(&self) -> Reader {
+    pub(in crate::ledger) fn reader(&self) -> Reader {
         Reader { chain: self.clone(), open: None }
     }
 
@@ -192,14 +192,14 @@ impl Chain {
 }
 
 /// Entries by number, wherever they are. Keeps its place in a checkpoint.
-pub(super) struct Reader {
+pub(in crate::ledger) struct Reader {
     chain: Chain,
     open: Option<Checkpoint>,
 }
 
 impl Reader {
     /// An entry; none if there is none of that number.
-    pub(super) fn at(&mut self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+    pub(in crate::ledger) fn at(&mut self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
         if let Some(open) = self.open.as_mut().filter(|open| open.next == sequence) {
             let entry = open.entry()?;
             if open.next % self.chain.dataset.every() == 0 {
@@ -242,7 +242,7 @@ impl Checkpoint {
             read.map_err(|error| unreadable(error.to_string()))
         };
         if read()? as u64 > WHOLE_MAX {
-            return Err(too_large(&self.path));
+            return Err(LedgerError::too_large(self.path.clone()));
         }
         let end = (self.next + 1).is_multiple_of(self.chain.dataset.every());
         // gzip compares its checksum where the file ends, so the last line is not believed before.

@@ -64,7 +64,7 @@ impl Entry {
     }
 
     /// Why no weir can have written it, if so. Whoever has it may count with what it says.
-    pub(super) fn impossible(&self) -> Option<String> {
+    pub(in crate::ledger) fn impossible(&self) -> Option<String> {
         let (late, dropped) = (self.counts[Class::Late], self.counts.dropped);
         let window = self.window.largest_count();
         if self.from < 0 || self.to == i64::MAX {
@@ -89,7 +89,7 @@ impl Entry {
     }
 
     /// The same, with its checksum.
-    pub(super) fn sealed(mut self) -> Entry {
+    pub(in crate::ledger) fn sealed(mut self) -> Entry {
         self.sha256 = None;
         let content = serde_json::to_vec(&self).expect("an entry has no map with keys other than text");
         self.sha256 = Some(names::hex(&Sha256::digest(content)));

@@ -3,9 +3,9 @@
 //! - A name is durable only after its folder was fsynced, and a name that another process made is *visible, not durable*:
 //!   so [`Disk::make_dir`] fsyncs the parent also of a folder that is already there, once a process.
 //! - After a failed fsync the kernel forgets the data, and a second one reports success. So nothing whose fsync failed is
-//!   fsynced again in this process, by whichever dataset ([`LedgerError::NotDurable`]). A file is written again under a
+//!   fsynced again in this process, by whichever dataset ([`StoreError::NotDurable`]). A file is written again under a
 //!   new name; a folder stays failed until a person has looked at the disk and weir is started again.
-//! - A symbolic link below the dataset's folder is refused ([`LedgerError::Strange`]): it leads out of what is verified,
+//! - A symbolic link below the dataset's folder is refused ([`StoreError::Strange`]): it leads out of what is verified,
 //!   backed up and repaired, and what it leads to may be another one a moment later.
 //! - The sink closes a file before its fsync here. Linux keeps a writeback error for the next fsync as long as the inode
 //!   is in memory; one that is evicted between the two would lose it.
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::error::LedgerError;
+use super::error::StoreError;
 use super::file_system::{FileSystem, SyncFailed};
 use crate::base::failpoint;
 use crate::model::names;
@@ -30,8 +30,8 @@ const FILES_OF_A_THREAD: usize = 8;
 
 /// One dataset's folder.
 #[derive(Debug)]
-pub(super) struct Disk {
-    pub(super) root: PathBuf,
+pub(crate) struct Disk {
+    pub(crate) root: PathBuf,
     files: Arc<dyn FileSystem>,
     /// Folders whose names this process knows to be durable, all the way up to the root.
     durable: Mutex<HashSet<PathBuf>>,
@@ -39,21 +39,21 @@ pub(super) struct Disk {
 
 /// The largest file that is read as a whole, and the longest line of a checkpoint. An entry of ten thousand files and a
 /// hundred thousand windows has some 30 MB.
-pub(super) const WHOLE_MAX: u64 = 1 << 30;
+pub(crate) const WHOLE_MAX: u64 = 1 << 30;
 
 impl Disk {
     /// `root` must be absolute.
-    pub(super) fn new(files: Arc<dyn FileSystem>, root: PathBuf) -> Disk {
+    pub(crate) fn new(files: Arc<dyn FileSystem>, root: PathBuf) -> Disk {
         Disk { root, files, durable: Mutex::default() }
     }
 
     /// The path of a name that uses `/`.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Makes the root and what is missing above it, durably.
-    pub(super) fn make_root(&self) -> Result<(), LedgerError> {
+    pub(crate) fn make_root(&self) -> Result<(), StoreError> {
         let mut ancestors: Vec<&Path> = self.root.ancestors().collect();
         ancestors.reverse();
         for pair in ancestors.windows(2) {
@@ -68,13 +68,13 @@ impl Disk {
     }
 
     /// Makes a folder below the root, and those between, durably.
-    pub(super) fn make_dir(&self, dir: &Path) -> Result<(), LedgerError> {
+    pub(crate) fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.make_dirs(BTreeSet::from([dir.to_owned()])).all([dir.to_owned()])
     }
 
     /// Makes folders below the root, and those between, durably, and says how each went. Folders of one parent share its
     /// fsync.
-    pub(super) fn make_dirs(&self, dirs: BTreeSet<PathBuf>) -> Synced {
+    pub(crate) fn make_dirs(&self, dirs: BTreeSet<PathBuf>) -> Synced {
         // Parents before what is in them.
         let mut missing: BTreeMap<usize, BTreeSet<PathBuf>> = BTreeMap::new();
         let mut looked_at: HashSet<&Path> = HashSet::new();
@@ -87,15 +87,15 @@ impl Disk {
                 dir = parent(dir);
             }
         }
-        let mut failed: HashMap<PathBuf, LedgerError> = HashMap::new();
+        let mut failed: HashMap<PathBuf, StoreError> = HashMap::new();
         for level in missing.into_values() {
             let above =
-                |dir: &Path, failed: &HashMap<_, LedgerError>| failed.get(parent(dir)).cloned().map_or(Ok(()), Err);
+                |dir: &Path, failed: &HashMap<_, StoreError>| failed.get(parent(dir)).cloned().map_or(Ok(()), Err);
             let made = |dir: PathBuf| {
                 let result = above(&dir, &failed).and_then(|()| self.create_dir(&dir).map(drop));
                 (dir, result)
             };
-            let made: Vec<(PathBuf, Result<(), LedgerError>)> = level.into_iter().map(made).collect();
+            let made: Vec<(PathBuf, Result<(), StoreError>)> = level.into_iter().map(made).collect();
             let parents = made.iter().filter(|(_, result)| result.is_ok()).map(|(dir, _)| parent(dir).to_owned());
             let synced = self.sync_many(parents.collect());
             for (dir, result) in made {
@@ -113,16 +113,16 @@ impl Disk {
     }
 
     /// fsyncs a file or a folder.
-    pub(super) fn sync(&self, path: &Path) -> Result<(), LedgerError> {
+    pub(crate) fn sync(&self, path: &Path) -> Result<(), StoreError> {
         let synced = if self.is_below_root(path) { self.files.sync(path) } else { self.files.sync_followed(path) };
-        synced.map_err(LedgerError::io("open", path))?.map_err(|failed| match failed {
-            SyncFailed::Now(source) => LedgerError::io("fsync", path)(source),
-            SyncFailed::Earlier => LedgerError::NotDurable { path: path.to_owned() },
+        synced.map_err(StoreError::io("open", path))?.map_err(|failed| match failed {
+            SyncFailed::Now(source) => StoreError::io("fsync", path)(source),
+            SyncFailed::Earlier => StoreError::NotDurable { path: path.to_owned() },
         })
     }
 
     /// fsyncs each of them once, and says how it went.
-    pub(super) fn sync_many(&self, paths: BTreeSet<PathBuf>) -> Synced {
+    pub(crate) fn sync_many(&self, paths: BTreeSet<PathBuf>) -> Synced {
         let paths: Vec<PathBuf> = paths.into_iter().collect();
         let part = paths.len().div_ceil(self.files.syncs_at_once()).max(FILES_OF_A_THREAD);
         let sync_part = |part: &[PathBuf]| part.iter().map(|path| self.sync(path)).collect::<Vec<_>>();
@@ -140,30 +140,30 @@ impl Disk {
     }
 
     /// Writes a new file. It is not durable yet.
-    pub(super) fn write(&self, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+    pub(crate) fn write(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let mut file = self.create(path)?;
-        file.write_all(content).and_then(|()| file.flush()).map_err(LedgerError::io("write", path))
+        file.write_all(content).and_then(|()| file.flush()).map_err(StoreError::io("write", path))
     }
 
     /// The same, of a file that only its owner may read and write, from before it has content.
-    pub(super) fn write_private(&self, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+    pub(crate) fn write_private(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let mut file = self.create(path)?;
-        self.make_private(path).map_err(LedgerError::io("chmod", path))?;
-        file.write_all(content).and_then(|()| file.flush()).map_err(LedgerError::io("write", path))
+        self.make_private(path).map_err(StoreError::io("chmod", path))?;
+        file.write_all(content).and_then(|()| file.flush()).map_err(StoreError::io("write", path))
     }
 
     /// Lets only a file's owner read and write it.
-    pub(super) fn make_private(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn make_private(&self, path: &Path) -> io::Result<()> {
         self.files.make_private(path)
     }
 
     /// A new file, to be written. It is not durable.
-    pub(super) fn create(&self, path: &Path) -> Result<Box<dyn Write + Send>, LedgerError> {
-        self.create_file(path).map_err(LedgerError::io("create", path))
+    pub(crate) fn create(&self, path: &Path) -> Result<Box<dyn Write + Send>, StoreError> {
+        self.create_file(path).map_err(StoreError::io("create", path))
     }
 
     /// The same, for who has errors of their own.
-    pub(super) fn create_file(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    pub(crate) fn create_file(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
         match self.files.create(path) {
             // Somebody took `staging/` away for rubbish: it is made again, as a start does.
             Err(error) if error.kind() == io::ErrorKind::NotFound && parent(path) == self.path(names::STAGING) => {
@@ -176,17 +176,17 @@ impl Disk {
 
     /// Makes a file with this content, whole or not at all, durably, unless the name is taken. Then the other's is durable
     /// when this returns.
-    pub(super) fn create_if_absent(&self, temporary: &Path, path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+    pub(crate) fn create_if_absent(&self, temporary: &Path, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         self.create_if_absent_by(Self::write, temporary, path, content)
     }
 
     fn create_if_absent_by(
         &self,
-        write: fn(&Self, &Path, &[u8]) -> Result<(), LedgerError>,
+        write: fn(&Self, &Path, &[u8]) -> Result<(), StoreError>,
         temporary: &Path,
         path: &Path,
         content: &[u8],
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StoreError> {
         if !self.exists(path)? {
             write(self, temporary, content)?;
             self.sync(temporary)?;
@@ -196,7 +196,7 @@ impl Disk {
             self.unlink(temporary)?;
             match linked {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(LedgerError::io("link", path)(error));
+                    return Err(StoreError::io("link", path)(error));
                 }
                 _ => {}
             }
@@ -205,97 +205,97 @@ impl Disk {
     }
 
     /// The same, of a file that only its owner may read and write.
-    pub(super) fn create_private_if_absent(
+    pub(crate) fn create_private_if_absent(
         &self,
         temporary: &Path,
         path: &Path,
         content: &[u8],
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StoreError> {
         self.create_if_absent_by(Self::write_private, temporary, path, content)
     }
 
     /// A second name for a file, which must be free.
-    pub(super) fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+    pub(crate) fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
         self.files.link(file, name)
     }
 
     /// Puts a file in the place of another one, which has a second name by now: at no instant is nothing there.
-    pub(super) fn replace(&self, file: &Path, name: &Path) -> Result<(), LedgerError> {
-        self.files.rename(file, name).map_err(LedgerError::io("put in place", name))
+    pub(crate) fn replace(&self, file: &Path, name: &Path) -> Result<(), StoreError> {
+        self.files.rename(file, name).map_err(StoreError::io("put in place", name))
     }
 
     /// A new file with the content of another one, on whatever file system. It is not durable.
-    pub(super) fn copy(&self, from: &Path, to: &Path) -> Result<(), LedgerError> {
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
         let (mut source, mut copy) = (self.open(from)?, self.create(to)?);
-        io::copy(&mut source, &mut copy).and_then(|_| copy.flush()).map_err(LedgerError::io("copy to", to))
+        io::copy(&mut source, &mut copy).and_then(|_| copy.flush()).map_err(StoreError::io("copy to", to))
     }
 
     /// Removes a name; one that is already gone is fine.
-    pub(super) fn unlink(&self, path: &Path) -> Result<(), LedgerError> {
+    pub(crate) fn unlink(&self, path: &Path) -> Result<(), StoreError> {
         match self.files.unlink(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("unlink", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("unlink", path)(error)),
             _ => Ok(()),
         }
     }
 
     /// The names in a folder, in no order; none if there is no such folder. Not a snapshot of a moment.
-    pub(super) fn list(&self, dir: &Path) -> Result<Vec<String>, LedgerError> {
+    pub(crate) fn list(&self, dir: &Path) -> Result<Vec<String>, StoreError> {
         self.no_link_on_the_way(dir)?;
         match self.files.list(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            names => names.map_err(LedgerError::io("list", dir)),
+            names => names.map_err(StoreError::io("list", dir)),
         }
     }
 
     /// No part of a path below the root may be a link.
-    pub(super) fn no_link_on_the_way(&self, path: &Path) -> Result<(), LedgerError> {
-        let found = self.files.link_on_the_way(&self.root, path).map_err(LedgerError::io("look at", path))?;
-        found.map_or(Ok(()), |path| Err(LedgerError::link(path)))
+    pub(crate) fn no_link_on_the_way(&self, path: &Path) -> Result<(), StoreError> {
+        let found = self.files.link_on_the_way(&self.root, path).map_err(StoreError::io("look at", path))?;
+        found.map_or(Ok(()), |path| Err(StoreError::link(path)))
     }
 
     /// None of a folder's names may be a link, nor of the folders in it, down to so many levels.
-    pub(super) fn no_link_in(&self, dir: &Path, levels: usize) -> Result<(), LedgerError> {
+    pub(crate) fn no_link_in(&self, dir: &Path, levels: usize) -> Result<(), StoreError> {
         self.no_link_on_the_way(dir)?;
-        let found = self.files.link_in(dir, levels).map_err(LedgerError::io("list", dir))?;
-        found.map_or(Ok(()), |path| Err(LedgerError::link(path)))
+        let found = self.files.link_in(dir, levels).map_err(StoreError::io("list", dir))?;
+        found.map_or(Ok(()), |path| Err(StoreError::link(path)))
     }
 
     /// Whether there is anything of that name. A disk that can't tell is an error: "not there" would let a fenced writer on.
-    pub(super) fn exists(&self, path: &Path) -> Result<bool, LedgerError> {
-        self.files.exists(path).map_err(LedgerError::io("look for", path))
+    pub(crate) fn exists(&self, path: &Path) -> Result<bool, StoreError> {
+        self.files.exists(path).map_err(StoreError::io("look for", path))
     }
 
-    pub(super) fn is_dir(&self, path: &Path) -> bool {
+    pub(crate) fn is_dir(&self, path: &Path) -> bool {
         self.files.is_dir(path)
     }
 
     /// A file's content, as a stream.
-    pub(super) fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, LedgerError> {
+    pub(crate) fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>, StoreError> {
         self.no_link_on_the_way(path)?;
-        self.files.open(path).map_err(LedgerError::io("read", path))
+        self.files.open(path).map_err(StoreError::io("read", path))
     }
 
     /// A file's content.
-    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, LedgerError> {
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
         let mut content = Vec::new();
         let read = self.open(path)?.take(WHOLE_MAX + 1).read_to_end(&mut content);
-        match read.map_err(LedgerError::io("read", path))? as u64 {
+        match read.map_err(StoreError::io("read", path))? as u64 {
             0..=WHOLE_MAX => Ok(content),
             _ => Err(too_large(path)),
         }
     }
 
     /// A file's size.
-    pub(super) fn size(&self, path: &Path) -> Result<u64, LedgerError> {
-        self.files.size(path).map_err(LedgerError::io("look at", path))
+    pub(crate) fn size(&self, path: &Path) -> Result<u64, StoreError> {
+        self.files.size(path).map_err(StoreError::io("look at", path))
     }
 
     /// SHA-256 of a file's content, hex.
-    pub(super) fn sha256(&self, path: &Path) -> Result<String, LedgerError> {
+    pub(crate) fn sha256(&self, path: &Path) -> Result<String, StoreError> {
         let mut file = self.open(path)?;
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
         loop {
-            match file.read(&mut buffer).map_err(LedgerError::io("read", path))? {
+            match file.read(&mut buffer).map_err(StoreError::io("read", path))? {
                 0 => return Ok(names::hex(&hash.finalize())),
                 read => hash.update(&buffer[..read]),
             }
@@ -303,7 +303,7 @@ impl Disk {
     }
 
     /// Whether both are names of one file.
-    pub(super) fn same(&self, one: &Path, other: &Path) -> bool {
+    pub(crate) fn same(&self, one: &Path, other: &Path) -> bool {
         let inode = |path| self.files.inode(path).ok();
         inode(one).is_some_and(|one| Some(one) == inode(other))
     }
@@ -313,33 +313,32 @@ impl Disk {
     }
 
     /// Whether it made the folder, or found it there.
-    fn create_dir(&self, dir: &Path) -> Result<bool, LedgerError> {
+    fn create_dir(&self, dir: &Path) -> Result<bool, StoreError> {
         match self.files.make_dir(dir) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let is_dir = if self.is_below_root(dir) { self.is_dir(dir) } else { self.files.leads_to_dir(dir) };
                 self.no_link_on_the_way(dir)?;
-                if is_dir { Ok(false) } else { Err(LedgerError::io("make the folder", dir)(error)) }
+                if is_dir { Ok(false) } else { Err(StoreError::io("make the folder", dir)(error)) }
             }
-            Err(error) => Err(LedgerError::io("make the folder", dir)(error)),
+            Err(error) => Err(StoreError::io("make the folder", dir)(error)),
         }
     }
 }
 
 /// How the fsync of each of many paths went.
-pub(super) struct Synced(HashMap<PathBuf, Result<(), LedgerError>>);
+pub(crate) struct Synced(HashMap<PathBuf, Result<(), StoreError>>);
 
 impl Synced {
     /// The first failure among these paths, all of which were asked for.
-    pub(super) fn all(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), LedgerError> {
+    pub(crate) fn all(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), StoreError> {
         paths.into_iter().try_for_each(|path| self.0[&path].clone())
     }
 }
 
 /// No weir writes such a file.
-pub(super) fn too_large(path: &Path) -> LedgerError {
-    let reason = format!("it has more than {WHOLE_MAX} bytes in one piece");
-    LedgerError::Unreadable { path: path.to_owned(), reason }
+pub(crate) fn too_large(path: &Path) -> StoreError {
+    StoreError::TooLarge { path: path.to_owned() }
 }
 
 fn parent(dir: &Path) -> &Path {

@@ -13,16 +13,16 @@ use std::path::{Component, Path, PathBuf};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
-use super::chain::Chain;
-use super::dataset::{ColumnIdentity, Dataset, refuse_all_links};
-use super::entry::{Entry, FileEntry};
-use super::error::LedgerError;
-use super::file_system::open_file;
-use super::publish;
 use crate::base::words::plural;
+use crate::ledger::protocol::chain::Chain;
+use crate::ledger::protocol::dataset::{ColumnIdentity, Dataset, refuse_all_links};
+use crate::ledger::protocol::entry::{Entry, FileEntry};
+use crate::ledger::protocol::error::LedgerError;
+use crate::ledger::protocol::publish;
 use crate::model::names;
 use crate::model::names::hive;
 use crate::model::{Class, Counts, Side};
+use crate::store::{StoreError, open_file};
 
 /// What a dataset holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -148,7 +148,7 @@ fn walk(dataset: &Dataset, folder: &str, found: &mut HashSet<String>) -> Result<
             Ok(_) => _ = found.insert(name),
             // Its name is no text, so it can't be found under what is shown of it.
             Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => _ = found.insert(name),
-            Err(error) => return Err(LedgerError::io("look at", path)(error)),
+            Err(error) => return Err(StoreError::io("look at", path)(error).into()),
         }
     }
     Ok(())
@@ -173,7 +173,7 @@ impl Verifier {
             Err(
                 ref error @ (LedgerError::Unreadable { ref path, .. }
                 | LedgerError::Format { ref path, .. }
-                | LedgerError::Strange { ref path, .. }),
+                | LedgerError::Store(StoreError::Strange { ref path, .. })),
             ) => {
                 let path = self.relative(path);
                 self.find(Kind::UnreadableEntry, path, None, "a readable topic.json", &error.to_string());
@@ -213,7 +213,9 @@ impl Verifier {
                     None
                 }
                 Err(
-                    error @ (LedgerError::Unreadable { .. } | LedgerError::Format { .. } | LedgerError::Strange { .. }),
+                    error @ (LedgerError::Unreadable { .. }
+                    | LedgerError::Format { .. }
+                    | LedgerError::Store(StoreError::Strange { .. })),
                 ) => {
                     self.report.entries += 1;
                     self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
@@ -322,7 +324,7 @@ impl Verifier {
                 find(Kind::Size, &expected, &found);
                 return Ok(());
             }
-            Err(LedgerError::Strange { found, .. }) => {
+            Err(LedgerError::Store(StoreError::Strange { found, .. })) => {
                 find(Kind::Size, &format!("a file of {} bytes", file.bytes), found);
                 return Ok(());
             }
@@ -333,7 +335,7 @@ impl Verifier {
             find(Kind::Checksum, &file.sha256, &found);
             return Ok(());
         }
-        let opened = open_file(path).map_err(LedgerError::io("open", path))?;
+        let opened = open_file(path).map_err(StoreError::io("open", path))?;
         let parquet = match ParquetRecordBatchReaderBuilder::try_new(opened) {
             Ok(parquet) => parquet,
             Err(error) => {
@@ -377,7 +379,7 @@ impl Verifier {
 }
 
 /// Where a file's path should be, if it isn't there: below its tree, under the dataset's hive keys.
-pub(super) fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
+pub(in crate::ledger) fn wrong_place(dataset: &Dataset, file: &FileEntry) -> Option<String> {
     let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     let parts: Vec<&str> = file.path.split('/').collect();
     let [side, keys @ .., _] = parts.as_slice() else {

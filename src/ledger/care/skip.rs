@@ -3,9 +3,9 @@
 //! It has no files and leaves the windows as they were. It is committed like any other, so of it and a lane's entry of the
 //! same number one wins: a lane that loses finds it when it recovers, and goes on from its end.
 
-use super::chain::{Chain, NextEntry, Tip};
-use super::commit;
-use super::error::LedgerError;
+use crate::ledger::protocol::chain::{Chain, NextEntry, Tip};
+use crate::ledger::protocol::commit;
+use crate::ledger::protocol::error::LedgerError;
 use crate::model::{Class, Counts, Reason};
 
 impl Chain {

@@ -34,7 +34,7 @@ pub struct Tip {
 }
 
 impl Tip {
-    pub(super) fn of(entry: &Entry) -> Tip {
+    pub(in crate::ledger) fn of(entry: &Entry) -> Tip {
         Tip {
             sequence: entry.sequence,
             to: entry.to,
@@ -68,22 +68,22 @@ pub struct NextEntry {
 /// A partition's chain. Cheap to make; it holds no state of the disk.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    pub(super) dataset: Dataset,
+    pub(in crate::ledger) dataset: Dataset,
     topic: String,
     topic_id: String,
     partition: i32,
     /// How the names of its staged files begin.
-    pub(super) prefix: String,
+    pub(in crate::ledger) prefix: String,
 }
 
 impl Chain {
-    pub(super) fn new(dataset: Dataset, topic: &str, topic_id: &str, partition: i32) -> Chain {
+    pub(in crate::ledger) fn new(dataset: Dataset, topic: &str, topic_id: &str, partition: i32) -> Chain {
         let prefix = names::staged_prefix(topic, topic_id, partition);
         Chain { dataset, topic: topic.to_owned(), topic_id: topic_id.to_owned(), partition, prefix }
     }
 
     /// The chain that an entry belongs to.
-    pub(super) fn of(dataset: &Dataset, entry: &Entry) -> Chain {
+    pub(in crate::ledger) fn of(dataset: &Dataset, entry: &Entry) -> Chain {
         Chain::new(dataset.clone(), &entry.topic, &entry.topic_id, entry.partition)
     }
 
@@ -177,7 +177,9 @@ impl Chain {
 
     /// Its entries, the newest first, each read when it is asked for, and each known to end where the one after it begins.
     /// Some are held, because a checkpoint is read from its beginning.
-    pub(super) fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+    pub(in crate::ledger) fn newest(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
         let newest = self.last_sequence()?;
         let (chain, mut next, mut held, mut after) = (self.clone(), newest, Vec::<Entry>::new(), None);
         Ok(std::iter::from_fn(move || {
@@ -207,13 +209,15 @@ impl Chain {
     }
 
     /// The same partition's chain in a copy of the dataset.
-    pub(super) fn in_dataset(&self, dataset: &Dataset) -> Chain {
+    pub(in crate::ledger) fn in_dataset(&self, dataset: &Dataset) -> Chain {
         Chain::new(dataset.clone(), &self.topic, &self.topic_id, self.partition)
     }
 
     /// Its entries from the first to the one that is the newest now, each read when it is asked for, and each known to begin
     /// where the one before it ended.
-    pub(super) fn all(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
+    pub(in crate::ledger) fn all(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
         let (chain, newest, mut reader, mut end) = (self.clone(), self.last_sequence()?, self.reader(), None);
         let numbers = newest.map(|newest| 0..=newest).into_iter().flatten();
         Ok(numbers.map(move |sequence| {
@@ -226,7 +230,7 @@ impl Chain {
     }
 
     /// Whether an entry starts where the one before it ends; where that is isn't known of a first one.
-    pub(super) fn follows(&self, entry: &Entry, end: Option<i64>) -> Result<(), LedgerError> {
+    pub(in crate::ledger) fn follows(&self, entry: &Entry, end: Option<i64>) -> Result<(), LedgerError> {
         match end {
             Some(expected) if expected != entry.from => Err(self.broken(entry.sequence, expected, entry.from)),
             _ => Ok(()),
@@ -238,43 +242,43 @@ impl Chain {
     }
 
     /// A path of the dataset, relative to its folder.
-    pub(super) fn relative(&self, path: &Path) -> String {
+    pub(in crate::ledger) fn relative(&self, path: &Path) -> String {
         path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Its topic and partition.
-    pub(super) fn partition(&self) -> (String, i32) {
+    pub(in crate::ledger) fn partition(&self) -> (String, i32) {
         (self.topic.clone(), self.partition)
     }
 
     /// The folder of its entries.
-    pub(super) fn folder(&self) -> PathBuf {
+    pub(in crate::ledger) fn folder(&self) -> PathBuf {
         let topic = self.dataset.disk().path("ledger").join(names::topic_folder(&self.topic));
         topic.join(names::encode(&self.topic_id)).join(names::partition_folder(self.partition))
     }
 
     /// Where an entry is, or would be.
-    pub(super) fn entry_path(&self, sequence: u64) -> PathBuf {
+    pub(in crate::ledger) fn entry_path(&self, sequence: u64) -> PathBuf {
         self.folder().join(names::entry_name(sequence))
     }
 
     /// Whether there is an entry of that number, in no checkpoint.
-    pub(super) fn has_plain(&self, sequence: u64) -> Result<bool, LedgerError> {
-        self.dataset.disk().exists(&self.entry_path(sequence))
+    pub(in crate::ledger) fn has_plain(&self, sequence: u64) -> Result<bool, LedgerError> {
+        Ok(self.dataset.disk().exists(&self.entry_path(sequence))?)
     }
 
     /// Whether there is an entry of that number.
-    pub(super) fn has(&self, sequence: u64) -> Result<bool, LedgerError> {
+    pub(in crate::ledger) fn has(&self, sequence: u64) -> Result<bool, LedgerError> {
         Ok(self.has_plain(sequence)? || self.is_covered(sequence)?)
     }
 
     /// Reads an entry; none if there is none of that number.
-    pub(super) fn read(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+    pub(in crate::ledger) fn read(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
         self.reader().at(sequence)
     }
 
     /// Reads an entry that is in no checkpoint.
-    pub(super) fn read_plain(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+    pub(in crate::ledger) fn read_plain(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
         let path = self.entry_path(sequence);
         match self.dataset.disk().read(&path) {
             Err(error) if error.is_not_found() => Ok(None),
@@ -283,7 +287,7 @@ impl Chain {
     }
 
     /// The entry of this number, as it was found at a path.
-    pub(super) fn parse(&self, path: &Path, content: &[u8], sequence: u64) -> Result<Entry, LedgerError> {
+    pub(in crate::ledger) fn parse(&self, path: &Path, content: &[u8], sequence: u64) -> Result<Entry, LedgerError> {
         let entry: Entry = parse_json(path, content)?;
         let own = (&*self.topic, &*self.topic_id, self.partition, sequence);
         let found = (&*entry.topic, &*entry.topic_id, entry.partition, entry.sequence);

@@ -21,24 +21,27 @@ use super::error::LedgerError;
 use super::publish;
 use crate::base::failpoint;
 use crate::model::names;
+use crate::store::StoreError;
 
 /// Commits entries of different chains, and says how each went. Blocks.
-pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
+pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
     let disk = dataset.disk();
     let mut batch = Batch::new(dataset, entries);
     // Only a chain's first entry finds no folder.
     let made = disk.make_dirs(batch.paths(|one| vec![one.chain.folder()]));
-    batch.step(|one| made.all([one.chain.folder()]));
+    batch.step(|one| Ok(made.all([one.chain.folder()])?));
     failpoint::hit("commit.before_write_entry");
-    batch.step(|one| disk.write(&one.temporary, &json(one.entry)));
+    batch.step(|one| Ok(disk.write(&one.temporary, &json(one.entry))?));
     failpoint::hit("commit.before_sync_files");
     let written = |one: &One| if failpoint::planted("commit.no_fsync") { vec![] } else { one.staged_files() };
     let synced = disk.sync_many(batch.paths(written));
     // Swept by another instance before its fsync, or between that and the look at its size: fenced all the same.
-    batch.step(|one| one.unless_fenced(synced.all(written(one)).and_then(|()| one.check_sizes())));
+    batch.step(|one| {
+        one.unless_fenced(synced.all(written(one)).map_err(LedgerError::from).and_then(|()| one.check_sizes()))
+    });
     failpoint::hit("commit.before_sync_staging");
     let staging = disk.sync(&disk.path(names::STAGING));
-    batch.step(|_| staging.clone());
+    batch.step(|_| Ok(staging.clone()?));
     if failpoint::planted("commit.publish_first") {
         let _ = publish::publish(dataset, &entries.iter().collect::<Vec<_>>());
     }
@@ -48,12 +51,12 @@ pub(super) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, Le
     batch.step(|one| one.link());
     failpoint::hit("commit.after_link");
     let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
-    batch.step(|one| synced.all([one.chain.folder()]));
+    batch.step(|one| Ok(synced.all([one.chain.folder()])?));
     failpoint::hit("commit.after_sync_ledger");
     batch.step(|one| one.unless_covered());
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
     let mut published = publish::publish(dataset, &committed).into_iter();
-    batch.step(|one| published.next().expect("one result an entry").and_then(|()| disk.unlink(&one.temporary)));
+    batch.step(|one| published.next().expect("one result an entry").and_then(|()| Ok(disk.unlink(&one.temporary)?)));
     batch.step(|one| one.fold());
     batch.all.iter().filter(|one| one.result.is_err()).for_each(One::discard);
     failpoint::hit("commit.before_reply");
@@ -120,7 +123,7 @@ impl One<'_> {
         let disk = self.chain.dataset.disk();
         publish::folders(&self.chain.dataset, self.entry)
             .into_iter()
-            .try_for_each(|path| disk.no_link_on_the_way(&path))
+            .try_for_each(|path| Ok(disk.no_link_on_the_way(&path)?))
     }
 
     /// The commit point.
@@ -133,7 +136,7 @@ impl One<'_> {
                 true => Ok(()),
                 false => Err(self.fenced()?),
             },
-            Err(error) => self.unless_fenced(Err(LedgerError::io("link", path)(error))),
+            Err(error) => self.unless_fenced(Err(StoreError::io("link", path)(error).into())),
         }
     }
 

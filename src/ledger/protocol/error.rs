@@ -1,40 +1,19 @@
 //! What can go wrong with a ledger. Every message says what, where, which value, and what to do next.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::file_system::Strange;
 use crate::base::codes::{Code, Coded};
+use crate::store::{StoreError, WHOLE_MAX};
 
 /// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the one from which a lane
 /// goes on by itself, from the ledger.
 #[derive(Debug, Clone, Error)]
 #[allow(missing_docs)] // The messages say what each field is.
 pub enum LedgerError {
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: Arc<io::Error>,
-    },
-
-    #[error(
-        "an earlier fsync of {} failed, so what the disk holds of it is unknown. Check the disk, then start weir again",
-        path.display()
-    )]
-    NotDurable { path: PathBuf },
-
-    #[error(
-        "{} is {found}, and weir puts no such thing into a dataset. A link leads out of what is verified, backed up and \
-         repaired, so it is not followed: put what it leads to in its place, or mount it there. Anything else, move away; \
-         `weir verify FILE` says what is missing then. Nothing was changed",
-        path.display()
-    )]
-    Strange { path: PathBuf, found: &'static str },
+    #[error(transparent)]
+    Store(StoreError),
 
     #[error(
         "another writer ({winner}) has already written {}, entry {sequence} of {chain}: this one is fenced and goes on \
@@ -112,9 +91,7 @@ pub enum LedgerError {
 impl Coded for LedgerError {
     fn code(&self) -> Code {
         match self {
-            LedgerError::Io { .. } => Code::LedgerIo,
-            LedgerError::NotDurable { .. } => Code::LedgerNotDurable,
-            LedgerError::Strange { .. } => Code::LedgerStrange,
+            LedgerError::Store(error) => error.code(),
             LedgerError::Fenced { .. } => Code::LedgerFenced,
             LedgerError::Hole { .. } => Code::LedgerHole,
             LedgerError::Broken { .. } => Code::LedgerBroken,
@@ -130,32 +107,34 @@ impl Coded for LedgerError {
 }
 
 impl LedgerError {
-    /// Wraps the cause of a failed `action` on `path`.
-    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LedgerError {
-        let path = path.into();
-        move |source| match source.get_ref().and_then(|cause| cause.downcast_ref()) {
-            Some(Strange(found)) => LedgerError::Strange { path, found },
-            None => LedgerError::Io { action, path, source: Arc::new(source) },
-        }
-    }
-
-    pub(super) fn link(path: PathBuf) -> LedgerError {
-        LedgerError::Strange { path, found: "a symbolic link" }
+    /// No weir writes so much in one piece.
+    pub(in crate::ledger) fn too_large(path: PathBuf) -> LedgerError {
+        LedgerError::Unreadable { path, reason: format!("it has more than {WHOLE_MAX} bytes in one piece") }
     }
 
     /// Whether it may be over when a lane reads its ledger again.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, LedgerError::Io { .. } | LedgerError::Fenced { .. })
+        matches!(self, LedgerError::Store(StoreError::Io { .. }) | LedgerError::Fenced { .. })
     }
 
     /// Whether a lane that met it while it committed has no need to read its ledger again: it would commit into the same
     /// folder, whose fsync is not to be believed any more, or which is another one.
     pub(crate) fn needs_a_person(&self) -> bool {
-        matches!(self, LedgerError::NotDurable { .. } | LedgerError::Strange { .. })
+        matches!(self, LedgerError::Store(StoreError::NotDurable { .. } | StoreError::Strange { .. }))
     }
 
     /// Whether the cause is that something isn't there.
-    pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, LedgerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    pub(in crate::ledger) fn is_not_found(&self) -> bool {
+        matches!(self, LedgerError::Store(error) if error.is_not_found())
+    }
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> LedgerError {
+        match error {
+            // No weir writes such a file, so it is damage, not a fault of the disk.
+            StoreError::TooLarge { path } => LedgerError::too_large(path),
+            error => LedgerError::Store(error),
+        }
     }
 }

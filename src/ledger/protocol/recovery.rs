@@ -31,13 +31,13 @@ impl Chain {
     }
 
     /// Whether it has an entry.
-    pub(super) fn exists(&self) -> Result<bool, LedgerError> {
+    pub(in crate::ledger) fn exists(&self) -> Result<bool, LedgerError> {
         Ok(!self.listing()?.is_empty())
     }
 
     /// The newest entry for a reader, none if there is none after `known`, the number of one that is there: nothing is made
     /// durable, published or swept, and nothing may be done with it but telling.
-    pub(super) fn newest_after(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
+    pub(in crate::ledger) fn newest_after(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
         let Some(mut last) = known else { return self.read_last() };
         let every = self.dataset.every();
         loop {
@@ -66,7 +66,7 @@ impl Chain {
     }
 
     /// The newest entry's number, provided that none before it is missing.
-    pub(super) fn last_sequence(&self) -> Result<Option<u64>, LedgerError> {
+    pub(in crate::ledger) fn last_sequence(&self) -> Result<Option<u64>, LedgerError> {
         let every = self.dataset.every();
         loop {
             let listing = self.listing()?;
@@ -95,7 +95,7 @@ impl Chain {
         }
     }
 
-    pub(super) fn hole(&self, path: PathBuf, last: u64) -> LedgerError {
+    pub(in crate::ledger) fn hole(&self, path: PathBuf, last: u64) -> LedgerError {
         LedgerError::Hole { chain: self.to_string(), path, last }
     }
 
@@ -111,7 +111,7 @@ impl Chain {
     }
 
     /// The names in `staging/` that may be removed.
-    pub(super) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
+    pub(in crate::ledger) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
         let (staging, mut found) = (self.dataset.disk().path(names::STAGING), Vec::new());
         for name in self.dataset.disk().list(&staging)? {
             let Some(sequence) = names::staged_sequence(&self.prefix, &name) else {

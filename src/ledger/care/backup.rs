@@ -18,16 +18,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::chain::Chain;
-use super::dataset::{Dataset, json, refuse_all_links};
-use super::disk::Disk;
-use super::entry::{Entry, FileEntry};
-use super::error::LedgerError;
-use super::file_system::Local;
-use super::publish;
 use super::verify::wrong_place;
 use crate::base::codes::{Code, Coded};
+use crate::ledger::protocol::chain::Chain;
+use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_links};
+use crate::ledger::protocol::entry::{Entry, FileEntry};
+use crate::ledger::protocol::error::LedgerError;
+use crate::ledger::protocol::publish;
 use crate::model::names;
+use crate::store::{Disk, Local, StoreError};
 
 /// What a backup holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -105,6 +104,12 @@ impl Coded for BackupError {
     }
 }
 
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> BackupError {
+        BackupError::Ledger(error.into())
+    }
+}
+
 /// Copies the dataset of a folder to another one, which must be empty or not there. Files are linked where that is possible,
 /// unless `copies` are wanted. Blocks.
 ///
@@ -113,7 +118,7 @@ impl Coded for BackupError {
 pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, BackupError> {
     let from = Dataset::existing(dataset)?;
     refuse_all_links(from.disk())?;
-    let folder = std::path::absolute(folder).map_err(LedgerError::io("find", folder))?;
+    let folder = std::path::absolute(folder).map_err(StoreError::io("find", folder))?;
     apart(from.folder(), &folder)?;
     let to = Disk::new(Arc::new(Local), folder.clone());
     if !to.list(&folder)?.is_empty() {
@@ -293,7 +298,7 @@ impl Copy {
         let files = std::mem::take(&mut self.unsynced);
         let folders: BTreeSet<PathBuf> = files.iter().map(|file| publish::folder(file).to_owned()).collect();
         self.to.sync_many(files.clone()).all(files)?;
-        self.to.sync_many(folders.clone()).all(folders)
+        Ok(self.to.sync_many(folders.clone()).all(folders)?)
     }
 
     /// Whether it was linked; none if there is no such file.
@@ -303,7 +308,7 @@ impl Copy {
                 Ok(()) => return Ok(Some(true)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(LedgerError::io("link", to)(error));
+                    return Err(StoreError::io("link", to)(error).into());
                 }
                 // Another filesystem, or one without links, or one that has no more of them for this file.
                 Err(_) => self.links = false,
@@ -311,7 +316,7 @@ impl Copy {
         }
         match self.to.copy(from, to) {
             Err(error) if error.is_not_found() => Ok(None),
-            copied => copied.map(|()| Some(false)),
+            copied => Ok(copied.map(|()| Some(false))?),
         }
     }
 }

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::chain::Chain;
-use super::dataset::Dataset;
-use super::entry::Entry;
-use super::error::LedgerError;
+use crate::ledger::protocol::chain::Chain;
+use crate::ledger::protocol::dataset::Dataset;
+use crate::ledger::protocol::entry::Entry;
+use crate::ledger::protocol::error::LedgerError;
 use crate::model::Class;
 use crate::model::Side;
 use crate::model::window::ClosedBy;

@@ -14,14 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use super::checkpoint::{EVERY, EVERY_ALLOWED};
-use super::disk::Disk;
 use super::entry::{Entry, FORMAT};
 use super::error::LedgerError;
-use super::file_system::{FileSystem, Local};
 use crate::base::failpoint;
 use crate::model::Side;
 use crate::model::names;
 use crate::model::schema::LATE_BY;
+use crate::store::{Disk, FileSystem, Local, StoreError};
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,7 +252,7 @@ impl Dataset {
     }
 
     /// Every chain that has a folder, in order; and folders in a chain's place with a name that none can have.
-    pub(super) fn chains(&self) -> Result<(Vec<Chain>, Vec<String>), LedgerError> {
+    pub(in crate::ledger) fn chains(&self) -> Result<(Vec<Chain>, Vec<String>), LedgerError> {
         let (mut found, mut strange) = (Vec::new(), Vec::new());
         for topic in self.folders("ledger")? {
             let topic_folder = format!("ledger/{topic}");
@@ -337,21 +336,21 @@ impl Dataset {
         &self.inner.identity
     }
 
-    pub(super) fn disk(&self) -> &Disk {
+    pub(in crate::ledger) fn disk(&self) -> &Disk {
         &self.inner.disk
     }
 
     /// How many entries a checkpoint holds.
-    pub(super) fn every(&self) -> u64 {
+    pub(in crate::ledger) fn every(&self) -> u64 {
         self.inner.every
     }
 
-    pub(super) fn pipeline(&self) -> &str {
+    pub(in crate::ledger) fn pipeline(&self) -> &str {
         &self.inner.pipeline
     }
 
     /// The columns that a side's files must have; none are fixed for rejects.
-    pub(super) fn columns(&self, side: Side) -> Option<Vec<ColumnIdentity>> {
+    pub(in crate::ledger) fn columns(&self, side: Side) -> Option<Vec<ColumnIdentity>> {
         let identity = self.identity();
         let in_files = |column: &&ColumnIdentity| !identity.partition_by.contains(&column.name);
         let late_by = || ColumnIdentity { name: LATE_BY.to_owned(), kind: "int64".to_owned() };
@@ -373,7 +372,7 @@ fn keep_private(disk: &Disk, folder: &Path) -> Result<(), LedgerError> {
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {
-    std::path::absolute(folder).map_err(LedgerError::io("find", folder))
+    Ok(std::path::absolute(folder).map_err(StoreError::io("find", folder))?)
 }
 
 /// What a start would write into or read. `keys` are the levels of folders above the files of rows.
@@ -390,9 +389,9 @@ fn refuse_links(disk: &Disk, keys: usize) -> Result<(), LedgerError> {
 }
 
 /// Everything below a dataset's folder, for who looks at all of it.
-pub(super) fn refuse_all_links(disk: &Disk) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn refuse_all_links(disk: &Disk) -> Result<(), LedgerError> {
     let all = [Side::Data.folder(), Side::Rejects.folder(), Side::Late.folder(), "ledger", names::STAGING];
-    all.into_iter().try_for_each(|folder| disk.no_link_in(&disk.path(folder), usize::MAX))
+    Ok(all.into_iter().try_for_each(|folder| disk.no_link_in(&disk.path(folder), usize::MAX))?)
 }
 
 fn temporary(disk: &Disk, what: &str) -> PathBuf {
@@ -465,19 +464,19 @@ fn read_topic(disk: &Disk, path: &Path, topic_id: &str) -> Result<Topic, LedgerE
     Err(LedgerError::Unreadable { path: path.to_owned(), reason })
 }
 
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut out = serde_json::to_vec_pretty(value).expect("the ledger's types have no map with keys other than text");
     out.push(b'\n');
     out
 }
 
 /// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
-pub(super) fn read_json<T: DeserializeOwned>(disk: &Disk, path: &Path) -> Result<T, LedgerError> {
+pub(in crate::ledger) fn read_json<T: DeserializeOwned>(disk: &Disk, path: &Path) -> Result<T, LedgerError> {
     parse_json(path, &disk.read(path)?)
 }
 
 /// The same, of content that was read before.
-pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, content: &[u8]) -> Result<T, LedgerError> {
+pub(in crate::ledger) fn parse_json<T: DeserializeOwned>(path: &Path, content: &[u8]) -> Result<T, LedgerError> {
     #[derive(Deserialize)]
     struct Version {
         format: Option<u32>,

@@ -1,4 +1,4 @@
-//! What the ledger asks of a file system, and nothing else does: so that another one can stand in its place, whose power
+//! What the store asks of a file system, and nothing else does: so that another one can stand in its place, whose power
 //! fails where a test wants it to.
 //!
 //! No call here follows a symbolic link in the last part of a path, or opens anything but files and folders: a link leads
@@ -200,7 +200,7 @@ impl Local {
 #[cfg(test)]
 impl Local {
     /// An fsync of a file or folder that fails.
-    pub(super) fn fail_sync(path: &Path) -> io::Result<Result<(), SyncFailed>> {
+    pub(crate) fn fail_sync(path: &Path) -> io::Result<Result<(), SyncFailed>> {
         let metadata = fs::metadata(path)?;
         let inode = (metadata.dev(), metadata.ino(), metadata.created().ok());
         Ok(FAILED_SYNCS.sync(inode, || Err(io::Error::from_raw_os_error(5))))

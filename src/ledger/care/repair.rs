@@ -24,14 +24,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::chain::Chain;
-use super::dataset::{Dataset, json, refuse_all_links};
-use super::entry::{Entry, FileEntry};
-use super::error::LedgerError;
-use super::publish;
 use super::verify::{Finding, Kind, Report, verify};
 use crate::base::codes::{Code, Coded};
+use crate::ledger::protocol::chain::Chain;
+use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_links};
+use crate::ledger::protocol::entry::{Entry, FileEntry};
+use crate::ledger::protocol::error::LedgerError;
+use crate::ledger::protocol::publish;
 use crate::model::names;
+use crate::store::StoreError;
 
 /// Where what was in the way is moved to.
 const ASIDE: &str = "aside";
@@ -379,7 +380,7 @@ impl Mender {
             match disk.link(&temporary, path) {
                 // A running weir has published it meanwhile, or written an entry of this number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                linked => linked.map_err(LedgerError::io("link", path))?,
+                linked => linked.map_err(StoreError::io("link", path))?,
             }
             disk.unlink(&temporary)?;
         }
@@ -395,7 +396,7 @@ impl Mender {
         if !self.dry_run {
             let to = disk.path(&aside);
             disk.make_dir(publish::folder(&to))?;
-            disk.link(path, &to).map_err(LedgerError::io("link", &to))?;
+            disk.link(path, &to).map_err(StoreError::io("link", &to))?;
             disk.sync(publish::folder(&to))?;
         }
         Ok(aside)
@@ -445,7 +446,7 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
             | LedgerError::Broken { .. }
             | LedgerError::Unreadable { .. }
             | LedgerError::Format { .. }
-            | LedgerError::Strange { .. }
+            | LedgerError::Store(StoreError::Strange { .. })
             | LedgerError::FileLost { .. }
             | LedgerError::FileDiffers { .. },
         ) => Ok(None),
@@ -498,7 +499,7 @@ fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
 
 fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerError> {
     match read {
-        Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Strange { .. }) => Ok(false),
+        Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Store(StoreError::Strange { .. })) => Ok(false),
         // One of a newer weir is for that one to judge.
         Ok(Some(_)) | Err(LedgerError::Format { .. }) => Ok(true),
         Err(error) => Err(error),

@@ -8,22 +8,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dataset::Dataset;
-use super::disk::Disk;
 use super::entry::{Entry, FileEntry};
 use super::error::LedgerError;
 use crate::base::failpoint;
+use crate::store::{Disk, StoreError};
 
 /// Whether the file at a path is the one that an entry names.
 type Check = fn(&Disk, &Entry, &FileEntry, &Path) -> Result<(), LedgerError>;
 
 /// Publishes the files of entries that were committed just now, and says how each entry went. One entry's failure leaves the
 /// others alone.
-pub(super) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
+pub(in crate::ledger) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
     publish_checked(dataset, entries, check_size)
 }
 
 /// Publishes what an attempt left of an entry's files. It may have been long ago: they are read from end to end.
-pub(super) fn publish_left(dataset: &Dataset, entry: &Entry) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn publish_left(dataset: &Dataset, entry: &Entry) -> Result<(), LedgerError> {
     publish_checked(dataset, &[entry], check_whole).pop().expect("one entry, one result")
 }
 
@@ -76,18 +76,23 @@ fn link(dataset: &Dataset, entry: &Entry, file: &FileEntry, check: Check) -> Res
             true => check_content(disk, entry, file, &staged, &path),
             false => Err(LedgerError::FileLost { chain: chain(entry), sequence: entry.sequence, path, staged }),
         },
-        Err(error) => Err(LedgerError::io("link", path)(error)),
+        Err(error) => Err(StoreError::io("link", path)(error).into()),
     }
 }
 
 /// Whether the file at `path` has the size that the entry says.
-pub(super) fn check_size(disk: &Disk, entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn check_size(
+    disk: &Disk,
+    entry: &Entry,
+    file: &FileEntry,
+    path: &Path,
+) -> Result<(), LedgerError> {
     let bytes = disk.size(path)?;
     compare(entry, path, format!("{} bytes", file.bytes), format!("{bytes} bytes"))
 }
 
 /// Whether the published file is the one that the entry names: the staged one itself, or one of the same content.
-pub(super) fn check_content(
+pub(in crate::ledger) fn check_content(
     disk: &Disk,
     entry: &Entry,
     file: &FileEntry,
@@ -102,7 +107,12 @@ pub(super) fn check_content(
 }
 
 /// Whether the file at `path` has the size and the content that the entry says.
-pub(super) fn check_whole(disk: &Disk, entry: &Entry, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn check_whole(
+    disk: &Disk,
+    entry: &Entry,
+    file: &FileEntry,
+    path: &Path,
+) -> Result<(), LedgerError> {
     check_size(disk, entry, file, path)?;
     let found = disk.sha256(path)?;
     compare(entry, path, format!("SHA-256 {}", file.sha256), format!("SHA-256 {found}"))
@@ -122,11 +132,11 @@ fn compare(entry: &Entry, path: &Path, expected: String, found: String) -> Resul
 }
 
 /// The folders that an entry's files are published in.
-pub(super) fn folders(dataset: &Dataset, entry: &Entry) -> BTreeSet<PathBuf> {
+pub(in crate::ledger) fn folders(dataset: &Dataset, entry: &Entry) -> BTreeSet<PathBuf> {
     entry.files.iter().map(|file| folder(&dataset.disk().path(&file.path)).to_owned()).collect()
 }
 
-pub(super) fn folder(path: &Path) -> &Path {
+pub(in crate::ledger) fn folder(path: &Path) -> &Path {
     path.parent().expect("a file's path has a folder")
 }
 
