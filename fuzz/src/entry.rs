@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use weir::ledger::{Completeness, Dataset, Entry, LedgerError, frontier, verify};
+use weir::ledger::{Entry, LedgerError, LedgerReader, verify};
 use weir::model::names::hex;
 
 use super::bytes::Bytes;
@@ -128,9 +128,9 @@ impl Place {
 
 /// Everything that readers ask of a ledger; answers with its entries, the newest first.
 fn read(folder: &Path) -> Result<Vec<Entry>, LedgerError> {
-    let dataset = Dataset::existing(folder)?;
-    let _ = (Completeness::read(&dataset), frontier(&dataset), verify(folder));
-    dataset.newest()?.take(8).collect()
+    let ledger = LedgerReader::of(folder)?;
+    let _ = (ledger.completeness(), ledger.frontier(), verify(folder));
+    ledger.entries()?.take(8).collect()
 }
 
 fn json(entry: &Entry) -> Vec<u8> {

@@ -22,7 +22,7 @@ use crate::engine::topology::{Arbiters, Running};
 use crate::engine::{Limits, RunOptions};
 use crate::flow::progress::Snapshot;
 use crate::flow::run::Run;
-use crate::ledger::{Completeness, Dataset, LedgerError, State};
+use crate::ledger::{LedgerError, LedgerReader, State};
 use crate::model::Class;
 use crate::model::Pipeline;
 use crate::settings::Service;
@@ -157,13 +157,13 @@ impl Outcome {
     /// How many windows of time are open, where there are any.
     fn open_windows(&self) -> Option<Result<usize, LedgerError>> {
         let run = self.run.as_ref().filter(|run| run.pipeline.window.kind().is_of_time())?;
-        let read = Dataset::existing(&run.folder()).and_then(|dataset| Completeness::read(&dataset));
+        let read = LedgerReader::of(&run.folder()).and_then(|ledger| ledger.completeness());
         Some(read.map(|read| read.windows.iter().filter(|window| window.state == State::Open).count()))
     }
 
     /// Whether no row was ever written.
     fn has_no_data(&self) -> bool {
-        std::fs::read_dir(self.folder.join("data")).is_ok_and(|mut entries| entries.next().is_none())
+        LedgerReader::of(&self.folder).and_then(|ledger| ledger.has_no_data()).unwrap_or(false)
     }
 
     /// Whether everything that was read is committed and nothing was given up.

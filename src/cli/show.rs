@@ -1,15 +1,17 @@
 //! What a finished dataset looks like from outside.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context as _;
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 
 use crate::base::words::shorten;
+use crate::ledger::LedgerReader;
+use crate::model::Side;
 
 /// Longest piece of a payload that is shown.
 const PAYLOAD_CHARS: usize = 60;
@@ -19,22 +21,17 @@ pub(crate) type Rejects = BTreeMap<String, (u64, String, String)>;
 
 /// Reads a dataset's `rejects/`.
 pub(crate) fn rejects(folder: &Path) -> anyhow::Result<Rejects> {
-    let mut found = Rejects::new();
-    let folder = folder.join("rejects");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .with_context(|| format!("cannot list {}", folder.display()))?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    files.sort();
-    for path in files {
-        read_rejects(&path, &mut found).with_context(|| format!("cannot read {}", path.display()))?;
+    let (mut found, ledger) = (Rejects::new(), LedgerReader::of(folder)?);
+    for file in ledger.published(Side::Rejects)? {
+        let read = ledger.open(&file).map_err(Into::into).and_then(|file| read_rejects(&file, &mut found));
+        read.with_context(|| format!("cannot read {}", ledger.place(&file).display()))?;
     }
     Ok(found)
 }
 
-fn read_rejects(path: &Path, found: &mut Rejects) -> anyhow::Result<()> {
+fn read_rejects(file: &(impl ChunkReader + Clone + 'static), found: &mut Rejects) -> anyhow::Result<()> {
     let open = |columns: &[&str]| -> anyhow::Result<_> {
-        let file = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+        let file = ParquetRecordBatchReaderBuilder::try_new(file.clone())?;
         let columns = ProjectionMask::columns(file.parquet_schema(), columns.iter().copied());
         Ok(file.with_projection(columns))
     };

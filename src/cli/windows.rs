@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{DONE, FAILED, FOUND, fail};
 use crate::base::words;
 use crate::base::words::{number, plural};
-use crate::ledger::{Completeness, Dataset, LedgerError, Lost, PartitionFrontier, State, Window, frontier};
+use crate::ledger::{Completeness, LedgerError, LedgerReader, Lost, PartitionFrontier, State, Window};
 use crate::model::Pipeline;
 use crate::model::time::{civil, clock};
 use crate::model::window::{Calendar, ClosedBy, WindowId};
@@ -67,16 +67,16 @@ pub(crate) fn windows(args: &WindowsArgs) -> ExitCode {
         Err(code) => return code,
     };
     let read = || {
-        let dataset = Dataset::existing(&folder(&pipeline))?;
-        Ok::<_, LedgerError>((Completeness::read(&dataset)?, dataset))
+        let ledger = LedgerReader::of(&folder(&pipeline))?;
+        Ok::<_, LedgerError>((ledger.completeness()?, ledger))
     };
-    let (completeness, dataset) = match read() {
+    let (completeness, ledger) = match read() {
         Ok(read) => read,
         Err(error) => return fail(FAILED, &words::chain(&error)),
     };
     let names = Names(&calendar);
     match (args.files, args.format) {
-        (true, _) => super::show(&files(&completeness, dataset.folder())),
+        (true, _) => super::show(&files(&completeness, &ledger)),
         (_, Format::Table) => super::show(&table(&completeness, &names)),
         (_, Format::Json) => super::show(&format!("{:#}\n", as_json(&completeness, &names))),
         (_, Format::Csv) => super::show(&csv(&completeness, &names)),
@@ -98,7 +98,7 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
     let end = calendar.window(until.saturating_sub(1)).1;
     let asked = Instant::now();
     loop {
-        let missing = match Dataset::existing(&folder(&pipeline)).and_then(|dataset| frontier(&dataset)) {
+        let missing = match LedgerReader::of(&folder(&pipeline)).and_then(|ledger| ledger.frontier()) {
             Ok(partitions) => missing(&partitions, end),
             Err(LedgerError::NotADataset { .. }) => Some("there is no dataset yet".to_owned()),
             Err(error) => return fail(FAILED, &words::chain(&error)),
@@ -291,16 +291,16 @@ fn csv(completeness: &Completeness, names: &Names<'_>) -> String {
 }
 
 /// Files of complete windows that are in place; a newest entry's may not be.
-fn files(completeness: &Completeness, folder: &Path) -> String {
+fn files(completeness: &Completeness, ledger: &LedgerReader) -> String {
     let complete = completeness.windows.iter().filter(|window| window.state != State::Open);
-    let paths: Vec<PathBuf> = complete.flat_map(|window| &window.files).map(|file| folder.join(file)).collect();
-    let missing: HashSet<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
+    let files: Vec<&String> = complete.flat_map(|window| &window.files).collect();
+    let missing: HashSet<&String> = files.iter().copied().filter(|file| !ledger.is_in_place(file)).collect();
     completeness.lost.iter().for_each(|lost| eprintln!("weir: {}", lost_text(lost)));
     if !missing.is_empty() {
         let are = if missing.len() == 1 { "is" } else { "are" };
-        let files = plural(missing.len() as u64, "file");
-        eprintln!("weir: {files} {are} committed but not in place; the next start does it");
+        let count = plural(missing.len() as u64, "file");
+        eprintln!("weir: {count} {are} committed but not in place; the next start does it");
     }
-    let there = paths.iter().filter(|path| !missing.contains(path));
-    there.map(|path| format!("{}\n", path.display())).collect()
+    let there = files.into_iter().filter(|file| !missing.contains(file));
+    there.map(|file| format!("{}\n", ledger.place(file).display())).collect()
 }

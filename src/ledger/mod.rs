@@ -48,4 +48,4 @@ pub use protocol::{
     Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, FORMAT, FileEntry, Identity, LedgerError, NextEntry,
     Reply, Tip, Topic,
 };
-pub use read::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
+pub use read::{Completeness, LedgerReader, Lost, Others, PartitionFrontier, State, Window};

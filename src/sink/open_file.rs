@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{self, Write};
 use std::ops::Index;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -23,8 +23,8 @@ use crate::sink::{ParquetFile, Recipe, SinkError};
 /// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
 pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
 
-/// Makes a new file at a path.
-pub type Create = Box<dyn FnMut(&Path) -> io::Result<Box<dyn Write + Send>> + Send>;
+/// Makes a new file, by its staged name.
+pub type Create = Box<dyn FnMut(&str) -> io::Result<Box<dyn Write + Send>> + Send>;
 
 /// Removes a staged file, by its staged name, that no entry names or will name.
 pub type Discard = Arc<dyn Fn(&str) + Send + Sync>;
@@ -34,7 +34,7 @@ pub(super) struct Files {
     pub(super) names: Names,
     pub(super) create: Create,
     pub(super) discard: Discard,
-    /// The dataset's folder.
+    /// The dataset's folder, for messages.
     pub(super) root: PathBuf,
     /// What files of each side have.
     pub(super) schemas: BTreeMap<Side, SchemaRef>,
@@ -57,7 +57,7 @@ impl Files {
                 none.insert(recipe.map_err(|source| SinkError::Write { path: staged.clone(), source })?)
             }
         };
-        let created = (self.create)(&staged);
+        let created = (self.create)(&name.staged);
         let file = created.map_err(|source| SinkError::Create { path: staged.clone(), source })?;
         let name = Staged { name, discard: self.discard.clone(), closed: false };
         let file = ParquetFile::new(file, &staged, &name.name.path, recipe, rows_max)?;

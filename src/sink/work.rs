@@ -123,7 +123,7 @@ impl Work {
         let discard: Discard = Arc::new(move |staged| removed.discard(staged));
         let writer = LaneWriter::new(pipeline, partition, &rows, &rejects_schema(), root, names)
             .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
-            .making_files(Box::new(move |path| made.create(path)))
+            .making_files(Box::new(move |staged| made.create(staged)))
             .discarding(discard.clone())
             .within(bytes_max);
         Work {

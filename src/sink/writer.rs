@@ -99,9 +99,10 @@ impl LaneWriter {
         let router = Router::new(rows, pipeline)?;
         let [data, late] = router.schemas();
         let time = pipeline.window.kind().event_time().map(|time| time.column().to_owned());
+        let folder = root.to_owned();
         let files = Files {
             names,
-            create: Box::new(|path| Ok(Box::new(File::create_new(path)?))),
+            create: Box::new(move |staged| Ok(Box::new(File::create_new(folder.join(staged))?))),
             discard: Arc::new(|_| {}),
             root: root.to_owned(),
             schemas: BTreeMap::from([(Side::Data, data), (Side::Late, late), (Side::Rejects, rejects.clone())]),

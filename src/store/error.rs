@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::disk::WHOLE_MAX;
 use crate::base::codes::{Code, Coded};
+use super::WHOLE_MAX;
 use super::file_system::Strange;
 
 /// Why something can't be read from a store, or is not known to be kept in it.

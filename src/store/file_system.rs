@@ -16,6 +16,8 @@ use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 
+use super::parts::ReadAt;
+
 /// All that a file's group and all others may do.
 const OF_OTHERS: u32 = 0o077;
 
@@ -33,6 +35,8 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     fn make_private(&self, path: &Path) -> io::Result<()>;
     /// A file's content.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// The same, to be read at any place.
+    fn open_parts(&self, path: &Path) -> io::Result<Box<dyn ReadAt>>;
     /// A file's size.
     fn size(&self, path: &Path) -> io::Result<u64>;
     /// Device and inode.
@@ -58,8 +62,12 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     fn syncs_at_once(&self) -> usize;
     /// Whether there is anything of that name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Whether it is a folder.
+    fn is_folder(&self, path: &Path) -> io::Result<bool>;
     /// Whether there is a folder of that name.
-    fn is_dir(&self, path: &Path) -> bool;
+    fn is_dir(&self, path: &Path) -> bool {
+        self.is_folder(path).unwrap_or(false)
+    }
     /// The same where a link may lead to it: the dataset's own folder, and those above it.
     fn leads_to_dir(&self, path: &Path) -> bool {
         self.is_dir(path)
@@ -156,12 +164,9 @@ impl Strange {
     }
 }
 
-/// Opens a file of a dataset to read it. A link is not followed, and a FIFO not waited for.
-///
-/// # Errors
-/// Also where it is neither.
-pub fn open_file(path: &Path) -> io::Result<File> {
-    let file = Local::open_plain(path, OFlags::NOFOLLOW)?;
+/// Opens a file to read it. A link is not followed, and a FIFO not waited for.
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = Machine::open_plain(path, OFlags::NOFOLLOW)?;
     match Strange::unless_file(file.metadata()?.file_type()) {
         None => Ok(file),
         Some(strange) => Err(strange.error()),
@@ -170,12 +175,12 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 
 /// The machine's own.
 #[derive(Debug)]
-pub(crate) struct Local;
+pub(crate) struct Machine;
 
 /// This process's.
 static FAILED_SYNCS: LazyLock<FailedSyncs> = LazyLock::new(FailedSyncs::default);
 
-impl Local {
+impl Machine {
     /// A file or folder, to be read or fsynced; never waits for anybody.
     fn open_plain(path: &Path, flags: OFlags) -> io::Result<File> {
         let flags = i32::try_from((flags | OFlags::NONBLOCK).bits()).expect("flags of open are an int of C");
@@ -187,7 +192,7 @@ impl Local {
     }
 
     fn sync_with(path: &Path, flags: OFlags) -> io::Result<Result<(), SyncFailed>> {
-        let file = Local::open_plain(path, flags)?;
+        let file = Machine::open_plain(path, flags)?;
         let metadata = file.metadata()?;
         if let Some(strange) = Strange::unless_file(metadata.file_type()).filter(|_| !metadata.is_dir()) {
             return Err(strange.error());
@@ -198,7 +203,7 @@ impl Local {
 }
 
 #[cfg(test)]
-impl Local {
+impl Machine {
     /// An fsync of a file or folder that fails.
     pub(crate) fn fail_sync(path: &Path) -> io::Result<Result<(), SyncFailed>> {
         let metadata = fs::metadata(path)?;
@@ -207,7 +212,7 @@ impl Local {
     }
 }
 
-impl FileSystem for Local {
+impl FileSystem for Machine {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
         Ok(Box::new(File::create_new(path)?))
     }
@@ -221,6 +226,10 @@ impl FileSystem for Local {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(open_file(path)?))
+    }
+
+    fn open_parts(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
         Ok(Box::new(open_file(path)?))
     }
 
@@ -258,11 +267,11 @@ impl FileSystem for Local {
     }
 
     fn sync(&self, path: &Path) -> io::Result<Result<(), SyncFailed>> {
-        Local::sync_with(path, OFlags::NOFOLLOW)
+        Machine::sync_with(path, OFlags::NOFOLLOW)
     }
 
     fn sync_followed(&self, dir: &Path) -> io::Result<Result<(), SyncFailed>> {
-        Local::sync_with(dir, OFlags::empty())
+        Machine::sync_with(dir, OFlags::empty())
     }
 
     fn syncs_at_once(&self) -> usize {
@@ -277,8 +286,8 @@ impl FileSystem for Local {
         }
     }
 
-    fn is_dir(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+    fn is_folder(&self, path: &Path) -> io::Result<bool> {
+        Ok(fs::symlink_metadata(path)?.is_dir())
     }
 
     fn leads_to_dir(&self, path: &Path) -> bool {

@@ -14,19 +14,20 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::verify::wrong_place;
 use crate::base::codes::{Code, Coded};
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_links};
+use crate::ledger::protocol::dataset::{
+    DATASET_FILE, Dataset, PIPELINES, PREFIXES, json, refuse_all_strange, topic_name,
+};
 use crate::ledger::protocol::entry::{Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
 use crate::model::names;
-use crate::store::{Disk, Local, StoreError};
+use crate::store::{Local, New, Readers, Store, StoreError};
 
 /// What a backup holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -117,59 +118,43 @@ impl From<StoreError> for BackupError {
 /// When the dataset isn't whole or a disk fails. What is in the folder then is no dataset.
 pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, BackupError> {
     let from = Dataset::existing(dataset)?;
-    refuse_all_links(from.disk())?;
-    let folder = std::path::absolute(folder).map_err(StoreError::io("find", folder))?;
-    apart(from.folder(), &folder)?;
-    let to = Disk::new(Arc::new(Local), folder.clone());
-    if !to.list(&folder)?.is_empty() {
+    refuse_all_strange(from.store())?;
+    let to = Local::new(folder)?;
+    let folder = PathBuf::from(to.place(""));
+    if !to.is_apart_from(&Local::new(dataset)?) {
+        return Err(BackupError::Inside { dataset: from.folder().to_owned(), folder });
+    }
+    if !to.list("")?.is_empty() {
         return Err(BackupError::NotEmpty { folder });
     }
-    to.make_root()?;
+    to.make_ready(&PREFIXES)?;
     let report = Backup { folder, ..Backup::default() };
-    let mut copy = Copy { from, to, links: !copies, report, unsynced: BTreeSet::new() };
-    for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
-        copy.to.make_dir(&copy.to.path(name))?;
-    }
+    let mut copy = Copy { from, to: Box::new(to), links: !copies, report, unsettled: BTreeSet::new() };
     let mut tips = Vec::new();
     for chain in copy.from.chains()?.0 {
         if let Some(sequence) = copy.files(&chain)? {
             tips.push((chain, sequence));
         }
     }
-    copy.sync()?;
+    copy.settle()?;
     for (chain, sequence) in &tips {
         copy.entries(chain, *sequence)?;
     }
     copy.definitions()?;
-    copy.sync()?;
+    copy.settle()?;
     copy.finish()?;
     Ok(copy.report)
-}
-
-/// Neither folder may be in the other.
-fn apart(dataset: &Path, folder: &Path) -> Result<(), BackupError> {
-    // What isn't there yet has no real path, but a folder above it has.
-    let real = |path: &Path| {
-        let there =
-            path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-        there.map_or_else(|| path.to_owned(), |(real, rest)| real.join(rest))
-    };
-    let (ours, theirs) = (real(dataset), real(folder));
-    if ours.starts_with(&theirs) || theirs.starts_with(&ours) {
-        return Err(BackupError::Inside { dataset: dataset.to_owned(), folder: folder.to_owned() });
-    }
-    Ok(())
 }
 
 /// A backup on its way.
 struct Copy {
     from: Dataset,
-    to: Disk,
+    to: Box<dyn Store>,
     /// Whether files are linked; no more once that was not possible.
     links: bool,
     report: Backup,
     /// Files that are not durable yet; neither are their names.
-    unsynced: BTreeSet<PathBuf>,
+    unsettled: BTreeSet<String>,
 }
 
 impl Copy {
@@ -184,9 +169,7 @@ impl Copy {
             {
                 return Err(self.damaged(&entry, file, expected, format!("the path {}", file.path)));
             }
-            let folders = entry.files.iter().map(|file| publish::folder(&self.to.path(&file.path)).to_owned());
-            let folders: BTreeSet<PathBuf> = folders.collect();
-            self.to.make_dirs(folders.clone()).all(folders)?;
+            self.to.make_room(publish::published(&entry).collect()).of_all(publish::published(&entry))?;
             for file in &entry.files {
                 self.file(&entry, file)?;
             }
@@ -197,12 +180,11 @@ impl Copy {
     }
 
     fn file(&mut self, entry: &Entry, file: &FileEntry) -> Result<(), BackupError> {
-        let (path, staged) = (self.from.disk().path(&file.path), self.from.disk().path(&file.staged));
-        let to = self.to.path(&file.path);
+        let to = &file.path;
         // Looked for once more at the end, because a running pipeline may publish it meanwhile.
         let mut linked = None;
-        for source in [&path, &staged, &path] {
-            linked = self.link_or_copy(source, &to)?;
+        for source in [&file.path, &file.staged, &file.path] {
+            linked = self.share_or_copy(source, to)?;
             if linked.is_some() {
                 break;
             }
@@ -210,13 +192,13 @@ impl Copy {
         let Some(linked) = linked else {
             return Err(self.damaged(entry, file, format!("{} bytes", file.bytes), "no file".to_owned()));
         };
-        match publish::check_whole(&self.to, entry, file, &to) {
+        match publish::check_whole(&*self.to, entry, file, to) {
             Err(LedgerError::FileDiffers { expected, found, .. }) => {
                 return Err(self.damaged(entry, file, expected, found));
             }
             checked => checked?,
         }
-        self.unsynced.insert(to);
+        self.unsettled.insert(to.clone());
         self.report.files += 1;
         self.report.rows += file.rows;
         self.report.bytes += file.bytes;
@@ -228,31 +210,29 @@ impl Copy {
         BackupError::Damaged {
             chain: format!("{}:{}", entry.topic, entry.partition),
             sequence: entry.sequence,
-            path: self.from.disk().path(&file.path),
+            path: self.from.place(&file.path),
             expected,
             found,
-            folder: self.to.root.clone(),
+            folder: self.report.folder.clone(),
         }
     }
 
     /// A chain's entries up to this number; those that have folded, in their checkpoints.
     fn entries(&mut self, chain: &Chain, newest: u64) -> Result<(), BackupError> {
-        let folder = self.to.path(&chain.relative(&chain.folder()));
-        self.to.make_dir(&folder)?;
+        self.to.make_room_for(&chain.entry_name(0))?;
         let every = self.from.every();
         let (mut reader, mut sequence, mut folded) = (chain.reader(), 0, true);
         while sequence <= newest {
             // One after entries that are in none would leave a hole.
             folded &= sequence + every <= newest + 1 && chain.is_covered(sequence)?;
             if folded {
-                let path = chain.checkpoint_path(sequence / every);
-                let to = self.to.path(&chain.relative(&path));
-                self.to.copy(&path, &to)?;
-                self.unsynced.insert(to);
+                let name = chain.checkpoint_name(sequence / every);
+                self.to.copy_from(self.from.store(), &name, &name)?;
+                self.unsettled.insert(name);
                 sequence += every;
             } else {
-                let entry = reader.at(sequence)?.ok_or_else(|| chain.hole(chain.entry_path(sequence), newest))?;
-                self.write(folder.join(names::entry_name(sequence)), &json(&entry))?;
+                let entry = reader.at(sequence)?.ok_or_else(|| chain.hole(&chain.entry_name(sequence), newest))?;
+                self.write(chain.entry_name(sequence), &json(&entry), Readers::All)?;
                 sequence += 1;
             }
         }
@@ -263,58 +243,53 @@ impl Copy {
     /// Topics and pipeline files.
     fn definitions(&mut self) -> Result<(), BackupError> {
         for topic in self.from.topics()? {
-            let chain = self.from.chain(&topic.topic, &topic.topic_id, 0);
-            let above = chain.folder().parent().expect("a chain's folder is in its topic's").to_owned();
-            let folder = self.to.path(&chain.relative(&above));
-            self.to.make_dir(&folder)?;
-            self.write(folder.join("topic.json"), &json(&topic))?;
+            let name = topic_name(&topic.topic, &topic.topic_id);
+            self.to.make_room_for(&name)?;
+            self.write(name, &json(&topic), Readers::All)?;
         }
-        let pipelines = self.from.disk().path("ledger/pipelines");
-        for name in self.from.disk().list(&pipelines)? {
-            let content = self.from.disk().read(&pipelines.join(&name))?;
-            let path = self.to.path("ledger/pipelines").join(name);
-            self.to.write_private(&path, &content)?;
-            self.unsynced.insert(path);
+        for name in self.from.store().list(PIPELINES)? {
+            let name = format!("{PIPELINES}/{name}");
+            let content = self.from.store().read(&name)?;
+            self.write(name, &content, Readers::Owner)?;
         }
         Ok(())
     }
 
     /// From here on it is a dataset.
     fn finish(&self) -> Result<(), BackupError> {
-        const NAME: &str = "ledger/dataset.json";
-        let content = self.from.disk().read(&self.from.disk().path(NAME))?;
-        let temporary = self.to.path(names::STAGING).join("dataset.tmp");
-        Ok(self.to.create_if_absent(&temporary, &self.to.path(NAME), &content)?)
+        let content = self.from.store().read(DATASET_FILE)?;
+        let temporary = &format!("{}/dataset.tmp", names::STAGING);
+        let new = New { name: DATASET_FILE, temporary, content: &content, readers: Readers::All };
+        Ok(self.to.create_if_absent(&new)?)
     }
 
-    fn write(&mut self, path: PathBuf, content: &[u8]) -> Result<(), LedgerError> {
-        self.to.write(&path, content)?;
-        self.unsynced.insert(path);
+    fn write(&mut self, name: String, content: &[u8], readers: Readers) -> Result<(), LedgerError> {
+        self.to.write(&name, content, readers)?;
+        self.unsettled.insert(name);
         Ok(())
     }
 
     /// Makes what was written so far durable, and its names.
-    fn sync(&mut self) -> Result<(), LedgerError> {
-        let files = std::mem::take(&mut self.unsynced);
-        let folders: BTreeSet<PathBuf> = files.iter().map(|file| publish::folder(file).to_owned()).collect();
-        self.to.sync_many(files.clone()).all(files)?;
-        Ok(self.to.sync_many(folders.clone()).all(folders)?)
+    fn settle(&mut self) -> Result<(), LedgerError> {
+        let files = std::mem::take(&mut self.unsettled);
+        self.to.make_durable(files.clone(), BTreeSet::new()).of_all(files.clone())?;
+        Ok(self.to.settle(files.clone()).of_all(files)?)
     }
 
-    /// Whether it was linked; none if there is no such file.
-    fn link_or_copy(&mut self, from: &Path, to: &Path) -> Result<Option<bool>, LedgerError> {
+    /// Whether its bytes are shared; none if there is no such file.
+    fn share_or_copy(&mut self, from: &str, to: &str) -> Result<Option<bool>, LedgerError> {
         if self.links {
-            match self.to.link(from, to) {
+            match self.to.share(self.from.store(), from, to) {
                 Ok(()) => return Ok(Some(true)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(StoreError::io("link", to)(error).into());
+                    return Err(StoreError::io("link", self.to.place(to))(error).into());
                 }
-                // Another filesystem, or one without links, or one that has no more of them for this file.
+                // Another filesystem or store, or one without links, or one that has no more of them for this file.
                 Err(_) => self.links = false,
             }
         }
-        match self.to.copy(from, to) {
+        match self.to.copy_from(self.from.store(), from, to) {
             Err(error) if error.is_not_found() => Ok(None),
             copied => Ok(copied.map(|()| Some(false))?),
         }

@@ -7,4 +7,6 @@ mod verify;
 
 pub use backup::{Backup, BackupError, backup};
 pub use repair::{Action, ActionKind, Left, Repair, RepairError, repair};
+#[cfg(test)]
+pub(super) use verify::verify_dataset;
 pub use verify::{Finding, Kind, Report, verify};

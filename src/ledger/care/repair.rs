@@ -24,15 +24,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::verify::{Finding, Kind, Report, verify};
 use crate::base::codes::{Code, Coded};
+use super::verify::{Finding, Kind, Report, verify_dataset};
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_links};
+use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_strange};
 use crate::ledger::protocol::entry::{Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
 use crate::model::names;
-use crate::store::StoreError;
+use crate::store::{Claim, Readers, Store, StoreError};
 
 /// Where what was in the way is moved to.
 const ASIDE: &str = "aside";
@@ -165,12 +165,12 @@ pub fn repair(folder: &Path, backup: Option<&Path>, dry_run: bool) -> Result<Rep
     }
     // What a link leads to may be committed, and looks like nothing that the ledger names.
     for whole in std::iter::once(&dataset).chain(&backup) {
-        refuse_all_links(whole.disk())?;
+        refuse_all_strange(whole.store())?;
     }
     let report = Repair { folder: dataset.folder().to_owned(), ..Repair::default() };
     let mut mender = Mender { dataset, backup, dry_run, report };
     mender.entries()?;
-    let mut found = verify(folder)?;
+    let mut found = verify_dataset(Dataset::existing(folder)?)?;
     found.findings.extend(mender.shorter()?);
     mender.files(&found.findings)?;
     mender.unknown(&found.findings)?;
@@ -195,14 +195,14 @@ impl Mender {
         for chain in self.dataset.chains()?.0 {
             let copy = chain.in_dataset(&backup);
             for run in bad_runs(&chain)? {
-                for (path, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
-                    let in_the_way = self.dataset.disk().exists(&path)?;
+                for (name, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
+                    let in_the_way = self.dataset.store().exists(&name)?;
                     let aside = match &piece {
-                        Piece::Entry(entry) => self.put(&path, Content::Bytes(&json(&**entry)), in_the_way)?,
-                        Piece::Checkpoint(copied) => self.put(&path, Content::File(copied), in_the_way)?,
+                        Piece::Entry(entry) => self.put(&name, Content::Bytes(&json(&**entry)), in_the_way)?,
+                        Piece::Checkpoint => self.put(&name, Content::File(backup.store(), &name), in_the_way)?,
                     };
                     let why = "the backup's entry before it is the same as here, and the ranges join on both sides";
-                    self.did(ActionKind::RestoreEntry, chain.relative(&path), aside, why);
+                    self.did(ActionKind::RestoreEntry, name, aside, why);
                 }
             }
         }
@@ -219,14 +219,15 @@ impl Mender {
         }
         for (entry, file) in named(&self.dataset, &wanted)? {
             let Some((source, from_backup)) = self.source(&entry, &file) else { continue };
-            let (path, staged) = (self.dataset.disk().path(&file.path), self.dataset.disk().path(&file.staged));
-            if from_backup && self.dataset.disk().exists(&staged)? {
+            let dataset = self.dataset.clone();
+            if from_backup && dataset.store().exists(&file.staged)? {
                 // Recovery would want to publish it.
-                let aside = self.move_aside(&staged)?;
+                let aside = self.move_aside(&file.staged)?;
                 self.did(ActionKind::MoveAside, file.staged.clone(), Some(aside), "it is not what the ledger says");
             }
-            let in_the_way = self.dataset.disk().exists(&path)?;
-            let aside = self.put(&path, Content::File(&source), in_the_way)?;
+            let in_the_way = dataset.store().exists(&file.path)?;
+            let of = self.backup.as_ref().filter(|_| from_backup).unwrap_or(&dataset);
+            let aside = self.put(&file.path, Content::File(of.store(), &source), in_the_way)?;
             let (kind, why) = if from_backup {
                 (ActionKind::RestoreFile, "the backup's file has the size and the SHA-256 that the ledger says")
             } else {
@@ -237,16 +238,14 @@ impl Mender {
         Ok(())
     }
 
-    /// Where a file is that is what the ledger says, and whether that is the backup.
-    fn source(&self, entry: &Entry, file: &FileEntry) -> Option<(PathBuf, bool)> {
-        let own = [(self.dataset.disk().path(&file.staged), false)];
-        let backup = self
-            .backup
-            .iter()
-            .flat_map(|backup| [&file.path, &file.staged].map(|name| (backup.disk().path(name), true)));
+    /// The name of a file that is what the ledger says, and whether it is the backup's.
+    fn source(&self, entry: &Entry, file: &FileEntry) -> Option<(String, bool)> {
+        let own = [(&self.dataset, &file.staged, false)];
+        let backup = self.backup.iter().flat_map(|backup| [&file.path, &file.staged].map(|name| (backup, name, true)));
         own.into_iter()
             .chain(backup)
-            .find(|(path, _)| publish::check_whole(self.dataset.disk(), entry, file, path).is_ok())
+            .find(|(of, name, _)| publish::check_whole(of.store(), entry, file, name).is_ok())
+            .map(|(_, name, from_backup)| (name.clone(), from_backup))
     }
 
     /// Moves files aside that no entry names, as long as no entry is missing that may have named them.
@@ -259,12 +258,11 @@ impl Mender {
             if !in_a_tree(&finding.path) || may_be_a_commit(&finding.path, &tips) {
                 continue;
             }
-            let path = self.dataset.disk().path(&finding.path);
             // One whose name is no text can't be found under what is shown of it.
-            if !self.dataset.disk().exists(&path)? {
+            if !self.dataset.store().exists(&finding.path)? {
                 continue;
             }
-            let aside = self.move_aside(&path)?;
+            let aside = self.move_aside(&finding.path)?;
             let why = "the ledger has every entry, was read after the folder, and names it nowhere";
             self.did(ActionKind::MoveAside, finding.path.clone(), Some(aside), why);
         }
@@ -338,7 +336,7 @@ impl Mender {
             if newest > here {
                 found.push(Finding {
                     kind: Kind::ShorterThanBackup,
-                    path: own.relative(&own.entry_path(here.map_or(0, |here| here + 1))),
+                    path: own.entry_name(here.map_or(0, |here| here + 1)),
                     entry: None,
                     expected: format!("entries up to {}, as in the backup", newest.unwrap_or_default()),
                     found: "the chain ends before".to_owned(),
@@ -360,54 +358,52 @@ impl Mender {
     }
 
     /// Gives a file its name in the dataset. One that is `damaged` gets another name in `aside/` first, which is returned.
-    fn put(&self, path: &Path, content: Content<'_>, damaged: bool) -> Result<Option<String>, LedgerError> {
-        let disk = self.dataset.disk();
-        let aside = damaged.then(|| self.set_aside(path)).transpose()?;
+    fn put(&self, name: &str, content: Content<'_>, damaged: bool) -> Result<Option<String>, LedgerError> {
+        let store = self.dataset.store();
+        let aside = damaged.then(|| self.set_aside(name)).transpose()?;
         if self.dry_run {
             return Ok(aside);
         }
-        disk.make_dir(publish::folder(path))?;
-        let temporary = disk.path(&format!("{}/repair.{}.tmp", names::STAGING, names::random()));
-        disk.make_dir(publish::folder(&temporary))?;
+        store.make_room_for(name)?;
+        let temporary = format!("{}/repair.{}.tmp", names::STAGING, names::random());
+        store.make_room_for(&temporary)?;
         match content {
-            Content::Bytes(bytes) => disk.write(&temporary, bytes)?,
-            Content::File(source) => disk.copy(source, &temporary)?,
+            Content::Bytes(bytes) => store.write(&temporary, bytes, Readers::All)?,
+            Content::File(of, source) => store.copy_from(of, source, &temporary)?,
         }
-        disk.sync(&temporary)?;
+        store.make_one_durable(&temporary)?;
         if damaged {
-            disk.replace(&temporary, path)?;
+            store.replace(&temporary, name)?;
         } else {
-            match disk.link(&temporary, path) {
-                // A running weir has published it meanwhile, or written an entry of this number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                linked => linked.map_err(StoreError::io("link", path))?,
-            }
-            disk.unlink(&temporary)?;
+            // Where it is taken, a running weir has published it meanwhile, or written an entry of this number.
+            let _: Claim = store.publish(&temporary, name)?;
+            store.discard(&temporary)?;
         }
-        disk.sync(publish::folder(path))?;
+        store.settle_one(name)?;
         Ok(aside)
     }
 
-    /// Gives what is at `path` a second name in `aside/`, durably.
-    fn set_aside(&self, path: &Path) -> Result<String, LedgerError> {
-        let disk = self.dataset.disk();
-        let name = path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy();
+    /// Gives a file a second name in `aside/`, durably.
+    fn set_aside(&self, name: &str) -> Result<String, LedgerError> {
+        let store = self.dataset.store();
         let aside = format!("{ASIDE}/{name}.{}", names::random());
         if !self.dry_run {
-            let to = disk.path(&aside);
-            disk.make_dir(publish::folder(&to))?;
-            disk.link(path, &to).map_err(StoreError::io("link", &to))?;
-            disk.sync(publish::folder(&to))?;
+            store.make_room_for(&aside)?;
+            if store.publish(name, &aside)? == Claim::Taken {
+                let taken = io::ErrorKind::AlreadyExists.into();
+                return Err(StoreError::io("link", store.place(&aside))(taken).into());
+            }
+            store.settle_one(&aside)?;
         }
         Ok(aside)
     }
 
-    /// Moves what is at `path` to `aside/`.
-    fn move_aside(&self, path: &Path) -> Result<String, LedgerError> {
-        let aside = self.set_aside(path)?;
+    /// Moves a file to `aside/`.
+    fn move_aside(&self, name: &str) -> Result<String, LedgerError> {
+        let aside = self.set_aside(name)?;
         if !self.dry_run {
-            self.dataset.disk().unlink(path)?;
-            self.dataset.disk().sync(publish::folder(path))?;
+            self.dataset.store().discard(name)?;
+            self.dataset.store().settle_one(name)?;
         }
         Ok(aside)
     }
@@ -420,7 +416,8 @@ impl Mender {
 /// What a file is made of.
 enum Content<'a> {
     Bytes(&'a [u8]),
-    File(&'a Path),
+    /// A name, in a store.
+    File(&'a dyn Store, &'a str),
 }
 
 impl Kind {
@@ -457,8 +454,8 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
 /// A part of a chain.
 enum Piece {
     Entry(Box<Entry>),
-    /// Where the backup has it.
-    Checkpoint(PathBuf),
+    /// The backup has it under the same name.
+    Checkpoint,
 }
 
 /// Entries that may be missing next to each other.
@@ -506,11 +503,11 @@ fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerErro
     }
 }
 
-/// A backup's pieces for these numbers, each with its place in the chain, if they fit in.
+/// A backup's pieces for these numbers, each with its name, if they fit in.
 ///
 /// The entry before them must be the same in both, so that they are of one history, and the ranges must join. Where there is
 /// none before, the one after them must join; and where there is neither, nothing tells.
-fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<(PathBuf, Piece)>> {
+fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<(String, Piece)>> {
     let entry = |chain: &Chain, sequence| chain.read(sequence).ok().flatten();
     let before = match run.start().checked_sub(1) {
         Some(number) => {
@@ -530,11 +527,11 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
         let entry = reader.at(sequence).ok().flatten().filter(|entry| end.is_none_or(|end| entry.from == end))?;
         end = Some(entry.to);
         if sequence >= folded {
-            found.push((chain.entry_path(sequence), Piece::Entry(Box::new(entry))));
+            found.push((chain.entry_name(sequence), Piece::Entry(Box::new(entry))));
         } else if sequence % every == 0 {
             // Entries at covered numbers don't exist, so only the whole checkpoint will do.
-            let copied = copy.is_covered(sequence).ok()?.then(|| copy.checkpoint_path(sequence / every))?;
-            found.push((chain.checkpoint_path(sequence / every), Piece::Checkpoint(copied)));
+            copy.is_covered(sequence).ok().filter(|covered| *covered)?;
+            found.push((chain.checkpoint_name(sequence / every), Piece::Checkpoint));
         }
     }
     let joins = after.is_none_or(|after| end == Some(after.from));

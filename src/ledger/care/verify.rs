@@ -15,14 +15,14 @@ use serde::Serialize;
 
 use crate::base::words::plural;
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{ColumnIdentity, Dataset, refuse_all_links};
+use crate::ledger::protocol::dataset::{ColumnIdentity, Dataset, refuse_all_strange};
 use crate::ledger::protocol::entry::{Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
 use crate::model::names;
 use crate::model::names::hive;
 use crate::model::{Class, Counts, Side};
-use crate::store::{StoreError, open_file};
+use crate::store::StoreError;
 
 /// What a dataset holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -123,35 +123,24 @@ impl std::fmt::Display for Kind {
 /// # Errors
 /// If the folder holds no dataset, or a file that is there can't be read.
 pub fn verify(folder: &Path) -> Result<Report, LedgerError> {
-    let dataset = Dataset::existing(folder)?;
-    refuse_all_links(dataset.disk())?;
+    verify_dataset(Dataset::existing(folder)?)
+}
+
+/// Verifies a dataset, wherever it is.
+pub(in crate::ledger) fn verify_dataset(dataset: Dataset) -> Result<Report, LedgerError> {
+    let store = dataset.store();
+    refuse_all_strange(store)?;
     let mut unknown = HashSet::new();
     for side in [Side::Data, Side::Rejects, Side::Late] {
-        walk(&dataset, side.folder(), &mut unknown)?;
+        unknown.extend(store.all_below(side.folder())?);
     }
-    let staged = dataset.disk().list(&dataset.disk().path(names::STAGING))?.len() as u64;
+    let staged = store.list(names::STAGING)?.len() as u64;
     let report = Report { folder: dataset.folder().to_owned(), staged, ..Report::default() };
     let mut verifier = Verifier { report, unknown, named: HashSet::new(), rejects: None, dataset };
     for chain in verifier.chains()? {
         verifier.chain(&chain)?;
     }
     Ok(verifier.finish())
-}
-
-/// All files below a folder of the dataset; also what is neither file nor folder.
-fn walk(dataset: &Dataset, folder: &str, found: &mut HashSet<String>) -> Result<(), LedgerError> {
-    for name in dataset.disk().list(&dataset.disk().path(folder))? {
-        let name = format!("{folder}/{name}");
-        let path = dataset.disk().path(&name);
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => walk(dataset, &name, found)?,
-            Ok(_) => _ = found.insert(name),
-            // Its name is no text, so it can't be found under what is shown of it.
-            Err(_) if name.contains(char::REPLACEMENT_CHARACTER) => _ = found.insert(name),
-            Err(error) => return Err(StoreError::io("look at", path)(error).into()),
-        }
-    }
-    Ok(())
 }
 
 struct Verifier {
@@ -189,7 +178,7 @@ impl Verifier {
     fn chain(&mut self, chain: &Chain) -> Result<(), LedgerError> {
         let listing = chain.listing()?;
         for name in &listing.strange {
-            let path = self.relative(&chain.folder().join(name));
+            let path = format!("{}/{name}", chain.entries_prefix());
             self.find(Kind::UnknownFile, path, None, "entries and checkpoints only", "this file");
         }
         let every = self.dataset.every();
@@ -200,8 +189,7 @@ impl Verifier {
         let (mut reader, mut end, mut sequence) = (chain.reader(), None, 0);
         while sequence <= last {
             let covered = chain.is_covered(sequence)?;
-            let at = if covered { chain.checkpoint_path(sequence / every) } else { chain.entry_path(sequence) };
-            let name = self.relative(&at);
+            let name = if covered { chain.checkpoint_name(sequence / every) } else { chain.entry_name(sequence) };
             end = match reader.at(sequence) {
                 Ok(Some(entry)) => Some(self.entry(&entry, &name, end, sequence == last)?),
                 Ok(None) => {
@@ -280,21 +268,20 @@ impl Verifier {
             self.find(Kind::Path, file.path.clone(), Some(name), &expected, "this path");
             return Ok(());
         }
-        let disk = self.dataset.disk();
-        let (path, staged) = (disk.path(&file.path), disk.path(&file.staged));
+        let store = self.dataset.store();
         // Looked for once more at the end, because a running pipeline may publish it meanwhile.
         let mut at = None;
-        for path in [&path, &staged, &path] {
-            if at.is_none() && disk.exists(path)? {
-                at = Some(path);
+        for place in [&file.path, &file.staged, &file.path] {
+            if at.is_none() && store.exists(place)? {
+                at = Some(place);
             }
         }
         match at {
-            Some(at) if *at == path => self.content(entry, name, file, &path),
+            Some(at) if *at == file.path => self.content(entry, name, file, at),
             Some(_) if newest => {
                 self.report.unpublished.push(file.path.clone());
                 self.report.staged = self.report.staged.saturating_sub(1);
-                self.content(entry, name, file, &staged)
+                self.content(entry, name, file, &file.staged)
             }
             Some(_) => {
                 self.find(
@@ -314,12 +301,12 @@ impl Verifier {
     }
 
     /// Size, content, rows, columns: the first that differs explains those after it.
-    fn content(&mut self, entry: &Entry, name: &str, file: &FileEntry, path: &Path) -> Result<(), LedgerError> {
+    fn content(&mut self, entry: &Entry, name: &str, file: &FileEntry, at: &str) -> Result<(), LedgerError> {
         let dataset = self.dataset.clone();
-        let disk = dataset.disk();
+        let store = dataset.store();
         let mut find =
             |kind, expected: &str, found: &str| self.find(kind, file.path.clone(), Some(name), expected, found);
-        match publish::check_size(disk, entry, file, path) {
+        match publish::check_size(store, entry, file, at) {
             Err(LedgerError::FileDiffers { expected, found, .. }) => {
                 find(Kind::Size, &expected, &found);
                 return Ok(());
@@ -330,12 +317,12 @@ impl Verifier {
             }
             _ => {}
         }
-        let found = disk.sha256(path)?;
+        let found = store.sha256(at)?;
         if found != file.sha256 {
             find(Kind::Checksum, &file.sha256, &found);
             return Ok(());
         }
-        let opened = open_file(path).map_err(StoreError::io("open", path))?;
+        let opened = store.open_parts(at).map_err(StoreError::io("open", store.place(at)))?;
         let parquet = match ParquetRecordBatchReaderBuilder::try_new(opened) {
             Ok(parquet) => parquet,
             Err(error) => {

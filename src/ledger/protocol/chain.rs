@@ -1,7 +1,7 @@
 //! One partition's chain of entries: where it starts, how the next entry is made, what its files are called.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::commit;
@@ -12,9 +12,6 @@ use crate::model::names;
 use crate::model::names::StagedName;
 use crate::model::window::{Tally, WindowState};
 use crate::model::{Class, Counts, LastRecord, Reason, Side};
-
-/// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
-const HELD_MAX: u64 = 16;
 
 /// The end of a chain, durable, with all its files published: from here a lane may read on and commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,14 +122,14 @@ impl Chain {
     }
 
     /// Makes a new file for an entry, under the staged name that it was given. It is not durable.
-    pub fn create(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
-        self.dataset.disk().create_file(path)
+    pub fn create(&self, staged: &str) -> io::Result<Box<dyn Write + Send>> {
+        self.dataset.store().stage(staged)
     }
 
     /// Removes a staged file of an attempt whose entry nobody has tried to link, nor will: no entry can name it.
     pub fn discard(&self, staged: &str) {
         // What stays is swept once its number is taken.
-        let _ = self.dataset.disk().unlink(&self.dataset.disk().path(staged));
+        let _ = self.dataset.store().discard(staged);
     }
 
     /// The entry after `tip`.
@@ -175,39 +172,6 @@ impl Chain {
         entry.sealed()
     }
 
-    /// Its entries, the newest first, each read when it is asked for, and each known to end where the one after it begins.
-    /// Some are held, because a checkpoint is read from its beginning.
-    pub(in crate::ledger) fn newest(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let newest = self.last_sequence()?;
-        let (chain, mut next, mut held, mut after) = (self.clone(), newest, Vec::<Entry>::new(), None);
-        Ok(std::iter::from_fn(move || {
-            let sequence = next?;
-            next = sequence.checked_sub(1);
-            if held.is_empty() {
-                match chain.up_to(sequence, newest.unwrap_or(sequence)) {
-                    Ok(entries) => held = entries,
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-            let entry = held.pop()?;
-            match after.replace((sequence, entry.from)) {
-                Some((after, from)) if from != entry.to => Some(Err(chain.broken(after, entry.to, from))),
-                _ => Some(Ok(entry)),
-            }
-        }))
-    }
-
-    /// An entry, and some of those before it where they are read along.
-    fn up_to(&self, sequence: u64, newest: u64) -> Result<Vec<Entry>, LedgerError> {
-        let in_its_checkpoint = sequence % self.dataset.every();
-        let before = if self.is_covered(sequence)? { in_its_checkpoint.min(HELD_MAX - 1) } else { 0 };
-        let mut reader = self.reader();
-        let read = |sequence| reader.at(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), newest));
-        (sequence - before..=sequence).map(read).collect()
-    }
-
     /// The same partition's chain in a copy of the dataset.
     pub(in crate::ledger) fn in_dataset(&self, dataset: &Dataset) -> Chain {
         Chain::new(dataset.clone(), &self.topic, &self.topic_id, self.partition)
@@ -221,7 +185,7 @@ impl Chain {
         let (chain, newest, mut reader, mut end) = (self.clone(), self.last_sequence()?, self.reader(), None);
         let numbers = newest.map(|newest| 0..=newest).into_iter().flatten();
         Ok(numbers.map(move |sequence| {
-            let hole = || chain.hole(chain.entry_path(sequence), newest.unwrap_or(sequence));
+            let hole = || chain.hole(&chain.entry_name(sequence), newest.unwrap_or(sequence));
             let entry = reader.at(sequence)?.ok_or_else(hole)?;
             chain.follows(&entry, end)?;
             end = Some(entry.to);
@@ -237,13 +201,13 @@ impl Chain {
         }
     }
 
-    fn broken(&self, sequence: u64, expected: i64, found: i64) -> LedgerError {
-        LedgerError::Broken { chain: self.to_string(), path: self.entry_path(sequence), expected, found }
-    }
-
-    /// A path of the dataset, relative to its folder.
-    pub(in crate::ledger) fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(self.dataset.folder()).unwrap_or(path).to_string_lossy().into_owned()
+    pub(in crate::ledger) fn broken(&self, sequence: u64, expected: i64, found: i64) -> LedgerError {
+        LedgerError::Broken {
+            chain: self.to_string(),
+            path: self.dataset.place(&self.entry_name(sequence)),
+            expected,
+            found,
+        }
     }
 
     /// Its topic and partition.
@@ -251,20 +215,20 @@ impl Chain {
         (self.topic.clone(), self.partition)
     }
 
-    /// The folder of its entries.
-    pub(in crate::ledger) fn folder(&self) -> PathBuf {
-        let topic = self.dataset.disk().path("ledger").join(names::topic_folder(&self.topic));
-        topic.join(names::encode(&self.topic_id)).join(names::partition_folder(self.partition))
+    /// The prefix of its entries.
+    pub(in crate::ledger) fn entries_prefix(&self) -> String {
+        let topic = names::topic_folder(&self.topic);
+        format!("ledger/{topic}/{}/{}", names::encode(&self.topic_id), names::partition_folder(self.partition))
     }
 
-    /// Where an entry is, or would be.
-    pub(in crate::ledger) fn entry_path(&self, sequence: u64) -> PathBuf {
-        self.folder().join(names::entry_name(sequence))
+    /// The name that an entry has, or would have.
+    pub(in crate::ledger) fn entry_name(&self, sequence: u64) -> String {
+        format!("{}/{}", self.entries_prefix(), names::entry_name(sequence))
     }
 
     /// Whether there is an entry of that number, in no checkpoint.
     pub(in crate::ledger) fn has_plain(&self, sequence: u64) -> Result<bool, LedgerError> {
-        Ok(self.dataset.disk().exists(&self.entry_path(sequence))?)
+        Ok(self.dataset.store().exists(&self.entry_name(sequence))?)
     }
 
     /// Whether there is an entry of that number.
@@ -279,10 +243,10 @@ impl Chain {
 
     /// Reads an entry that is in no checkpoint.
     pub(in crate::ledger) fn read_plain(&self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
-        let path = self.entry_path(sequence);
-        match self.dataset.disk().read(&path) {
+        let name = self.entry_name(sequence);
+        match self.dataset.store().read(&name) {
             Err(error) if error.is_not_found() => Ok(None),
-            content => self.parse(&path, &content?, sequence).map(Some),
+            content => self.parse(&self.dataset.place(&name), &content?, sequence).map(Some),
         }
     }
 

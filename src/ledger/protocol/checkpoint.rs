@@ -24,7 +24,7 @@ use super::entry::Entry;
 use super::error::LedgerError;
 use crate::base::failpoint;
 use crate::model::names;
-use crate::store::{StoreError, WHOLE_MAX};
+use crate::store::{Claim, StoreError, WHOLE_MAX};
 
 /// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
 pub(in crate::ledger) const EVERY: u64 = 1_000;
@@ -68,7 +68,7 @@ impl Listing {
 impl Chain {
     pub(in crate::ledger) fn listing(&self) -> Result<Listing, LedgerError> {
         let mut found = Listing::default();
-        for name in self.dataset.disk().list(&self.folder())? {
+        for name in self.dataset.store().list(&self.entries_prefix())? {
             match (names::entry_sequence(&name), names::checkpoint_sequence(&name)) {
                 (Some(sequence), _) => found.entries.push(sequence),
                 (_, Some(last)) => found.checkpoints.push(last),
@@ -90,7 +90,7 @@ impl Chain {
         let listed = |number: u64| listing.checkpoints.binary_search(&(number * every + every - 1)).is_ok();
         for number in (0..count).filter(|number| !listed(*number)) {
             if !self.is_covered(number * every)? {
-                return Err(self.hole(self.checkpoint_path(number), last));
+                return Err(self.hole(&self.checkpoint_name(number), last));
             }
         }
         Ok(count)
@@ -110,18 +110,18 @@ impl Chain {
 
     /// Whether a checkpoint covers this number.
     pub(in crate::ledger) fn is_covered(&self, sequence: u64) -> Result<bool, LedgerError> {
-        Ok(self.dataset.disk().exists(&self.checkpoint_path(sequence / self.dataset.every()))?)
+        Ok(self.dataset.store().exists(&self.checkpoint_name(sequence / self.dataset.every()))?)
     }
 
     /// Where a checkpoint is, or would be.
-    pub(in crate::ledger) fn checkpoint_path(&self, number: u64) -> PathBuf {
+    pub(in crate::ledger) fn checkpoint_name(&self, number: u64) -> String {
         let every = self.dataset.every();
-        self.folder().join(names::checkpoint_name(number * every + every - 1))
+        format!("{}/{}", self.entries_prefix(), names::checkpoint_name(number * every + every - 1))
     }
 
     /// Folds what is due once the entry `newest` is durable and published, and removes what checkpoints cover.
     pub(in crate::ledger) fn fold(&self, newest: u64) -> Result<(), LedgerError> {
-        let (disk, every) = (self.dataset.disk(), self.dataset.every());
+        let (store, every) = (self.dataset.store(), self.dataset.every());
         let listing = self.listing()?;
         let due = (newest + 1) / every;
         for number in self.checkpoints(&listing)?..due {
@@ -136,10 +136,10 @@ impl Chain {
             return Ok(());
         }
         // Also where another process made the checkpoint: visible is not durable.
-        disk.sync(&self.folder())?;
+        store.settle_one(&self.checkpoint_name(due - 1))?;
         failpoint::hit("fold.before_unlink");
         for sequence in covered {
-            disk.unlink(&self.entry_path(sequence))?;
+            store.discard(&self.entry_name(sequence))?;
             failpoint::hit("fold.after_unlink");
         }
         Ok(())
@@ -147,30 +147,26 @@ impl Chain {
 
     /// Makes a checkpoint; one that is there is the same. It is durable when this returns.
     fn make_checkpoint(&self, number: u64) -> Result<(), LedgerError> {
-        let (disk, every) = (self.dataset.disk(), self.dataset.every());
-        let (first, path) = (number * every, self.checkpoint_path(number));
-        let name = names::staged(&self.prefix, first + every - 1, "checkpoint", &names::random(), "jsonl.gz");
-        let temporary = disk.path(&name);
-        let mut out = GzEncoder::new(BufWriter::new(disk.create(&temporary)?), Compression::default());
-        let failed = || StoreError::io("write", &temporary);
+        let (store, every) = (self.dataset.store(), self.dataset.every());
+        let (first, name) = (number * every, self.checkpoint_name(number));
+        let staged = names::staged(&self.prefix, first + every - 1, "checkpoint", &names::random(), "jsonl.gz");
+        let created = store.stage(&staged).map_err(StoreError::io("create", store.place(&staged)))?;
+        let mut out = GzEncoder::new(BufWriter::new(created), Compression::default());
+        let failed = || StoreError::io("write", store.place(&staged));
         let mut reader = self.reader();
         for sequence in first..first + every {
-            let entry = reader.at(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), first + every))?;
+            let entry = reader.at(sequence)?.ok_or_else(|| self.hole(&self.entry_name(sequence), first + every))?;
             serde_json::to_writer(&mut out, &entry).map_err(|error| failed()(error.into()))?;
             out.write_all(b"\n").map_err(failed())?;
         }
         out.finish().and_then(|mut file| file.flush()).map_err(failed())?;
-        disk.sync(&temporary)?;
+        store.make_one_durable(&staged)?;
         failpoint::hit("fold.before_link");
-        match disk.link(&temporary, &path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::io("link", path)(error).into());
-            }
-            _ => {}
-        }
+        // Another process's is the same.
+        let _: Claim = store.publish(&staged, &name)?;
         failpoint::hit("fold.after_link");
-        disk.sync(&self.folder())?;
-        Ok(disk.unlink(&temporary)?)
+        store.settle_one(&name)?;
+        Ok(store.discard(&staged)?)
     }
 
     /// Reads entries, best in order.
@@ -180,11 +176,11 @@ impl Chain {
 
     /// The lines of a checkpoint.
     fn checkpoint(&self, number: u64) -> Result<Checkpoint, LedgerError> {
-        let path = self.checkpoint_path(number);
-        let file = BufReader::new(self.dataset.disk().open(&path)?);
+        let name = self.checkpoint_name(number);
+        let file = BufReader::new(self.dataset.store().open(&name)?);
         Ok(Checkpoint {
             chain: self.clone(),
-            path,
+            path: self.dataset.place(&name),
             next: number * self.dataset.every(),
             lines: BufReader::new(GzDecoder::new(file)),
         })

@@ -11,8 +11,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io;
-use std::path::PathBuf;
 
 use super::chain::{Chain, Tip};
 use super::dataset::{Dataset, json};
@@ -21,42 +19,43 @@ use super::error::LedgerError;
 use super::publish;
 use crate::base::failpoint;
 use crate::model::names;
-use crate::store::StoreError;
+use crate::store::{Claim, New, Readers};
 
 /// Commits entries of different chains, and says how each went. Blocks.
 pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Result<Tip, LedgerError>> {
-    let disk = dataset.disk();
+    let store = dataset.store();
     let mut batch = Batch::new(dataset, entries);
-    // Only a chain's first entry finds no folder.
-    let made = disk.make_dirs(batch.paths(|one| vec![one.chain.folder()]));
-    batch.step(|one| Ok(made.all([one.chain.folder()])?));
+    // Only a chain's first entry finds none.
+    let room = store.make_room(batch.names(|one| vec![one.name.clone()]));
+    batch.step(|one| Ok(room.of(&one.name)?));
     failpoint::hit("commit.before_write_entry");
-    batch.step(|one| Ok(disk.write(&one.temporary, &json(one.entry))?));
+    batch.step(|one| Ok(store.prepare(&one.new())?));
     failpoint::hit("commit.before_sync_files");
-    let written = |one: &One| if failpoint::planted("commit.no_fsync") { vec![] } else { one.staged_files() };
-    let synced = disk.sync_many(batch.paths(written));
+    let unless_planted = |names: Vec<String>| if failpoint::planted("commit.no_fsync") { vec![] } else { names };
+    let (staged, prepared) =
+        (|one: &One| unless_planted(one.staged()), |one: &One| unless_planted(vec![one.temporary.clone()]));
+    let durable = store.make_durable(batch.names(staged), batch.names(prepared));
+    let is_durable = |one: &One| Ok(durable.of_all(staged(one).into_iter().chain(prepared(one)))?);
     // Swept by another instance before its fsync, or between that and the look at its size: fenced all the same.
-    batch.step(|one| {
-        one.unless_fenced(synced.all(written(one)).map_err(LedgerError::from).and_then(|()| one.check_sizes()))
-    });
+    batch.step(|one| one.unless_fenced(is_durable(one).and_then(|()| one.check_sizes())));
     failpoint::hit("commit.before_sync_staging");
-    let staging = disk.sync(&disk.path(names::STAGING));
-    batch.step(|_| Ok(staging.clone()?));
+    let settled = store.settle(batch.all.iter().map(|one| one.temporary.clone()).collect());
+    batch.step(|one| Ok(settled.of(&one.temporary)?));
     if failpoint::planted("commit.publish_first") {
         let _ = publish::publish(dataset, &entries.iter().collect::<Vec<_>>());
     }
     failpoint::hit("commit.before_link");
-    // A link leads out of the dataset: refused before anything is committed that would be published there.
-    batch.step(|one| one.no_links());
-    batch.step(|one| one.link());
+    // What leads out of the dataset is refused before anything is committed that would be published there.
+    batch.step(|one| one.check_inside());
+    batch.step(|one| one.create());
     failpoint::hit("commit.after_link");
-    let synced = disk.sync_many(batch.paths(|one| vec![one.chain.folder()]));
-    batch.step(|one| Ok(synced.all([one.chain.folder()])?));
+    let settled = store.settle(batch.names(|one| vec![one.name.clone()]));
+    batch.step(|one| Ok(settled.of(&one.name)?));
     failpoint::hit("commit.after_sync_ledger");
     batch.step(|one| one.unless_covered());
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
     let mut published = publish::publish(dataset, &committed).into_iter();
-    batch.step(|one| published.next().expect("one result an entry").and_then(|()| Ok(disk.unlink(&one.temporary)?)));
+    batch.step(|one| published.next().expect("one result an entry").and_then(|()| Ok(store.discard(&one.temporary)?)));
     batch.step(|one| one.fold());
     batch.all.iter().filter(|one| one.result.is_err()).for_each(One::discard);
     failpoint::hit("commit.before_reply");
@@ -72,9 +71,12 @@ struct Batch<'a> {
 struct One<'a> {
     entry: &'a Entry,
     chain: Chain,
-    /// The entry under its name in `staging/`.
-    temporary: PathBuf,
-    /// Whether its link was tried.
+    /// The entry's name.
+    name: String,
+    /// Its name in `staging/`.
+    temporary: String,
+    content: Vec<u8>,
+    /// Whether its name was tried.
     tried: Cell<bool>,
     result: Result<(), LedgerError>,
 }
@@ -83,8 +85,9 @@ impl<'a> Batch<'a> {
     fn new(dataset: &Dataset, entries: &'a [Entry]) -> Batch<'a> {
         let one = |entry: &'a Entry| {
             let chain = Chain::of(dataset, entry);
-            let name = names::staged(&chain.prefix, entry.sequence, "entry", &names::random(), "json");
-            One { entry, chain, temporary: dataset.disk().path(&name), tried: Cell::new(false), result: Ok(()) }
+            let temporary = names::staged(&chain.prefix, entry.sequence, "entry", &names::random(), "json");
+            let (name, content) = (chain.entry_name(entry.sequence), json(entry));
+            One { entry, chain, name, temporary, content, tried: Cell::new(false), result: Ok(()) }
         };
         Batch { all: entries.iter().map(one).collect() }
     }
@@ -96,47 +99,44 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The paths of every entry that is still in, each once.
-    fn paths(&self, paths: impl Fn(&One) -> Vec<PathBuf>) -> BTreeSet<PathBuf> {
-        self.all.iter().filter(|one| one.result.is_ok()).flat_map(paths).collect()
+    /// The names of every entry that is still in, each once.
+    fn names(&self, names: impl Fn(&One) -> Vec<String>) -> BTreeSet<String> {
+        self.all.iter().filter(|one| one.result.is_ok()).flat_map(names).collect()
     }
 }
 
 impl One<'_> {
-    /// Its staged files, and itself.
-    fn staged_files(&self) -> Vec<PathBuf> {
-        let disk = self.chain.dataset.disk();
-        let files = self.entry.files.iter().map(|file| disk.path(&file.staged));
-        files.chain([self.temporary.clone()]).collect()
+    fn new(&self) -> New<'_> {
+        New { name: &self.name, temporary: &self.temporary, content: &self.content, readers: Readers::All }
+    }
+
+    /// Its staged files.
+    fn staged(&self) -> Vec<String> {
+        self.entry.files.iter().map(|file| file.staged.clone()).collect()
     }
 
     fn check_sizes(&self) -> Result<(), LedgerError> {
-        let disk = self.chain.dataset.disk();
-        self.entry
-            .files
-            .iter()
-            .try_for_each(|file| publish::check_size(disk, self.entry, file, &disk.path(&file.staged)))
+        let store = self.chain.dataset.store();
+        self.entry.files.iter().try_for_each(|file| publish::check_size(store, self.entry, file, &file.staged))
     }
 
-    /// No folder that its files are to be published in may be a link, nor be reached through one.
-    fn no_links(&self) -> Result<(), LedgerError> {
-        let disk = self.chain.dataset.disk();
-        publish::folders(&self.chain.dataset, self.entry)
-            .into_iter()
-            .try_for_each(|path| Ok(disk.no_link_on_the_way(&path)?))
+    /// Nothing on the way to where its files are to be published may lead out of the dataset.
+    fn check_inside(&self) -> Result<(), LedgerError> {
+        let prefixes: BTreeSet<&str> =
+            self.entry.files.iter().filter_map(|file| Some(file.path.rsplit_once('/')?.0)).collect();
+        Ok(prefixes.into_iter().try_for_each(|prefix| self.chain.dataset.store().check_inside(prefix, 0))?)
     }
 
     /// The commit point.
-    fn link(&self) -> Result<(), LedgerError> {
-        let path = self.chain.entry_path(self.entry.sequence);
+    fn create(&self) -> Result<(), LedgerError> {
         self.tried.set(true);
-        match self.chain.dataset.disk().link(&self.temporary, &path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match failpoint::planted("fence.ignored") {
+        match self.chain.dataset.store().create(&self.new()) {
+            Ok(Claim::Won) => Ok(()),
+            Ok(Claim::Taken) => match failpoint::planted("fence.ignored") {
                 true => Ok(()),
                 false => Err(self.fenced()?),
             },
-            Err(error) => self.unless_fenced(Err(StoreError::io("link", path)(error).into())),
+            Err(error) => self.unless_fenced(Err(error.into())),
         }
     }
 
@@ -164,9 +164,9 @@ impl One<'_> {
     /// Removes what it staged, if it may.
     fn discard(&self) {
         if matches!(self.may_discard(), Ok(true)) {
-            for path in self.staged_files() {
+            for name in self.staged().iter().chain([&self.temporary]) {
                 // What stays is swept once the number is taken.
-                let _ = self.chain.dataset.disk().unlink(&path);
+                let _ = self.chain.dataset.store().discard(name);
             }
         }
     }
@@ -191,7 +191,7 @@ impl One<'_> {
     fn fenced(&self) -> Result<LedgerError, LedgerError> {
         let sequence = self.entry.sequence;
         let winner = self.chain.read(sequence)?.map_or("gone by now".to_owned(), |entry| entry.instance);
-        let path = self.chain.entry_path(sequence);
+        let path = self.chain.dataset.place(&self.name);
         Ok(LedgerError::Fenced { chain: self.chain.to_string(), sequence, winner, path })
     }
 }

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use super::checkpoint::{EVERY, EVERY_ALLOWED};
-use super::entry::{Entry, FORMAT};
+use super::entry::FORMAT;
 use super::error::LedgerError;
 use crate::base::failpoint;
 use crate::model::Side;
 use crate::model::names;
 use crate::model::schema::LATE_BY;
-use crate::store::{Disk, FileSystem, Local, StoreError};
+use crate::store::{Local, New, Readers, Store};
 
 /// What all files of a dataset agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,10 +112,19 @@ pub struct Topic {
     pub partitions_at_start: i32,
 }
 
+/// What is made first and compared whenever a dataset is opened.
+pub(in crate::ledger) const DATASET_FILE: &str = "ledger/dataset.json";
+
+/// The prefix of all definitions that wrote to it.
+pub(in crate::ledger) const PIPELINES: &str = "ledger/pipelines";
+
+/// What every dataset has from its beginning.
+pub(in crate::ledger) const PREFIXES: [&str; 5] = ["data", "rejects", "ledger", PIPELINES, names::STAGING];
+
 /// What a topic may have; no cluster is known to hold more.
 const PARTITIONS_ALLOWED: RangeInclusive<i32> = 0..=1_000_000;
 
-/// A dataset's folder. Cheap to clone.
+/// A dataset. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     inner: Arc<Inner>,
@@ -123,7 +132,9 @@ pub struct Dataset {
 
 #[derive(Debug)]
 struct Inner {
-    disk: Disk,
+    store: Arc<dyn Store>,
+    /// Where it is, for people.
+    folder: PathBuf,
     id: String,
     every: u64,
     identity: Identity,
@@ -138,33 +149,30 @@ impl Dataset {
     /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns, hive keys or windows.
     pub fn open(folder: &Path, identity: &Identity, definition: Definition) -> Result<Dataset, LedgerError> {
         let every = failpoint::checkpoint_entries().unwrap_or(EVERY);
-        Dataset::open_on(Arc::new(Local), folder, identity, definition, every)
+        Dataset::open_in(Arc::new(Local::new(folder)?), identity, definition, every)
     }
 
-    /// The same, on a file system; a new dataset's checkpoints hold `every` entries.
-    pub(crate) fn open_on(
-        files: Arc<dyn FileSystem>,
-        folder: &Path,
+    /// The same, in a store; a new dataset's checkpoints hold `every` entries.
+    pub(crate) fn open_in(
+        store: Arc<dyn Store>,
         identity: &Identity,
         definition: Definition,
         every: u64,
     ) -> Result<Dataset, LedgerError> {
-        let disk = Disk::new(files, absolute(folder)?);
-        disk.make_root()?;
-        for name in ["data", "rejects", "ledger", "ledger/pipelines", names::STAGING] {
-            disk.make_dir(&disk.path(name))?;
-        }
-        refuse_links(&disk, identity.partition_by.len())?;
-        let path = disk.path("ledger/dataset.json");
+        store.make_ready(&PREFIXES)?;
+        refuse_strange(&*store, identity.partition_by.len())?;
         let (id, checkpoint_entries) = (names::random(), every);
-        let content = DatasetFile { format: FORMAT, id, checkpoint_entries, identity: identity.clone() };
-        disk.create_if_absent(&temporary(&disk, "dataset"), &path, &json(&content))?;
-        let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&disk)?;
-        agree(&there, identity, &disk.root)?;
-        let path = disk.path(&format!("ledger/pipelines/{}.toml", names::encode(&definition.hash)));
-        disk.create_private_if_absent(&temporary(&disk, "pipeline"), &path, definition.text.as_bytes())?;
-        keep_private(&disk, path.parent().expect("it was joined to a folder"))?;
-        Ok(Dataset { inner: Arc::new(Inner { disk, id, every, identity: there, pipeline: definition.hash }) })
+        let content = json(&DatasetFile { format: FORMAT, id, checkpoint_entries, identity: identity.clone() });
+        let (name, temporary) = (DATASET_FILE, &temporary("dataset"));
+        store.create_if_absent(&New { name, temporary, content: &content, readers: Readers::All })?;
+        let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&*store)?;
+        let folder = PathBuf::from(store.place(""));
+        agree(&there, identity, &folder)?;
+        let name = &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash));
+        let (temporary, content) = (&self::temporary("pipeline"), definition.text.as_bytes());
+        store.create_if_absent(&New { name, temporary, content, readers: Readers::Owner })?;
+        keep_private(&*store)?;
+        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity: there, pipeline: definition.hash }) })
     }
 
     /// Opens a dataset that is there, to read its ledger. Nothing is made or changed.
@@ -172,14 +180,17 @@ impl Dataset {
     /// # Errors
     /// [`LedgerError::NotADataset`] if it isn't there.
     pub fn existing(folder: &Path) -> Result<Dataset, LedgerError> {
-        let disk = Disk::new(Arc::new(Local), absolute(folder)?);
-        let DatasetFile { id, identity, checkpoint_entries: every, .. } = match read_dataset_file(&disk) {
-            Err(error) if error.is_not_found() => {
-                return Err(LedgerError::NotADataset { folder: disk.root });
-            }
+        Dataset::existing_in(Arc::new(Local::new(folder)?))
+    }
+
+    /// The same, in a store.
+    pub(crate) fn existing_in(store: Arc<dyn Store>) -> Result<Dataset, LedgerError> {
+        let folder = PathBuf::from(store.place(""));
+        let DatasetFile { id, identity, checkpoint_entries: every, .. } = match read_dataset_file(&*store) {
+            Err(error) if error.is_not_found() => return Err(LedgerError::NotADataset { folder }),
             read => read?,
         };
-        Ok(Dataset { inner: Arc::new(Inner { disk, id, every, identity, pipeline: String::new() }) })
+        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity, pipeline: String::new() }) })
     }
 
     /// Whether files of this identity may join it.
@@ -196,12 +207,12 @@ impl Dataset {
     /// [`LedgerError::OtherTopic`] if the dataset holds records of another topic of that name.
     pub fn topic(&self, topic: &str, topic_id: &str, partitions_now: i32) -> Result<Topic, LedgerError> {
         self.same_topic(topic, topic_id)?;
-        let folder = self.disk().path("ledger").join(names::topic_folder(topic));
-        let path = folder.join(names::encode(topic_id)).join("topic.json");
-        self.disk().make_dir(path.parent().expect("it was joined to a folder"))?;
+        let name = &topic_name(topic, topic_id);
+        self.store().make_room_for(name)?;
         let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
-        self.disk().create_if_absent(&temporary(self.disk(), "topic"), &path, &json(&now))?;
-        read_topic(self.disk(), &path, topic_id)
+        let (temporary, content) = (&temporary("topic"), &json(&now));
+        self.store().create_if_absent(&New { name, temporary, content, readers: Readers::All })?;
+        read_topic(self.store(), name, topic_id)
     }
 
     /// Whether a topic's records may join it. Nothing is made or changed.
@@ -209,10 +220,10 @@ impl Dataset {
     /// # Errors
     /// [`LedgerError::OtherTopic`] if the dataset holds records of another topic of that name.
     pub fn same_topic(&self, topic: &str, topic_id: &str) -> Result<(), LedgerError> {
-        let folder = self.disk().path("ledger").join(names::topic_folder(topic));
+        let prefix = format!("ledger/{}", names::topic_folder(topic));
         let own = names::encode(topic_id);
-        for other in self.disk().list(&folder)?.into_iter().filter(|name| *name != own) {
-            if self.has_chain(&folder.join(&other))? {
+        for other in self.store().list(&prefix)?.into_iter().filter(|name| *name != own) {
+            if self.has_chain(&format!("{prefix}/{other}"))? {
                 return Err(LedgerError::OtherTopic {
                     topic: topic.to_owned(),
                     expected: names::id_of_folder(&other).unwrap_or(other),
@@ -224,45 +235,23 @@ impl Dataset {
         Ok(())
     }
 
-    /// The entries of all chains, the newest first, each read when it is asked for; one a chain is held.
-    ///
-    /// # Errors
-    /// When the chains can't be listed. An entry that can't be read is an error in its place, and the last of its chain.
-    pub fn newest(&self) -> Result<impl Iterator<Item = Result<Entry, LedgerError>> + use<>, LedgerError> {
-        let chains = self.chains()?.0;
-        let mut chains = chains.iter().map(Chain::newest).collect::<Result<Vec<_>, _>>()?;
-        let mut heads: Vec<_> = chains.iter_mut().map(Iterator::next).collect();
-        Ok(std::iter::from_fn(move || {
-            let written = |head: &Option<Result<Entry, LedgerError>>| match head {
-                // What can't be read is said at once.
-                Some(Err(_)) => Some(i64::MAX),
-                Some(Ok(entry)) => Some(entry.written_at_ms),
-                None => None,
-            };
-            let newest = (0..heads.len()).max_by_key(|at| written(&heads[*at]))?;
-            let found = heads[newest].take()?;
-            heads[newest] = found.is_ok().then(|| chains[newest].next()).flatten();
-            Some(found)
-        }))
-    }
-
     /// The chain of a partition. Nothing is read or made yet.
     pub fn chain(&self, topic: &str, topic_id: &str, partition: i32) -> Chain {
         Chain::new(self.clone(), topic, topic_id, partition)
     }
 
-    /// Every chain that has a folder, in order; and folders in a chain's place with a name that none can have.
+    /// Every chain that has a prefix, in order; and prefixes in a chain's place that none can have.
     pub(in crate::ledger) fn chains(&self) -> Result<(Vec<Chain>, Vec<String>), LedgerError> {
         let (mut found, mut strange) = (Vec::new(), Vec::new());
-        for topic in self.folders("ledger")? {
-            let topic_folder = format!("ledger/{topic}");
-            for id in self.folders(&topic_folder)? {
-                let id_folder = format!("{topic_folder}/{id}");
-                for partition in self.folders(&id_folder)? {
+        for topic in self.prefixes("ledger")? {
+            let topic_prefix = format!("ledger/{topic}");
+            for id in self.prefixes(&topic_prefix)? {
+                let id_prefix = format!("{topic_prefix}/{id}");
+                for partition in self.prefixes(&id_prefix)? {
                     let number = names::partition_of_folder(&partition);
                     match (names::topic_of_folder(&topic), names::id_of_folder(&id), number) {
                         (Some(topic), Some(id), Some(partition)) => found.push((topic, id, partition)),
-                        _ => strange.push(format!("{id_folder}/{partition}")),
+                        _ => strange.push(format!("{id_prefix}/{partition}")),
                     }
                 }
             }
@@ -275,14 +264,14 @@ impl Dataset {
     /// Every topic that this dataset has seen.
     pub(crate) fn topics(&self) -> Result<Vec<Topic>, LedgerError> {
         let mut topics = Vec::new();
-        for topic in self.folders("ledger")? {
+        for topic in self.prefixes("ledger")? {
             let mut found: Vec<(bool, Topic)> = Vec::new();
-            for id in self.folders(&format!("ledger/{topic}"))? {
-                let folder = self.disk().path(&format!("ledger/{topic}/{id}"));
+            for id in self.prefixes(&format!("ledger/{topic}"))? {
+                let prefix = format!("ledger/{topic}/{id}");
                 let id = names::id_of_folder(&id).unwrap_or(id);
-                match read_topic(self.disk(), &folder.join("topic.json"), &id) {
+                match read_topic(self.store(), &format!("{prefix}/topic.json"), &id) {
                     Err(error) if error.is_not_found() => {}
-                    read => found.push((self.has_chain(&folder)?, read?)),
+                    read => found.push((self.has_chain(&prefix)?, read?)),
                 }
             }
             // One that was made again before anything was read of it is of no account any more.
@@ -292,38 +281,43 @@ impl Dataset {
         Ok(topics)
     }
 
-    /// Whether any partition of a topic id's folder has an entry.
-    fn has_chain(&self, folder: &Path) -> Result<bool, LedgerError> {
-        let disk = self.disk();
-        for partition in disk.list(folder)? {
-            let partition = folder.join(partition);
-            if disk.is_dir(&partition) && disk.list(&partition)?.iter().any(|name| names::is_of_a_chain(name)) {
+    /// Whether any partition below a topic id's prefix has an entry.
+    fn has_chain(&self, prefix: &str) -> Result<bool, LedgerError> {
+        let store = self.store();
+        for partition in store.list(prefix)? {
+            let partition = format!("{prefix}/{partition}");
+            if store.is_prefix(&partition) && store.list(&partition)?.iter().any(|name| names::is_of_a_chain(name)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The folders in a folder of the dataset.
-    fn folders(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
-        let path = self.disk().path(folder);
-        self.disk().no_link_in(&path, 1)?;
-        let (mut found, disk) = (Vec::new(), self.disk());
-        for name in disk.list(&path)? {
-            if disk.is_dir(&path.join(&name)) {
+    /// The prefixes that come next after one.
+    fn prefixes(&self, prefix: &str) -> Result<Vec<String>, LedgerError> {
+        self.store().check_inside(prefix, 1)?;
+        let (mut found, store) = (Vec::new(), self.store());
+        for name in store.list(prefix)? {
+            let whole = format!("{prefix}/{name}");
+            if store.is_prefix(&whole) {
                 found.push(name);
-            } else if names::partition_of_folder(&name).is_some() && disk.exists(&path.join(&name))? {
+            } else if names::partition_of_folder(&name).is_some() && store.exists(&whole)? {
                 // A chain is not to be passed over because something stands in its place.
                 let reason = "it should be the folder of a partition's entries".to_owned();
-                return Err(LedgerError::Unreadable { path: path.join(name), reason });
+                return Err(LedgerError::Unreadable { path: self.place(&whole), reason });
             }
         }
         Ok(found)
     }
 
-    /// The dataset's folder, absolute.
+    /// Where it is, for people: the dataset's folder, absolute.
     pub fn folder(&self) -> &Path {
-        &self.disk().root
+        &self.inner.folder
+    }
+
+    /// Where a name is, for people.
+    pub(in crate::ledger) fn place(&self, name: &str) -> PathBuf {
+        self.store().place(name).into()
     }
 
     /// What no other dataset shares with it, but its own copies.
@@ -336,8 +330,8 @@ impl Dataset {
         &self.inner.identity
     }
 
-    pub(in crate::ledger) fn disk(&self) -> &Disk {
-        &self.inner.disk
+    pub(in crate::ledger) fn store(&self) -> &dyn Store {
+        &*self.inner.store
     }
 
     /// How many entries a checkpoint holds.
@@ -361,41 +355,35 @@ impl Dataset {
 
 /// Definitions are for their owner alone: those of earlier versions were not, and may have secrets
 /// in them.
-fn keep_private(disk: &Disk, folder: &Path) -> Result<(), LedgerError> {
-    for name in disk.list(folder)? {
-        let path = folder.join(name);
-        if let Err(error) = disk.make_private(&path) {
-            tracing::warn!(path = %path.display(), %error, "others may read this definition; chmod 600 it");
+fn keep_private(store: &dyn Store) -> Result<(), LedgerError> {
+    for name in store.list(PIPELINES)? {
+        let name = format!("{PIPELINES}/{name}");
+        if let Err(error) = store.keep_private(&name) {
+            tracing::warn!(path = %store.place(&name), %error, "others may read this definition; chmod 600 it");
         }
     }
     Ok(())
 }
 
-fn absolute(folder: &Path) -> Result<PathBuf, LedgerError> {
-    Ok(std::path::absolute(folder).map_err(StoreError::io("find", folder))?)
-}
-
-/// What a start would write into or read. `keys` are the levels of folders above the files of rows.
-fn refuse_links(disk: &Disk, keys: usize) -> Result<(), LedgerError> {
+/// What a start would write into or read. `keys` are the levels of prefixes above the files of rows.
+fn refuse_strange(store: &dyn Store, keys: usize) -> Result<(), LedgerError> {
     let trees = [Side::Data, Side::Late].map(|side| (side.folder(), keys));
-    for (folder, levels) in trees.into_iter().chain([("rejects", 0), ("ledger", 3), (names::STAGING, 0)]) {
-        let folder = disk.path(folder);
-        disk.no_link_on_the_way(&folder)?;
-        if levels > 0 {
-            disk.no_link_in(&folder, levels)?;
-        }
-    }
-    Ok(())
+    let mut all = trees.into_iter().chain([("rejects", 0), ("ledger", 3), (names::STAGING, 0)]);
+    Ok(all.try_for_each(|(prefix, levels)| store.check_inside(prefix, levels))?)
 }
 
-/// Everything below a dataset's folder, for who looks at all of it.
-pub(in crate::ledger) fn refuse_all_links(disk: &Disk) -> Result<(), LedgerError> {
+/// Everything in a dataset, for who looks at all of it.
+pub(in crate::ledger) fn refuse_all_strange(store: &dyn Store) -> Result<(), LedgerError> {
     let all = [Side::Data.folder(), Side::Rejects.folder(), Side::Late.folder(), "ledger", names::STAGING];
-    Ok(all.into_iter().try_for_each(|folder| disk.no_link_in(&disk.path(folder), usize::MAX))?)
+    Ok(all.into_iter().try_for_each(|prefix| store.check_inside(prefix, usize::MAX))?)
 }
 
-fn temporary(disk: &Disk, what: &str) -> PathBuf {
-    disk.path(names::STAGING).join(format!("{what}.{}.tmp", names::random()))
+fn temporary(what: &str) -> String {
+    format!("{}/{what}.{}.tmp", names::STAGING, names::random())
+}
+
+pub(in crate::ledger) fn topic_name(topic: &str, topic_id: &str) -> String {
+    format!("ledger/{}/{}/topic.json", names::topic_folder(topic), names::encode(topic_id))
 }
 
 fn agree(there: &Identity, wanted: &Identity, folder: &Path) -> Result<(), LedgerError> {
@@ -438,22 +426,19 @@ fn column_differences(there: &[ColumnIdentity], wanted: &[ColumnIdentity], compa
     }
 }
 
-fn read_dataset_file(disk: &Disk) -> Result<DatasetFile, LedgerError> {
-    let path = disk.path("ledger/dataset.json");
-    let file: DatasetFile = read_json(disk, &path)?;
+fn read_dataset_file(store: &dyn Store) -> Result<DatasetFile, LedgerError> {
+    let file: DatasetFile = read_json(store, DATASET_FILE)?;
     if EVERY_ALLOWED.contains(&file.checkpoint_entries) {
         return Ok(file);
     }
     let reason =
         format!("checkpoint_entries is {}, and must be from 1 to {}", file.checkpoint_entries, EVERY_ALLOWED.end());
-    Err(LedgerError::Unreadable { path, reason })
+    Err(LedgerError::Unreadable { path: store.place(DATASET_FILE).into(), reason })
 }
 
-fn read_topic(disk: &Disk, path: &Path, topic_id: &str) -> Result<Topic, LedgerError> {
-    let topic: Topic = read_json(disk, path)?;
-    let in_its_place = topic.topic_id == topic_id
-        && path
-            .ends_with(Path::new(&names::topic_folder(&topic.topic)).join(names::encode(topic_id)).join("topic.json"));
+fn read_topic(store: &dyn Store, name: &str, topic_id: &str) -> Result<Topic, LedgerError> {
+    let topic: Topic = read_json(store, name)?;
+    let in_its_place = topic.topic_id == topic_id && name == topic_name(&topic.topic, topic_id);
     if in_its_place && PARTITIONS_ALLOWED.contains(&topic.partitions_at_start) {
         return Ok(topic);
     }
@@ -461,7 +446,7 @@ fn read_topic(disk: &Disk, path: &Path, topic_id: &str) -> Result<Topic, LedgerE
         "it is of {} with the id {} and {} partitions, which can't be here",
         topic.topic, topic.topic_id, topic.partitions_at_start
     );
-    Err(LedgerError::Unreadable { path: path.to_owned(), reason })
+    Err(LedgerError::Unreadable { path: store.place(name).into(), reason })
 }
 
 pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
@@ -471,8 +456,8 @@ pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
-pub(in crate::ledger) fn read_json<T: DeserializeOwned>(disk: &Disk, path: &Path) -> Result<T, LedgerError> {
-    parse_json(path, &disk.read(path)?)
+pub(in crate::ledger) fn read_json<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<T, LedgerError> {
+    parse_json(Path::new(&store.place(name)), &store.read(name)?)
 }
 
 /// The same, of content that was read before.

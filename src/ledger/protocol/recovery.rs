@@ -3,8 +3,6 @@
 //! A first start, a restart after a crash, and a fenced lane's next try are all this code. It may be killed anywhere and
 //! raced by other instances' recoveries and commits, so every step may find its work done.
 
-use std::path::PathBuf;
-
 use super::chain::{Chain, Tip};
 use super::entry::Entry;
 use super::error::LedgerError;
@@ -20,7 +18,7 @@ impl Chain {
         };
         failpoint::hit("recover.after_read");
         // What was read may be another process's, and visible only: the lane is about to act on it.
-        self.dataset.disk().sync(&self.folder())?;
+        self.dataset.store().settle_one(&self.entry_name(last.sequence))?;
         failpoint::hit("recover.after_sync_ledger");
         publish::publish_left(&self.dataset, &last)?;
         failpoint::hit("recover.before_sweep");
@@ -57,7 +55,7 @@ impl Chain {
         let Some(sequence) = self.last_sequence()? else {
             return Ok(None);
         };
-        let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), sequence));
+        let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(&self.entry_name(sequence), sequence));
         let last = read(sequence)?;
         if let Some(before) = sequence.checked_sub(1) {
             self.follows(&last, Some(read(before)?.to))?;
@@ -89,14 +87,14 @@ impl Chain {
                 continue;
             }
             return match missing {
-                Some(missing) => Err(self.hole(self.entry_path(missing), next - 1)),
+                Some(missing) => Err(self.hole(&self.entry_name(missing), next - 1)),
                 None => Ok(next.checked_sub(1)),
             };
         }
     }
 
-    pub(in crate::ledger) fn hole(&self, path: PathBuf, last: u64) -> LedgerError {
-        LedgerError::Hole { chain: self.to_string(), path, last }
+    pub(in crate::ledger) fn hole(&self, name: &str, last: u64) -> LedgerError {
+        LedgerError::Hole { chain: self.to_string(), path: self.dataset.place(name), last }
     }
 
     /// Removes what crashed and fenced attempts left in `staging/`: only files whose sequence has an entry, because an
@@ -105,15 +103,15 @@ impl Chain {
     fn sweep(&self, last: &Entry) -> Result<(), LedgerError> {
         for name in self.sweepable(last)? {
             failpoint::hit("sweep.before_unlink");
-            self.dataset.disk().unlink(&self.dataset.disk().path(names::STAGING).join(name))?;
+            self.dataset.store().discard(&format!("{}/{name}", names::STAGING))?;
         }
         Ok(())
     }
 
     /// The names in `staging/` that may be removed.
     pub(in crate::ledger) fn sweepable(&self, last: &Entry) -> Result<Vec<String>, LedgerError> {
-        let (staging, mut found) = (self.dataset.disk().path(names::STAGING), Vec::new());
-        for name in self.dataset.disk().list(&staging)? {
+        let mut found = Vec::new();
+        for name in self.dataset.store().list(names::STAGING)? {
             let Some(sequence) = names::staged_sequence(&self.prefix, &name) else {
                 continue;
             };
@@ -132,16 +130,14 @@ impl Chain {
         if self.is_covered(sequence)? {
             return Ok(true);
         }
-        let disk = self.dataset.disk();
-        let entry = self.read(sequence)?.ok_or_else(|| self.hole(self.entry_path(sequence), last.sequence))?;
+        let entry = self.read(sequence)?.ok_or_else(|| self.hole(&self.entry_name(sequence), last.sequence))?;
         let Some(file) = entry.files.iter().find(|file| file.staged == staged) else {
             return Ok(true);
         };
-        let path = disk.path(&file.path);
-        if publish::check_content(disk, &entry, file, &disk.path(staged), &path).is_err() {
+        if publish::check_content(self.dataset.store(), &entry, file).is_err() {
             return Ok(false);
         }
-        disk.sync(publish::folder(&path))?;
+        self.dataset.store().settle_one(&file.path)?;
         Ok(true)
     }
 }

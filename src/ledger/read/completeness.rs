@@ -114,7 +114,7 @@ impl Completeness {
     ///
     /// # Errors
     /// When an entry can't be read, or its windows are not of time.
-    pub fn read(dataset: &Dataset) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn read(dataset: &Dataset) -> Result<Self, LedgerError> {
         Completeness::newest(dataset, usize::MAX)
     }
 
@@ -123,7 +123,7 @@ impl Completeness {
     ///
     /// # Errors
     /// When an entry can't be read, or its windows are not of time.
-    pub fn newest(dataset: &Dataset, windows_max: usize) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn newest(dataset: &Dataset, windows_max: usize) -> Result<Self, LedgerError> {
         let mut partitions = partitions(dataset)?;
         let mut windows = BTreeMap::new();
         let (mut closings, mut lost) = (Vec::new(), Vec::new());
@@ -183,7 +183,7 @@ impl PartitionFrontier {
 ///
 /// # Errors
 /// When an entry can't be read.
-pub fn frontier(dataset: &Dataset) -> Result<Vec<PartitionFrontier>, LedgerError> {
+pub(in crate::ledger) fn frontier(dataset: &Dataset) -> Result<Vec<PartitionFrontier>, LedgerError> {
     let mut found = Vec::new();
     for (chain, none_yet) in partitions(dataset)? {
         let newest = chain.map_or(Ok(None), |chain| chain.newest_after(None))?;
@@ -256,7 +256,6 @@ fn partitions(dataset: &Dataset) -> Result<Vec<(Option<Chain>, PartitionFrontier
 
 fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
     let TimeState { largest, watermark, closed_by } = entry.window.time().unwrap_or_default();
-    let disk = dataset.disk();
     PartitionFrontier {
         partition: format!("{}:{}", entry.topic, entry.partition),
         position: Some(entry.to),
@@ -264,7 +263,7 @@ fn of_entry(dataset: &Dataset, entry: &Entry) -> PartitionFrontier {
         watermark_us: watermark,
         closed_by,
         // Only the newest entry's may be missing: the next one is made after they are published.
-        published: entry.files.iter().all(|file| disk.exists(&disk.path(&file.path)).unwrap_or(false)),
+        published: entry.files.iter().all(|file| dataset.store().exists(&file.path).unwrap_or(false)),
     }
 }
 

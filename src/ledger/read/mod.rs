@@ -1,5 +1,10 @@
 //! What commands and HTTP read of a ledger. Nothing here makes or changes anything.
 
 mod completeness;
+mod entries;
+mod reader;
 
-pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window, frontier};
+#[cfg(test)]
+pub(super) use completeness::frontier;
+pub use completeness::{Completeness, Lost, Others, PartitionFrontier, State, Window};
+pub use reader::LedgerReader;

@@ -108,11 +108,12 @@ fn act(instance: &RefCell<Instance>, act: &Act) {
 
 struct Crash;
 
-fn run(instances: &Instances, who: usize, what: &Act, meanwhile: &Meanwhile) {
-    let folder = instances[0].borrow().chain.dataset.folder().to_owned();
+fn run(store: &Arc<dyn Store>, instances: &Instances, (who, what, meanwhile): &(usize, Act, Meanwhile)) {
+    let (who, store) = (*who, store.clone());
     let (others, meanwhile, mut reached) = (instances.clone(), meanwhile.clone(), 0);
     failpoint::hook::set(move |name| {
-        assert_eq!(verify(&folder).unwrap().findings, [], "at {name}");
+        let found = verify_dataset(Dataset::existing_in(store.clone()).unwrap()).unwrap().findings;
+        assert_eq!(found, [], "at {name}");
         reached += 1;
         match &meanwhile {
             Meanwhile::Crash(at) if *at == reached => resume_unwind(Box::new(Crash)),
@@ -144,16 +145,17 @@ proptest! {
 
     #[test]
     fn two_writers_lose_and_double_nothing(plan in prop::collection::vec((0..2usize, acts(), meanwhiles()), 1..16)) {
-        let dir = TempDir::new().unwrap();
-        let folder = dir.path().join("test");
-        let instance = || RefCell::new(Instance { chain: open_folding(&folder, 3).chain("t", "id", 0), tip: None, staged: None });
-        let instances: Instances = Rc::new([instance(), instance()]);
-        for (who, what, meanwhile) in &plan {
-            run(&instances, *who, what, meanwhile);
+        for kind in stores::Kind::all() {
+            let instance = || RefCell::new(Instance { chain: kind.chain(3), tip: None, staged: None });
+            let instances: Instances = Rc::new([instance(), instance()]);
+            for step in &plan {
+                run(&kind.store(), &instances, step);
+            }
+            act(&instances[0], &Act::Recover);
+            let tip = instances[0].borrow().tip.clone().unwrap();
+            assert_whole_in(kind.store(), tip.to);
+            let report = verify_dataset(Dataset::existing_in(kind.store()).unwrap()).unwrap();
+            prop_assert_eq!(tip.sequence + 1, report.entries);
         }
-        act(&instances[0], &Act::Recover);
-        let tip = instances[0].borrow().tip.clone().unwrap();
-        assert_whole(&folder, tip.to);
-        prop_assert_eq!(tip.sequence + 1, verify(&folder).unwrap().entries);
     }
 }

@@ -153,7 +153,7 @@ fn not_parquet() {
     check(&[(Kind::Parquet, "data/t-0-00000000000000000002-0-")], |folder, chain| {
         let path = folder.join(file(chain, 2, 0));
         fs::write(&path, "words").unwrap();
-        let (bytes, sha256) = (5, chain.dataset.disk().sha256(&path).unwrap());
+        let (bytes, sha256) = (5, chain.dataset.store().sha256(&file(chain, 2, 0)).unwrap());
         change_entry(chain, 2, |entry| (entry.files[0].bytes, entry.files[0].sha256) = (bytes, sha256.clone()));
     });
 }

@@ -69,7 +69,7 @@ fn a_staging_folder_that_is_gone_is_made_again() {
     let staging = dir.path().join("test/staging");
     fs::remove_dir(&staging).unwrap();
     assert!(chain.recover().unwrap().is_some());
-    drop(chain.create(&staging.join("x")).unwrap());
+    drop(chain.create("staging/x").unwrap());
     fs::remove_file(staging.join("x")).unwrap();
     let tip = commit_to(&chain, &tip, 7);
     fs::remove_dir(&staging).unwrap();

@@ -6,7 +6,7 @@ use super::*;
 
 /// The folder's names, ascending.
 fn names_of(chain: &Chain) -> Vec<String> {
-    let mut names = chain.dataset.disk().list(&chain.folder()).unwrap();
+    let mut names = chain.dataset.store().list(&chain.entries_prefix()).unwrap();
     names.sort();
     names
 }

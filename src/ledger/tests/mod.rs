@@ -11,26 +11,30 @@ mod readers;
 mod refuse;
 mod repairs;
 mod skips;
+mod stores;
 mod strange;
 
-use std::fs::{self, File};
-use std::io;
-use std::path::Path;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::care::verify_dataset;
 use super::protocol::{checkpoint, commit, dataset};
+use super::read::frontier;
 use super::*;
 use crate::model::names;
 use crate::model::names::StagedName;
 use crate::model::window::{Tally, WindowId, WindowState};
 use crate::model::{Class, Counts, LastRecord, Reason, Side};
-use crate::store::{FileSystem, Local, StoreError, SyncFailed};
+use crate::store::{FileSystem, Local, Machine, ReadAt, Store, StoreError, SyncFailed};
 
 /// The machine's file system, on which something fails once: at the path that ends so.
 #[derive(Debug, Default)]
@@ -57,54 +61,71 @@ impl FailsOnce {
 
 impl FileSystem for FailsOnce {
     fn create(&self, path: &Path) -> io::Result<Box<dyn io::Write + Send>> {
-        Local.create(path)
+        Machine.create(path)
     }
     fn make_private(&self, path: &Path) -> io::Result<()> {
-        Local.make_private(path)
+        Machine.make_private(path)
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
-        Local.open(path)
+        Machine.open(path)
+    }
+    fn open_parts(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Machine.open_parts(path)
     }
     fn size(&self, path: &Path) -> io::Result<u64> {
-        Local.size(path)
+        Machine.size(path)
     }
     fn inode(&self, path: &Path) -> io::Result<(u64, u64)> {
-        Local.inode(path)
+        Machine.inode(path)
     }
     fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
-        Local.link(file, name)?;
+        Machine.link(file, name)?;
         if FailsOnce::fails(&self.link, name) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
     fn rename(&self, file: &Path, name: &Path) -> io::Result<()> {
-        Local.rename(file, name)
+        Machine.rename(file, name)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        Local.unlink(path)
+        Machine.unlink(path)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        Local.list(dir)
+        Machine.list(dir)
     }
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        Local.make_dir(dir)
+        Machine.make_dir(dir)
     }
     fn sync(&self, path: &Path) -> io::Result<Result<(), SyncFailed>> {
-        if FailsOnce::fails(&self.sync, path) { Local::fail_sync(path) } else { Local.sync(path) }
+        if FailsOnce::fails(&self.sync, path) { Machine::fail_sync(path) } else { Machine.sync(path) }
     }
     fn syncs_at_once(&self) -> usize {
         1
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Local.exists(path)
+        Machine.exists(path)
     }
-    fn is_dir(&self, path: &Path) -> bool {
-        Local.is_dir(path)
+    fn is_folder(&self, path: &Path) -> io::Result<bool> {
+        Machine.is_folder(path)
+    }
+}
+
+/// Where what a chain names is on this machine's disk.
+impl Chain {
+    fn folder(&self) -> PathBuf {
+        self.dataset.folder().join(self.entries_prefix())
+    }
+
+    fn entry_path(&self, sequence: u64) -> PathBuf {
+        self.dataset.folder().join(self.entry_name(sequence))
+    }
+
+    fn checkpoint_path(&self, number: u64) -> PathBuf {
+        self.dataset.folder().join(self.checkpoint_name(number))
     }
 }
 
 /// The chain of a partition, in a dataset on a file system.
 fn on(files: Arc<FailsOnce>, folder: &Path) -> Chain {
-    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
-    Dataset::open_on(files, folder, &identity(), definition, checkpoint::EVERY).unwrap().chain("t", "id", 0)
+    open_in(Arc::new(Local::on(files, folder.to_owned())), checkpoint::EVERY).chain("t", "id", 0)
 }
 
 const WINDOW: WindowState = WindowState::Count { window: 0, rows: 0 };
@@ -126,8 +147,13 @@ fn open(folder: &Path) -> Dataset {
 
 /// The same; a new one's checkpoints hold `every` entries.
 fn open_folding(folder: &Path, every: u64) -> Dataset {
+    open_in(Arc::new(Local::new(folder).unwrap()), every)
+}
+
+/// The same in a store.
+fn open_in(store: Arc<dyn Store>, every: u64) -> Dataset {
     let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
-    Dataset::open_on(Arc::new(Local), folder, &identity(), definition, every).unwrap()
+    Dataset::open_in(store, &identity(), definition, every).unwrap()
 }
 
 /// A new dataset, and the chain of its one partition, started at 0.
@@ -156,19 +182,19 @@ fn folded() -> (TempDir, Chain) {
 /// Writes a staged Parquet file of these offsets.
 fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> FileEntry {
     let name = chain.name(sequence, side, "", n);
-    let path = chain.dataset.folder().join(&name.staged);
     let column: ArrayRef = Arc::new(Int64Array::from(offsets.to_vec()));
     let batch = RecordBatch::try_from_iter([("_kafka_offset", column)]).unwrap();
-    let mut writer = ArrowWriter::try_new(File::create_new(&path).unwrap(), batch.schema(), None).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    let content = writer.into_inner().unwrap();
+    chain.create(&name.staged).unwrap().write_all(&content).unwrap();
     FileEntry {
         side,
         path: name.path,
         staged: name.staged,
         rows: offsets.len() as u64,
-        bytes: fs::metadata(&path).unwrap().len(),
-        sha256: chain.dataset.disk().sha256(&path).unwrap(),
+        bytes: content.len() as u64,
+        sha256: names::hex(&Sha256::digest(&content)),
         windows: None,
         event_time: None,
     }
@@ -204,11 +230,11 @@ fn commit_to(chain: &Chain, tip: &Tip, to: i64) -> Tip {
 }
 
 /// Every offset in `data/` and `rejects/`, ascending, and as often as it is there.
-fn offsets(folder: &Path) -> Vec<i64> {
+fn offsets(store: &dyn Store) -> Vec<i64> {
     let mut out = vec![];
     for side in ["data", "rejects"] {
-        for item in fs::read_dir(folder.join(side)).unwrap() {
-            let file = File::open(item.unwrap().path()).unwrap();
+        for name in store.all_below(side).unwrap() {
+            let file = store.open_parts(&name).unwrap();
             for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
                 out.extend_from_slice(batch.unwrap().column(0).as_primitive::<Int64Type>().values());
             }
@@ -224,10 +250,16 @@ fn staged_files(chain: &Chain) -> usize {
 
 /// Nothing is wrong, and every offset below `to` is there once.
 fn assert_whole(folder: &Path, to: i64) {
-    let report = verify(folder).unwrap();
+    assert_whole_in(Arc::new(Local::new(folder).unwrap()), to);
+}
+
+/// The same in a store.
+#[track_caller]
+fn assert_whole_in(store: Arc<dyn Store>, to: i64) {
+    let report = verify_dataset(Dataset::existing_in(store.clone()).unwrap()).unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(report.unpublished, [""; 0]);
-    assert_eq!(offsets(folder), (0..to).collect::<Vec<_>>());
+    assert_eq!(offsets(&*store), (0..to).collect::<Vec<_>>());
 }
 
 /// An error's text with its causes, without what is new in every run.

@@ -212,7 +212,7 @@ fn an_entry_of_another_history_does_not_fit() {
         fs::write(chain.entry_path(1), "{").unwrap();
         // As if this copy had gone on by itself from another start.
         let path = folder.join("ledger/t/id/0").join(names::entry_name(0));
-        let mut entry: Entry = dataset::read_json(chain.dataset.disk(), &path).unwrap();
+        let mut entry: Entry = dataset::read_json(chain.dataset.store(), &chain.entry_name(0)).unwrap();
         entry.window = WindowState::Count { window: 7, rows: 7 };
         fs::write(path, dataset::json(&entry.clone().sealed())).unwrap();
     };

@@ -31,7 +31,7 @@ fn a_lane_that_runs_meanwhile_is_fenced_and_goes_on_after_it() {
     assert!(matches!(commit_one(&lane, under_way), Err(LedgerError::Fenced { sequence: 1, .. })));
     assert_eq!(lane.recover().unwrap(), Some(end.clone()));
     commit_to(&lane, &end, 20);
-    assert_eq!(offsets(&dir.path().join("test")), (12..20).collect::<Vec<_>>());
+    assert_eq!(offsets(lane.dataset.store()), (12..20).collect::<Vec<_>>());
 }
 
 #[test]

@@ -37,8 +37,8 @@ fn by_key() -> (TempDir, Chain, Tip) {
     let dir = TempDir::new().unwrap();
     let identity = Identity { partition_by: vec!["k".into()], ..identity() };
     let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
-    let local = Arc::new(Local);
-    let dataset = Dataset::open_on(local, &dir.path().join("test"), &identity, definition, 1_000).unwrap();
+    let local = Arc::new(Local::new(&dir.path().join("test")).unwrap());
+    let dataset = Dataset::open_in(local, &identity, definition, 1_000).unwrap();
     let chain = dataset.chain("t", "id", 0);
     let mut tip = chain.start(0, WINDOW).unwrap();
     for _ in 0..2 {

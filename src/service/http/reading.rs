@@ -3,23 +3,23 @@
 //! Windows are summed over the whole ledger. The rest reads no more than it shows: only the columns
 //! and the rows that it needs, one row at a time, so that of several large values one is in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
+use parquet::file::reader::ChunkReader;
 
 use super::answer::TEXT_BYTES_MAX;
 use super::view::{EntryView, FileView, RejectView, WindowView, time};
 use crate::base::codes::{Code, Coded};
 use crate::base::words::{beginning, cut};
-use crate::ledger::{Completeness, Dataset, LedgerError, State};
+use crate::ledger::{LedgerError, LedgerReader, State};
 use crate::model::Pipeline;
 use crate::model::Side;
 use crate::settings::is_secret;
-use crate::store::open_file;
 
 /// The beginning of a payload that is shown, in characters.
 const PAYLOAD_CHARS: usize = 1024;
@@ -56,13 +56,13 @@ impl Coded for ReadError {
 }
 
 pub(super) fn entries(pipeline: &Pipeline, limit: usize) -> Result<Vec<EntryView>, ReadError> {
-    let newest = Dataset::existing(&pipeline.folder())?.newest()?.take(limit);
+    let newest = LedgerReader::of(&pipeline.folder())?.entries()?.take(limit);
     newest.map(|entry| Ok(EntryView::from(&entry?))).collect()
 }
 
 pub(super) fn files(pipeline: &Pipeline, limit: usize) -> Result<Vec<FileView>, ReadError> {
     let mut found = Vec::new();
-    for entry in Dataset::existing(&pipeline.folder())?.newest()?.take(ENTRIES_MAX) {
+    for entry in LedgerReader::of(&pipeline.folder())?.entries()?.take(ENTRIES_MAX) {
         found.extend(FileView::of(&entry?).take(limit - found.len()));
         if found.len() >= limit {
             break;
@@ -73,14 +73,15 @@ pub(super) fn files(pipeline: &Pipeline, limit: usize) -> Result<Vec<FileView>, 
 
 /// The newest rejects, those of the newest files first.
 pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectView>, ReadError> {
-    let dataset = Dataset::existing(&pipeline.folder())?;
+    let ledger = LedgerReader::of(&pipeline.folder())?;
     let mut found = Vec::new();
-    for entry in dataset.newest()?.take(ENTRIES_MAX) {
+    for entry in ledger.entries()?.take(ENTRIES_MAX) {
         for file in entry?.files.iter().filter(|file| file.side == Side::Rejects) {
-            let path = dataset.folder().join(&file.path);
             let skip = usize::try_from(file.rows).unwrap_or(usize::MAX).saturating_sub(limit - found.len());
-            let mut newest =
-                read_rejects(&path, skip).map_err(|error| ReadError::Rejects { path, reason: error.to_string() })?;
+            let unreadable =
+                |error: ParquetError| ReadError::Rejects { path: ledger.place(&file.path), reason: error.to_string() };
+            let opened = ledger.open(&file.path).map_err(|error| unreadable(error.into()))?;
+            let mut newest = read_rejects(opened, skip).map_err(unreadable)?;
             newest.reverse();
             found.append(&mut newest);
             if found.len() >= limit {
@@ -91,8 +92,8 @@ pub(super) fn rejects(pipeline: &Pipeline, limit: usize) -> Result<Vec<RejectVie
     Ok(found)
 }
 
-fn read_rejects(path: &Path, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
-    let rows = ParquetRecordBatchReaderBuilder::try_new(open_file(path)?)?.with_offset(skip);
+fn read_rejects(file: impl ChunkReader + 'static, skip: usize) -> Result<Vec<RejectView>, ParquetError> {
+    let rows = ParquetRecordBatchReaderBuilder::try_new(file)?.with_offset(skip);
     let shown = ProjectionMask::columns(rows.parquet_schema(), REJECT_COLUMNS);
     let mut found = Vec::new();
     // A large payload has a page of its own: with one row a batch, its page and its row are in
@@ -132,7 +133,7 @@ pub(super) fn windows(pipeline: &Pipeline, limit: usize) -> Result<Vec<WindowVie
     if !pipeline.window.kind().is_of_time() {
         return Err(ReadError::NoWindows);
     }
-    let completeness = Completeness::newest(&Dataset::existing(&pipeline.folder())?, limit)?;
+    let completeness = LedgerReader::of(&pipeline.folder())?.newest_windows(limit)?;
     let view = |window: crate::ledger::Window| WindowView {
         start: time(window.start_us),
         end: time(window.end_us),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// A module or an item, from the crate's root on.
 pub(super) type Path = Vec<String>;
@@ -106,6 +106,10 @@ impl Crate {
                     inner.push(word(at + 1));
                     self.module(&inner, content.stream());
                     at += 2;
+                }
+                // `pub(in …)` says who sees an item, and imports nothing.
+                ("pub", _) if matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if is_within(group)) => {
+                    at += 1
                 }
                 (first, _) if !first.is_empty() => {
                     let mut path = vec![first.to_owned()];
@@ -214,6 +218,11 @@ fn is(token: &TokenTree, wanted: char) -> bool {
 
 fn colons(tokens: &[TokenTree], at: usize) -> bool {
     [at, at + 1].iter().all(|at| tokens.get(*at).is_some_and(|token| is(token, ':')))
+}
+
+/// Whether it is what follows `pub` where only some modules see an item.
+fn is_within(group: &Group) -> bool {
+    matches!(group.stream().into_iter().next(), Some(TokenTree::Ident(word)) if word == "in")
 }
 
 /// Whether what stands before a `use` makes it public, to anybody.

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::oracle::Event;
 use super::random::{Random, hash};
 use super::{instance, tasks, trace};
-use crate::store::{FailedSyncs, FileSystem, SyncFailed};
+use crate::store::{FailedSyncs, FileSystem, ReadAt, SyncFailed};
 
 /// What goes wrong at the next call that it can go wrong at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -394,6 +394,10 @@ impl FileSystem for SimulatedDisk {
         self.call(&[Fault::Io], || None, act)
     }
 
+    fn open_parts(&self, _: &Path) -> io::Result<Box<dyn ReadAt>> {
+        unreachable!("only verify and HTTP read files so, and neither is simulated")
+    }
+
     fn size(&self, path: &Path) -> io::Result<u64> {
         let act = |state: &mut State| Ok(state.inodes[state.file(path)?].content.len() as u64);
         self.call(&[Fault::Io], || None, act)
@@ -493,7 +497,8 @@ impl FileSystem for SimulatedDisk {
         self.call(&[], || None, |state| Ok(state.node(path).is_some()))
     }
 
-    fn is_dir(&self, path: &Path) -> bool {
-        self.call(&[], || None, |state| Ok(state.node(path) == Some(Node::Folder))).unwrap_or(false)
+    fn is_folder(&self, path: &Path) -> io::Result<bool> {
+        let act = |state: &mut State| Ok(state.node(path).ok_or_else(|| error(ENOENT))? == Node::Folder);
+        self.call(&[], || None, act)
     }
 }

@@ -1,7 +1,6 @@
 //! What a process of weir does, from its start on: the real dataset, committer and lanes. Only the source is played: it hands
 //! batches of the log to the lane, and what the actors would pass on is passed on here.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +22,7 @@ use crate::model::Reason;
 use crate::model::schema::data_schema;
 use crate::model::{Partition, Range};
 use crate::sink::{Begin, ConfirmTopic, TellSource, Work};
-use crate::store::StoreError;
+use crate::store::{Local, StoreError};
 use crate::validate::Checker;
 use crate::window::resume;
 
@@ -68,8 +67,8 @@ fn open(world: &World) -> Result<Dataset, LedgerError> {
         window: "simulated".to_owned(),
     };
     let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
-    let files = Arc::new(world.disk.for_a_process());
-    let dataset = Dataset::open_on(files, Path::new(ROOT), &identity, definition, world.config.every)?;
+    let store = Local::on(Arc::new(world.disk.for_a_process()), ROOT.into());
+    let dataset = Dataset::open_in(Arc::new(store), &identity, definition, world.config.every)?;
     dataset.topic(TOPIC, TOPIC_ID, world.config.partitions)?;
     Ok(dataset)
 }
