@@ -10,15 +10,16 @@
 //!                         └─ 1/3   as much again for what the clients have fetched, as it is in memory
 //! ```
 //!
-//! The rest is for what the allocator keeps, and for what encoders and commits take for a moment. All sizes are bytes. What an
-//! item costs (a row, a file, a window) stands where the items are.
+//! Three eighths are given to nobody. All sizes are bytes. What an item costs (a row, a file, a window) stands where the items
+//! are.
 
 /// What the process takes beyond `limits.memory`, whatever it reads: code, threads, the client's and
 /// the encoders' buffers. `tests/it/memory.rs` measures it.
 pub(crate) const FIXED: usize = 64 << 20;
 
 /// What librdkafka may fetch ahead, all consumers of a pipeline together, as it counts: values only, and compressed batches as
-/// they are. What that takes in memory is bounded by [`fetched_bytes`].
+/// they are. A quarter was no faster: what is fetched beyond this only waits. What it takes in memory is bounded by
+/// [`fetched_bytes`].
 pub(crate) fn fetch_bytes(memory: usize) -> usize {
     memory / 16
 }
@@ -52,7 +53,7 @@ pub(crate) fn on_the_way_bytes(credits: usize) -> usize {
 pub(crate) fn batch_bytes(credits: usize) -> usize {
     /// A batch costs a lane as much as some hundred records do: each has many more.
     const LEAST: usize = 1 << 20;
-    /// What a stage works on at once, however much memory there is.
+    /// With ten thousand hive keys, this took a third less processor time than 1 MiB.
     const MOST: usize = 8 << 20;
     (credits / 96).clamp(LEAST, MOST)
 }

@@ -16,10 +16,27 @@ const SIZES: [(&str, u64); 9] = [
 
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// What a size looks like, for messages.
-pub(crate) const SIZE: &str = "a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB)";
-/// What a duration looks like, for messages.
-pub(crate) const DURATION: &str = "a duration such as \"30s\" (a whole number and ms, s, m, h or d)";
+/// A kind of amount: how it is read and written.
+pub(crate) struct Amount<T> {
+    /// What it looks like, for messages.
+    pub(crate) what: &'static str,
+    pub(crate) read: fn(&str) -> Option<T>,
+    pub(crate) show: fn(T) -> String,
+}
+
+/// Sizes in bytes.
+pub(crate) const SIZE: Amount<u64> = Amount {
+    what: "a size such as \"128MiB\" (a whole number and B, KiB, MiB, GiB, TiB, kB, MB, GB or TB)",
+    read: size,
+    show: show_size,
+};
+
+/// Durations.
+pub(crate) const DURATION: Amount<Duration> = Amount {
+    what: "a duration such as \"30s\" (a whole number and ms, s, m, h or d)",
+    read: duration,
+    show: show_duration,
+};
 
 /// Bytes of a size such as `128MiB`.
 pub(crate) fn size(text: &str) -> Option<u64> {

@@ -1,5 +1,5 @@
 //! The messages of a lane, in the order in which data flows. A message is a batch, never a record. (How a lane ends is said
-//! in `lane.rs`, how a source does in `source/actor.rs`.)
+//! in `lane.rs`, how a source does in `source/ending.rs`.)
 //!
 //! ```text
 //! Source ── RawBatch ──► Validator ── CheckedBatch ──► Windower ── WindowedBatch ──► Sink ── Committed ──► Source

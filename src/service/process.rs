@@ -17,26 +17,35 @@ pub(super) struct Process {
     pub(super) open_files: u64,
 }
 
+/// What the numbers of `/proc` are counted in.
+struct System {
+    /// When the machine was started, in seconds since 1970.
+    booted: f64,
+    ticks_per_second: f64,
+    page_bytes: u64,
+}
+
 impl Process {
     pub(super) fn now() -> Option<Process> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         let system = std::fs::read_to_string("/proc/stat").ok()?;
         let booted = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse::<f64>().ok()?;
         let open_files = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
-        let ticks = rustix::param::clock_ticks_per_second() as f64;
-        Process::read(&stat, booted, ticks, rustix::param::page_size() as u64, open_files)
+        let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
+        let page_bytes = rustix::param::page_size() as u64;
+        Process::read(&stat, &System { booted, ticks_per_second, page_bytes }, open_files)
     }
 
     /// From the line of `/proc/self/stat`: fields are counted after the name, which may hold spaces and parentheses.
-    fn read(stat: &str, booted: f64, ticks: f64, page_bytes: u64, open_files: u64) -> Option<Process> {
+    fn read(stat: &str, system: &System, open_files: u64) -> Option<Process> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         // proc(5) numbers from 1, and the state after the name is its field 3.
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         Some(Process {
-            cpu_seconds: (field(14)? + field(15)?) / ticks,
+            cpu_seconds: (field(14)? + field(15)?) / system.ticks_per_second,
             threads: field(20)? as u64,
-            started: booted + field(22)? / ticks,
-            resident_bytes: field(24)? as u64 * page_bytes,
+            started: system.booted + field(22)? / system.ticks_per_second,
+            resident_bytes: field(24)? as u64 * system.page_bytes,
             open_files,
         })
     }
@@ -60,7 +69,8 @@ mod tests {
         let stat = "7 (a )( b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 12 0 3000 999 100 0";
         let expected =
             Process { resident_bytes: 409_600, cpu_seconds: 3.0, started: 1030.0, threads: 12, open_files: 5 };
-        assert_eq!(Process::read(stat, 1000.0, 100.0, 4096, 5), Some(expected));
+        let system = System { booted: 1000.0, ticks_per_second: 100.0, page_bytes: 4096 };
+        assert_eq!(Process::read(stat, &system, 5), Some(expected));
     }
 
     #[test]

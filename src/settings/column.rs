@@ -65,7 +65,7 @@ fn column<'a>(entry: &'a Entry, mistakes: &Mistakes) -> Known<'a> {
 /// A column's options. Each is looked at, whatever is wrong with the others.
 fn options(entry: &Entry, section: &Section<'_>, family: Option<(&'static str, u8)>) -> Option<Column> {
     let mistakes = section.mistakes;
-    let kind = family.and_then(|family| kind(section, family));
+    let kind = family.and_then(|(name, family)| kind(section, name, family));
     let from = match section.node("from") {
         Some(node) => from(node, mistakes),
         None => Some(vec![entry.key.clone()]),
@@ -74,7 +74,7 @@ fn options(entry: &Entry, section: &Section<'_>, family: Option<(&'static str, u
     let coerce = section.node("coerce").and_then(|node| flag(node, mistakes)).unwrap_or(false);
     let pattern = section.node("pattern").and_then(|node| pattern(node, mistakes));
     let max_length = section.node("max_length").and_then(|node| integer(node, 1..=usize::MAX >> 1, mistakes));
-    let fits_all = family.is_some_and(|family| refuse_misfits(section, family));
+    let fits_all = family.is_some_and(|(name, family)| refuse_misfits(section, name, family));
     let kind = kind?;
     // Values of an option that doesn't fit can't be judged.
     let node = |key| section.node(key).filter(|_| family.is_some_and(|(_, family)| fits(key, family)));
@@ -111,7 +111,7 @@ fn fits(key: &str, family: u8) -> bool {
 }
 
 /// Options that don't fit the column's type are mistakes; whether all fit.
-fn refuse_misfits(section: &Section<'_>, (name, family): (&str, u8)) -> bool {
+fn refuse_misfits(section: &Section<'_>, name: &str, family: u8) -> bool {
     let mut fits_all = true;
     for (key, fits) in keys::COLUMN.iter().filter(|(_, fits)| fits & family == 0) {
         let Some(entry) = section.entries().iter().find(|entry| entry.key == *key) else { continue };
@@ -125,7 +125,7 @@ fn refuse_misfits(section: &Section<'_>, (name, family): (&str, u8)) -> bool {
 }
 
 /// The column's type.
-fn kind(section: &Section<'_>, (name, family): (&str, u8)) -> Option<ColumnType> {
+fn kind(section: &Section<'_>, name: &str, family: u8) -> Option<ColumnType> {
     Some(match family {
         family::STRING => ColumnType::String,
         family::BOOL => ColumnType::Bool,

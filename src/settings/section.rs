@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use super::keys;
 use super::mistake::{Mistake, Mistakes};
 use super::tree::{Entry, Node, Toml};
+use crate::base::units::Amount;
 
 /// A table whose keys are all known.
 pub(super) struct Section<'a> {
@@ -142,12 +143,11 @@ where
 /// A number with a unit, within limits.
 pub(super) fn amount<T: PartialOrd + Copy>(
     node: &Node,
-    read: fn(&str) -> Option<T>,
+    kind: &Amount<T>,
     range: RangeInclusive<T>,
-    show: fn(T) -> String,
-    what: &str,
     mistakes: &Mistakes,
 ) -> Option<T> {
+    let Amount { what, read, show } = kind;
     let written = match &node.toml {
         Toml::Text(filled) => read(&filled.text),
         _ => None,

@@ -15,7 +15,7 @@ use super::http::Http;
 use super::section::closest;
 use crate::base::codes::{Code, Coded};
 use crate::base::logging::{Log, LogFormat, log_level};
-use crate::base::units::{DURATION, SIZE, duration, show_duration, show_size, size};
+use crate::base::units::{Amount, DURATION, SIZE};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -150,10 +150,10 @@ impl Reader {
     }
 
     fn service(&mut self) -> Option<Service> {
-        let memory = self.within("limits.memory", SIZE, size, MEMORY, show_size);
-        let drain = self.within("limits.drain", DURATION, duration, DRAIN, show_duration);
-        let backoff_min = self.within("restart.backoff_min", DURATION, duration, BACKOFF, show_duration);
-        let backoff_max = self.within("restart.backoff_max", DURATION, duration, BACKOFF, show_duration);
+        let memory = self.within("limits.memory", &SIZE, MEMORY);
+        let drain = self.within("limits.drain", &DURATION, DRAIN);
+        let backoff_min = self.within("restart.backoff_min", &DURATION, BACKOFF);
+        let backoff_max = self.within("restart.backoff_max", &DURATION, BACKOFF);
         let failures = self.get("restart.failures_until_parked", "a whole number from 1", |text| {
             text.parse().ok().filter(|failures| *failures > 0)
         });
@@ -201,14 +201,8 @@ impl Reader {
         value
     }
 
-    fn within<T: PartialOrd + Copy>(
-        &mut self,
-        key: &str,
-        what: &str,
-        read: fn(&str) -> Option<T>,
-        range: RangeInclusive<T>,
-        show: fn(T) -> String,
-    ) -> Option<T> {
+    fn within<T: PartialOrd + Copy>(&mut self, key: &str, kind: &Amount<T>, range: RangeInclusive<T>) -> Option<T> {
+        let Amount { what, read, show } = kind;
         let value = self.get(key, what, read)?;
         if !range.contains(&value) {
             let (least, most, origin) = (show(*range.start()), show(*range.end()), self.origin(key));

@@ -12,8 +12,7 @@ use super::keys::family;
 use super::mistake::Mistakes;
 use super::section::{Section, amount, array, choice, closest, filled_text, integer, refuse, text, wrong};
 use super::tree::{Node, Toml};
-use crate::base::units;
-use crate::base::units::{duration, show_duration, show_size, size};
+use crate::base::units::{DURATION, SIZE, duration};
 use crate::model::names::hive;
 use crate::model::names::hive::{KEYS_MAX, WINDOW};
 use crate::model::pipeline::{Roll, Sink, Value, defaults};
@@ -90,9 +89,8 @@ fn roll(node: &Node, mistakes: &Mistakes) -> Option<Roll> {
     }
     let section = Section::open("sink.roll", node, mistakes)?;
     let count = |key| section.node(key).and_then(|node| integer(node, COUNT, mistakes));
-    let bytes = section.node("bytes").and_then(|node| amount(node, size, BYTES, show_size, units::SIZE, mistakes));
-    let age =
-        section.node("age").and_then(|node| amount(node, duration, AGE, show_duration, units::DURATION, mistakes));
+    let bytes = section.node("bytes").and_then(|node| amount(node, &SIZE, BYTES, mistakes));
+    let age = section.node("age").and_then(|node| amount(node, &DURATION, AGE, mistakes));
     Some(Roll {
         windows: count("windows").unwrap_or(defaults::ROLL.windows),
         rows: count("rows").or(defaults::ROLL.rows),

@@ -13,8 +13,7 @@ use super::mistake::Mistakes;
 use super::section::{Section, amount, choice, closest, integer, one_of, refuse, text, wrong};
 use super::time::zone;
 use super::tree::{Node, Toml};
-use crate::base::units;
-use crate::base::units::{duration, show_duration};
+use crate::base::units::DURATION;
 use crate::model::pipeline::{Zone, defaults};
 use crate::model::time::{civil, clock};
 use crate::model::window::{Count, EventTime, Late, Tumbling, Window};
@@ -64,7 +63,7 @@ pub(super) fn window(node: &Node, columns: Option<&[Known<'_>]>, mistakes: &Mist
 
 fn tumbling(section: &Section<'_>, columns: Option<&[Known<'_>]>) -> Option<Tumbling> {
     let mistakes = section.mistakes;
-    let span = |node, range| amount(node, duration, range, show_duration, units::DURATION, mistakes);
+    let span = |node, range| amount(node, &DURATION, range, mistakes);
     let size = section.must("size", "size = \"1h\" or \"1d\"").and_then(|node| span(node, SIZE));
     let time = section
         .must("time", "time = \"measured_at\", a timestamp column, or \"_kafka_timestamp\" for Kafka's own")

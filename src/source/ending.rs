@@ -8,7 +8,7 @@ use super::actor::{LOOK_AGAIN, Source, TELL_AT_END, log};
 use super::poll_thread::Command;
 use crate::model::Partition;
 
-/// Ask a source to commit everything, leave the group and end. [`Finished`] tells when that is
+/// Ask a source to commit everything, leave the group and end. [`Finished`](super::Finished) tells when that is
 /// done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -3,7 +3,7 @@
 //! A [`Source`] owns one consumer of the pipeline's group. Its poll thread polls always, but for a second at the most while
 //! memory is used up: what it reads it hands on as one batch a partition, and what it is told (start here, stop there) it does
 //! between two polls. The actor makes a lane for each partition that it is given, starts it from its ledger, and ends it when
-//! the partition goes.
+//! the partition goes. What becomes of a partition is decided in `lanes.rs`, which is pure.
 //!
 //! **Promise:** records reach a lane in offset order, each range starting where the one before it ended; only what
 //! read_committed shows is in them. A lane is handed records only once the brokers were found to have the last one that its

@@ -326,7 +326,7 @@ async fn settings(context: web::Data<Context>) -> HttpResponse {
 #[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
 #[post("/api/v1/pipelines/{name}/start")]
 async fn start(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
-    order(&context, name.into_inner(), Command::Start, &wait, Phase::Running).await
+    order(&context, Order { pipeline: name.into_inner(), command: Command::Start }, &wait, Phase::Running).await
 }
 
 /// Stop a pipeline
@@ -335,7 +335,7 @@ async fn start(context: web::Data<Context>, name: web::Path<String>, wait: web::
 #[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
 #[post("/api/v1/pipelines/{name}/stop")]
 async fn stop(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
-    order(&context, name.into_inner(), Command::Stop, &wait, Phase::Stopped).await
+    order(&context, Order { pipeline: name.into_inner(), command: Command::Stop }, &wait, Phase::Stopped).await
 }
 
 /// Pause a pipeline
@@ -344,14 +344,14 @@ async fn stop(context: web::Data<Context>, name: web::Path<String>, wait: web::Q
 #[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
 #[post("/api/v1/pipelines/{name}/pause")]
 async fn pause(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
-    order(&context, name.into_inner(), Command::Pause, &wait, Phase::Paused).await
+    order(&context, Order { pipeline: name.into_inner(), command: Command::Pause }, &wait, Phase::Paused).await
 }
 
 /// Resume a paused pipeline
 #[utoipa::path(tag = "control", params(Wait), responses((status = 200, body = Ordered), (status = 202, body = Ordered), (status = 404, body = Failure)))]
 #[post("/api/v1/pipelines/{name}/resume")]
 async fn resume(context: web::Data<Context>, name: web::Path<String>, wait: web::Query<Wait>) -> HttpResponse {
-    order(&context, name.into_inner(), Command::Resume, &wait, Phase::Running).await
+    order(&context, Order { pipeline: name.into_inner(), command: Command::Resume }, &wait, Phase::Running).await
 }
 
 /// Commit everything that a pipeline has read
@@ -439,12 +439,12 @@ async fn read<T: serde::Serialize + Send + 'static>(
 }
 
 /// Passes a command on, and waits until the pipeline is in `phase`, if that is wanted.
-async fn order(context: &Context, name: String, command: Command, wait: &Wait, phase: Phase) -> HttpResponse {
+async fn order(context: &Context, order: Order, wait: &Wait, phase: Phase) -> HttpResponse {
     let patience = match wait.patience() {
         Ok(patience) => patience,
         Err(answer) => return answer,
     };
-    let order = Order { pipeline: name.clone(), command };
+    let name = order.pipeline.clone();
     if !context.fleet.send(order).await.unwrap_or(false) {
         return unknown(&name);
     }
