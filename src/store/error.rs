@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::base::codes::{Code, Coded};
 use super::WHOLE_MAX;
 use super::file_system::Strange;
+use crate::base::codes::{Code, Coded};
 
 /// Why something can't be read from a store, or is not known to be kept in it.
 #[derive(Debug, Clone, Error)]

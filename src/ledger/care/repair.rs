@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::codes::{Code, Coded};
 use super::verify::{Finding, Kind, Report, verify_dataset};
+use crate::base::codes::{Code, Coded};
 use crate::ledger::protocol::chain::Chain;
 use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_strange};
 use crate::ledger::protocol::entry::{Entry, FileEntry};

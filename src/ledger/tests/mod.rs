@@ -5,6 +5,7 @@ mod backups;
 mod crash;
 mod damage;
 mod discards;
+mod fixtures;
 mod fold;
 mod protocol;
 mod readers;
