@@ -23,6 +23,14 @@ fn main() {
 /// Links the one that is installed, if weir is built for this machine; whether it did.
 fn of_the_system() -> bool {
     let asked_to_compile = env::var_os("WEIR_OPENSSL").is_some_and(|wanted| wanted == "compiled");
-    let for_this_machine = env::var_os("HOST") == env::var_os("TARGET");
-    !asked_to_compile && for_this_machine && pkg_config::Config::new().atleast_version(OLDEST).probe("openssl").is_ok()
+    if asked_to_compile || env::var_os("HOST") != env::var_os("TARGET") {
+        return false;
+    }
+    let Ok(headers) = pkg_config::get_variable("openssl", "includedir") else { return false };
+    let found = pkg_config::Config::new().atleast_version(OLDEST).probe("openssl").is_ok();
+    if found {
+        // Where weir's own C code finds what librdkafka's headers include.
+        println!("cargo:include={headers}");
+    }
+    found
 }

@@ -25,7 +25,6 @@ use super::quiet::quiet;
 use super::statistics;
 use super::trouble::Checking;
 use super::untold::Untold;
-use crate::base::codes::Coded as _;
 use crate::base::panics;
 use crate::base::words::chain;
 use crate::flow::lane::{Lane, LaneEnded, MakeLane, answer};

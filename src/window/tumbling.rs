@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn what_is_filtered_is_counted_in_its_part() {
         let (range, records) = batch(0, &[Filtered, Row(1), Filtered, Gap]);
-        let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).assign(range, records);
+        let part = TimeWindower::new(&window(10, "UTC", 5, Late::Side), TimeState::default()).part(range, records);
         assert_eq!(part.counts, Counts::from([(Class::Row, 1), (Class::Filtered, 2)]));
     }
 

@@ -10,7 +10,11 @@ fn copy_of(fixture: &str) -> TempDir {
         for item in fs::read_dir(from).unwrap() {
             let item = item.unwrap();
             let to = to.join(item.file_name());
-            if item.path().is_dir() { copy(&item.path(), &to) } else { drop(fs::copy(item.path(), to).unwrap()) }
+            if item.path().is_dir() {
+                copy(&item.path(), &to);
+            } else {
+                fs::copy(item.path(), to).unwrap();
+            }
         }
     }
     let copied = tempfile::tempdir().unwrap();
