@@ -44,15 +44,15 @@ impl Length for Parts {
 }
 
 impl ChunkReader for Parts {
-    type T = BufReader<From>;
+    type T = BufReader<ReadFrom>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        Ok(BufReader::new(From { file: self.clone(), at: start }))
+        Ok(BufReader::new(ReadFrom { file: self.clone(), at: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         let mut bytes = Vec::with_capacity(length);
-        let read = From { file: self.clone(), at: start }.take(length as u64).read_to_end(&mut bytes)?;
+        let read = ReadFrom { file: self.clone(), at: start }.take(length as u64).read_to_end(&mut bytes)?;
         if read != length {
             return Err(ParquetError::EOF(format!("Expected to read {length} bytes, read only {read}")));
         }
@@ -61,12 +61,12 @@ impl ChunkReader for Parts {
 }
 
 /// What follows a place in a file.
-pub struct From {
+pub struct ReadFrom {
     file: Parts,
     at: u64,
 }
 
-impl Read for From {
+impl Read for ReadFrom {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.0.read_at(buffer, self.at)?;
         self.at += read as u64;

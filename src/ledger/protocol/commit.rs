@@ -32,15 +32,15 @@ pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Res
     batch.step(|one| Ok(store.prepare(&one.new())?));
     failpoint::hit("commit.before_sync_files");
     let unless_planted = |names: Vec<String>| if failpoint::planted("commit.no_fsync") { vec![] } else { names };
-    let (staged, prepared) =
-        (|one: &One| unless_planted(one.staged()), |one: &One| unless_planted(vec![one.temporary.clone()]));
+    let staged = |one: &One| unless_planted(one.staged());
+    let prepared = |one: &One| unless_planted(vec![one.temporary.clone()]);
     let durable = store.make_durable(batch.names(staged), batch.names(prepared));
     let is_durable = |one: &One| Ok(durable.of_all(staged(one).into_iter().chain(prepared(one)))?);
     // Swept by another instance before its fsync, or between that and the look at its size: fenced all the same.
     batch.step(|one| one.unless_fenced(is_durable(one).and_then(|()| one.check_sizes())));
     failpoint::hit("commit.before_sync_staging");
-    let settled = store.settle(batch.all.iter().map(|one| one.temporary.clone()).collect());
-    batch.step(|one| Ok(settled.of(&one.temporary)?));
+    let staged_names = store.settle(batch.all.iter().map(|one| one.temporary.clone()).collect());
+    batch.step(|one| Ok(staged_names.of(&one.temporary)?));
     if failpoint::planted("commit.publish_first") {
         let _ = publish::publish(dataset, &entries.iter().collect::<Vec<_>>());
     }
@@ -49,8 +49,8 @@ pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Res
     batch.step(|one| one.check_inside());
     batch.step(|one| one.create());
     failpoint::hit("commit.after_link");
-    let settled = store.settle(batch.names(|one| vec![one.name.clone()]));
-    batch.step(|one| Ok(settled.of(&one.name)?));
+    let created_names = store.settle(batch.names(|one| vec![one.name.clone()]));
+    batch.step(|one| Ok(created_names.of(&one.name)?));
     failpoint::hit("commit.after_sync_ledger");
     batch.step(|one| one.unless_covered());
     let committed: Vec<&Entry> = batch.all.iter().filter(|one| one.result.is_ok()).map(|one| one.entry).collect();
@@ -75,6 +75,7 @@ struct One<'a> {
     name: String,
     /// Its name in `staging/`.
     temporary: String,
+    /// The entry as it is written.
     content: Vec<u8>,
     /// Whether its name was tried.
     tried: Cell<bool>,

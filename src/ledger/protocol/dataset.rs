@@ -163,14 +163,21 @@ impl Dataset {
         refuse_strange(&*store, identity.partition_by.len())?;
         let (id, checkpoint_entries) = (names::random(), every);
         let content = json(&DatasetFile { format: FORMAT, id, checkpoint_entries, identity: identity.clone() });
-        let (name, temporary) = (DATASET_FILE, &temporary("dataset"));
-        store.create_if_absent(&New { name, temporary, content: &content, readers: Readers::All })?;
+        store.create_if_absent(&New {
+            name: DATASET_FILE,
+            temporary: &temporary("dataset"),
+            content: &content,
+            readers: Readers::All,
+        })?;
         let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&*store)?;
         let folder = PathBuf::from(store.place(""));
         agree(&there, identity, &folder)?;
-        let name = &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash));
-        let (temporary, content) = (&self::temporary("pipeline"), definition.text.as_bytes());
-        store.create_if_absent(&New { name, temporary, content, readers: Readers::Owner })?;
+        store.create_if_absent(&New {
+            name: &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash)),
+            temporary: &temporary("pipeline"),
+            content: definition.text.as_bytes(),
+            readers: Readers::Owner,
+        })?;
         keep_private(&*store)?;
         Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity: there, pipeline: definition.hash }) })
     }
@@ -210,8 +217,12 @@ impl Dataset {
         let name = &topic_name(topic, topic_id);
         self.store().make_room_for(name)?;
         let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
-        let (temporary, content) = (&temporary("topic"), &json(&now));
-        self.store().create_if_absent(&New { name, temporary, content, readers: Readers::All })?;
+        self.store().create_if_absent(&New {
+            name,
+            temporary: &temporary("topic"),
+            content: &json(&now),
+            readers: Readers::All,
+        })?;
         read_topic(self.store(), name, topic_id)
     }
 

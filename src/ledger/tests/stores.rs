@@ -144,12 +144,12 @@ fn a_topic_keeps_the_partitions_it_had() {
 
 struct Crash;
 
-/// What a process does from its start on: commits up to offset 30, and folds.
+/// What a process does from its start on: commits up to offset 20, and folds.
 fn work(kind: &Kind) {
     let chain = kind.chain(2);
     chain.dataset.topic("t", "id", 1).unwrap();
     let mut tip = chain.recover().unwrap().unwrap_or_else(|| chain.start(0, WINDOW).unwrap());
-    while tip.to < 30 {
+    while tip.to < 20 {
         // As an attempt that crashed leaves it: work for the sweep, once the sequence is taken.
         stage(&chain, tip.sequence + 1, Side::Data, 9, &[0]);
         commit_to(&chain, &tip, tip.to + 10);
@@ -174,7 +174,7 @@ fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
             let result = catch_unwind(AssertUnwindSafe(|| work(&kind)));
             failpoint::hook::clear();
             let Err(panic) = result else {
-                assert!(at > 50, "only {at} failpoints were reached");
+                assert!(at > 40, "only {at} failpoints were reached");
                 break;
             };
             assert!(panic.is::<Crash>(), "the writer fails by itself");
@@ -182,7 +182,7 @@ fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
                 assert_eq!(verify_dataset(dataset).unwrap().findings, [], "at failpoint {at}");
             }
             work(&kind);
-            assert_whole_in(kind.store(), 30);
+            assert_whole_in(kind.store(), 20);
         }
     }
 }
