@@ -256,7 +256,7 @@ impl Store for Local {
     }
 
     fn prepare(&self, new: &New<'_>) -> Result<(), StoreError> {
-        self.write(new.temporary, new.content, new.readers)
+        self.write(new.temporary, &(new.content)(), new.readers)
     }
 
     fn make_durable(&self, staged: BTreeSet<String>, prepared: BTreeSet<String>) -> Outcomes {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Cursor, Read, Write};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::parts::{Parts, ReadAt};
@@ -20,7 +20,7 @@ pub(crate) struct Bucket {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap()
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bucket {
@@ -82,7 +82,7 @@ impl ReadAt for Object {
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let from = usize::try_from(at).unwrap().min(self.0.len());
+        let from = usize::try_from(at).map_or(self.0.len(), |at| at.min(self.0.len()));
         (&self.0[from..]).read(buffer)
     }
 }
@@ -139,7 +139,7 @@ impl Store for Bucket {
     }
 
     fn create(&self, new: &New<'_>) -> Result<Claim, StoreError> {
-        Ok(self.put(new.name, Arc::new(new.content.to_vec())))
+        Ok(self.put(new.name, Arc::new((new.content)())))
     }
 
     fn publish(&self, staged: &str, name: &str) -> Result<Claim, StoreError> {

@@ -217,7 +217,8 @@ pub trait Store: Any + Debug + Send + Sync {
             // From before it has content.
             self.keep_private(name).map_err(StoreError::io("chmod", self.place(name)))?;
         }
-        file.write_all(content).and_then(|()| file.flush()).map_err(StoreError::io("write", self.place(name)))
+        let written = file.write_all(content).and_then(|()| file.flush());
+        written.map_err(|error| StoreError::io("write", self.place(name))(error))
     }
 
     /// Stages a file with the content of another store's. It is not durable.
@@ -237,7 +238,7 @@ pub trait Store: Any + Debug + Send + Sync {
     fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let mut content = Vec::new();
         let read = self.open(name)?.take(WHOLE_MAX + 1).read_to_end(&mut content);
-        match read.map_err(StoreError::io("read", self.place(name)))? as u64 {
+        match read.map_err(|error| StoreError::io("read", self.place(name))(error))? as u64 {
             0..=WHOLE_MAX => Ok(content),
             _ => Err(StoreError::TooLarge { path: self.place(name).into() }),
         }
@@ -251,7 +252,7 @@ pub trait Store: Any + Debug + Send + Sync {
         let mut file = self.open(name)?;
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
         loop {
-            match file.read(&mut buffer).map_err(StoreError::io("read", self.place(name)))? {
+            match file.read(&mut buffer).map_err(|error| StoreError::io("read", self.place(name))(error))? {
                 0 => return Ok(names::hex(&hash.finalize())),
                 read => hash.update(&buffer[..read]),
             }
@@ -260,14 +261,14 @@ pub trait Store: Any + Debug + Send + Sync {
 }
 
 /// A file that is made whole or not at all.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct New<'a> {
     /// Its name.
     pub name: &'a str,
     /// A name for it before it has its own, where a store needs one. New for every attempt.
     pub temporary: &'a str,
-    /// What is in it.
-    pub content: &'a [u8],
+    /// Gives what is to be in it, where that is written: of many entries only one is in memory at a time.
+    pub content: &'a dyn Fn() -> Vec<u8>,
     /// Who may read it.
     pub readers: Readers,
 }

@@ -259,7 +259,7 @@ impl Copy {
     fn finish(&self) -> Result<(), BackupError> {
         let content = self.from.store().read(DATASET_FILE)?;
         let temporary = &format!("{}/dataset.tmp", names::STAGING);
-        let new = New { name: DATASET_FILE, temporary, content: &content, readers: Readers::All };
+        let new = New { name: DATASET_FILE, temporary, content: &|| content.clone(), readers: Readers::All };
         Ok(self.to.create_if_absent(&new)?)
     }
 

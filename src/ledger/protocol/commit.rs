@@ -29,7 +29,7 @@ pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Res
     let room = store.make_room(batch.names(|one| vec![one.name.clone()]));
     batch.step(|one| Ok(room.of(&one.name)?));
     failpoint::hit("commit.before_write_entry");
-    batch.step(|one| Ok(store.prepare(&one.new())?));
+    batch.step(|one| Ok(one.as_file(|file| store.prepare(file))?));
     failpoint::hit("commit.before_sync_files");
     let unless_planted = |names: Vec<String>| if failpoint::planted("commit.no_fsync") { vec![] } else { names };
     let staged = |one: &One| unless_planted(one.staged());
@@ -75,8 +75,6 @@ struct One<'a> {
     name: String,
     /// Its name in `staging/`.
     temporary: String,
-    /// The entry as it is written.
-    content: Vec<u8>,
     /// Whether its name was tried.
     tried: Cell<bool>,
     result: Result<(), LedgerError>,
@@ -87,8 +85,8 @@ impl<'a> Batch<'a> {
         let one = |entry: &'a Entry| {
             let chain = Chain::of(dataset, entry);
             let temporary = names::staged(&chain.prefix, entry.sequence, "entry", &names::random(), "json");
-            let (name, content) = (chain.entry_name(entry.sequence), json(entry));
-            One { entry, chain, name, temporary, content, tried: Cell::new(false), result: Ok(()) }
+            let name = chain.entry_name(entry.sequence);
+            One { entry, chain, name, temporary, tried: Cell::new(false), result: Ok(()) }
         };
         Batch { all: entries.iter().map(one).collect() }
     }
@@ -107,8 +105,10 @@ impl<'a> Batch<'a> {
 }
 
 impl One<'_> {
-    fn new(&self) -> New<'_> {
-        New { name: &self.name, temporary: &self.temporary, content: &self.content, readers: Readers::All }
+    /// A step with the file that it becomes.
+    fn as_file<T>(&self, step: impl FnOnce(&New<'_>) -> T) -> T {
+        let content = || json(self.entry);
+        step(&New { name: &self.name, temporary: &self.temporary, content: &content, readers: Readers::All })
     }
 
     /// Its staged files.
@@ -131,7 +131,7 @@ impl One<'_> {
     /// The commit point.
     fn create(&self) -> Result<(), LedgerError> {
         self.tried.set(true);
-        match self.chain.dataset.store().create(&self.new()) {
+        match self.as_file(|file| self.chain.dataset.store().create(file)) {
             Ok(Claim::Won) => Ok(()),
             Ok(Claim::Taken) => match failpoint::planted("fence.ignored") {
                 true => Ok(()),

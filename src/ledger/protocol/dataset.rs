@@ -166,7 +166,7 @@ impl Dataset {
         store.create_if_absent(&New {
             name: DATASET_FILE,
             temporary: &temporary("dataset"),
-            content: &content,
+            content: &|| content.clone(),
             readers: Readers::All,
         })?;
         let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&*store)?;
@@ -175,7 +175,7 @@ impl Dataset {
         store.create_if_absent(&New {
             name: &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash)),
             temporary: &temporary("pipeline"),
-            content: definition.text.as_bytes(),
+            content: &|| definition.text.clone().into_bytes(),
             readers: Readers::Owner,
         })?;
         keep_private(&*store)?;
@@ -220,7 +220,7 @@ impl Dataset {
         self.store().create_if_absent(&New {
             name,
             temporary: &temporary("topic"),
-            content: &json(&now),
+            content: &|| json(&now),
             readers: Readers::All,
         })?;
         read_topic(self.store(), name, topic_id)

@@ -68,7 +68,7 @@ impl Crate {
             // A module of tests has what the module that it tests has.
             let module = module.filter(|module| !by.starts_with(module));
             let passed_on = module.iter().flat_map(|module| self.uses.get(module)).flat_map(BTreeMap::keys);
-            let names = passed_on.map(|name| [path.as_slice(), &[name.clone()]].concat());
+            let names = passed_on.map(|name| [path.as_slice(), std::slice::from_ref(name)].concat());
             names.chain([path.clone()]).filter_map(|path| import(by, &path)).collect::<Vec<_>>()
         });
         named.chain(all_of).collect()
