@@ -6,7 +6,7 @@
 //! and no value asks which format it has.
 //!
 //! A new format is a folder here with its decoder, a variant of
-//! [`Format`](crate::model::pipeline::Format), a line in `with_decoder`, and a [`Rule`] that bytes
+//! [`Format`], a line in `with_decoder`, and a [`Rule`] that bytes
 //! break which are no such record.
 //!
 //! Everything here is pure and total: whatever the bytes, the answer is a value or a problem with a

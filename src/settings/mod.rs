@@ -1,6 +1,6 @@
 //! What people write: pipeline files and service settings.
 //!
-//! A pipeline file becomes a [`Pipeline`] or a [`Broken`] that holds every mistake in it; the service settings become a
+//! A pipeline file becomes a [`Pipeline`](crate::model::Pipeline) or a [`Broken`] that holds every mistake in it; the service settings become a
 //! [`Service`]. Nothing here opens a connection or makes a file; of other files, only
 //! secrets are read: whether brokers answer and folders can be written is
 //! found out by those who use them.
