@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 #[cfg(test)]
 use crate::base::simulated;
 
-/// Does a job on a thread of its own.
+/// Runs a job on its own thread.
 pub(crate) fn spawn(name: &'static str, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(test)]
     if let Some(simulation) = simulated::of_this_task() {

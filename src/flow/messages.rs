@@ -110,7 +110,7 @@ pub struct WindowRows {
     pub window: WindowId,
     /// `data/` or `late/`.
     pub side: Side,
-    /// The rows, in offset order; those of `late/` have one column more.
+    /// The rows, in offset order. Rows for `late/` have one more column.
     pub rows: Rows,
 }
 

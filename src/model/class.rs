@@ -111,7 +111,7 @@ impl From<Counts> for Written {
     }
 }
 
-/// Of these classes so many, of the others none.
+/// Sets the counts of these classes; all others are zero.
 impl<const N: usize> From<[(Class, u64); N]> for Counts {
     fn from(classes: [(Class, u64); N]) -> Self {
         let mut counts = Counts::default();

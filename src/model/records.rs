@@ -61,7 +61,7 @@ impl RawRecords {
         Some(&self.headers[found].1)
     }
 
-    /// No records, with room for so many that have so many bytes of values and of keys.
+    /// Returns an empty batch with room for this many records, bytes of values and bytes of keys.
     pub fn with_room(records: usize, values: usize, keys: usize) -> RawRecords {
         RawRecords {
             values: Vec::with_capacity(values),

@@ -22,7 +22,7 @@ pub struct Entry {
     pub pipeline: String,
     /// The topic's name.
     pub topic: String,
-    /// The topic's id, by which a topic made again under the same name is told apart.
+    /// The topic's id. A topic that is made again under the same name has another one.
     pub topic_id: String,
     /// The partition.
     pub partition: i32,

@@ -5,7 +5,7 @@ use crate::ledger::protocol::dataset::Dataset;
 use crate::ledger::protocol::entry::Entry;
 use crate::ledger::protocol::error::LedgerError;
 
-/// How many entries of a checkpoint are held at the most, for who reads them backwards. One may be of thousands of files.
+/// Limits how many entries of a checkpoint a backward reader holds. One entry may name thousands of files.
 const HELD_MAX: u64 = 16;
 
 impl Dataset {

@@ -15,7 +15,7 @@
 
 use super::{escape, unescape};
 
-/// Hive keys of a dataset at the most: together their folders' names leave half of a path's 4096 bytes.
+/// Limits the hive keys of a dataset: the names of their folders leave half of a path's 4096 bytes.
 pub const KEYS_MAX: usize = 8;
 
 /// The hive key of windows of time.
