@@ -29,12 +29,12 @@
 //! | `ledger` | `ledger/protocol`, `ledger/read`, `ledger/care` | what floors above the ledger see of it |
 //! | `ledger/tests` | `base`, `model`, `store`, `ledger/protocol`, `ledger/read`, `ledger/care`, `ledger` | for tests: the protocol and the care as a whole |
 //! | `kafka` | `base`, `model` | the client: every question to brokers, and all unsafe code for it |
-//! | `flow` | `base`, `model`, `settings`, `ledger/protocol`, `ledger/read` | what the stages say to each other: read `flow/messages.rs` first |
+//! | `flow` | `base`, `model`, `ledger/protocol`, `ledger/read` | what the stages say to each other: read `flow/messages.rs` first |
 //! | `validate` | `base`, `model`, `decode/shared`, `decode`, `flow` | which class a record is in, and its columns |
 //! | `window` | `base`, `model`, `flow` | which window a row is in, and when a window is complete |
 //! | `sink` | `base`, `model`, `ledger/protocol`, `flow`, `validate`, `window` | which file a row goes to, when files end, and when a lane commits |
-//! | `source` | `base`, `model`, `settings`, `ledger/protocol`, `ledger/read`, `kafka`, `flow` | which partitions are read, from where, and when reading pauses |
-//! | `engine` | `base`, `model`, `settings`, `ledger/protocol`, `kafka`, `flow`, `validate`, `window`, `sink`, `source` | who talks to whom, how a pipeline starts, who has how much memory: read `engine/topology.rs` second |
+//! | `source` | `base`, `model`, `ledger/protocol`, `ledger/read`, `kafka`, `flow` | which partitions are read, from where, and when reading pauses |
+//! | `engine` | `base`, `model`, `ledger/protocol`, `kafka`, `flow`, `validate`, `window`, `sink`, `source` | who talks to whom, how a pipeline starts, who has how much memory: read `engine/topology.rs` second |
 //! | `service` | `base`, `model`, `settings`, `ledger/protocol`, `ledger/read`, `flow`, `engine` | which pipelines run, who may ask about them, and what is answered |
 //! | `cli` | `base`, `model`, `settings`, `ledger/protocol`, `ledger/read`, `ledger/care`, `ledger`, `kafka`, `flow`, `engine`, `service` | the commands, and the demo's readings |
 //! | `testing` | `base`, `model`, `store`, `ledger/protocol`, `ledger/care`, `kafka`, `flow`, `validate`, `window`, `sink`, `source`, `engine` | for tests: these floors; lanes and ledger on a disk whose power fails, in every order of steps that chance gives |

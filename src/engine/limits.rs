@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::memory;
 use crate::flow::run::Run;
-use crate::settings::service::Restart;
+use crate::model::Restart;
 
 /// The limits of a process.
 #[derive(Debug, Clone, Copy)]

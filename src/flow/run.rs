@@ -10,8 +10,7 @@ use super::progress::Progress;
 use crate::base::credits::Credits;
 use crate::ledger::{Chain, Committer, Dataset, LedgerError, Others, Tip};
 use crate::model::window::WindowState;
-use crate::model::{Partition, Pipeline};
-use crate::settings::service::Restart;
+use crate::model::{Partition, Pipeline, Restart};
 
 /// What every part of a running pipeline knows.
 pub struct Run {

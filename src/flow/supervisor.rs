@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings::service::Restart;
+use crate::model::Restart;
 
 /// What to do with a lane that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,10 +22,9 @@ use crate::base::words::chain;
 use crate::engine::fits_its_dataset;
 use crate::engine::topology::Arbiters;
 use crate::ledger::LedgerError;
-use crate::model::Pipeline;
+use crate::model::{Pipeline, Restart};
 use crate::settings;
 use crate::settings::Service;
-use crate::settings::service::Restart;
 
 /// How often it is looked whether pipeline files have changed. They are read, not watched: notifications don't come from
 /// network filesystems, nor for all ways in which containers change a mounted file.

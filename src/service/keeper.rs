@@ -21,8 +21,7 @@ use crate::engine::topology::{Arbiters, Running};
 use crate::engine::{Limits, RunError, RunOptions, share};
 use crate::flow::run::Numbers;
 use crate::flow::supervisor::{Decision, Failures};
-use crate::model::Pipeline;
-use crate::settings::service::Restart;
+use crate::model::{Pipeline, Restart};
 
 /// A run that lasted so long has not failed to start: its failures before are over.
 const SETTLED: Duration = Duration::from_secs(60);

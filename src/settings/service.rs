@@ -16,6 +16,7 @@ use super::section::closest;
 use crate::base::codes::{Code, Coded};
 use crate::base::logging::{Log, LogFormat, log_level};
 use crate::base::units::{Amount, DURATION, SIZE};
+use crate::model::Restart;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -45,19 +46,6 @@ pub struct Limits {
     pub memory: usize,
     /// Deadline of an orderly stop.
     pub drain: Duration,
-}
-
-/// How failed lanes start again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restart {
-    /// The pause after the first failure; it doubles with each further one.
-    pub backoff_min: Duration,
-    /// The longest pause.
-    pub backoff_max: Duration,
-    /// Failures in a row at the same position after which a lane parks.
-    pub failures_until_parked: u32,
-    /// Whether none parks for that, but is tried again after the longest pause, for ever: a service's way.
-    pub for_ever: bool,
 }
 
 /// Settings that can't be used.

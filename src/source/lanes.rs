@@ -24,8 +24,7 @@ use crate::base::words::chain;
 use crate::flow::lane::LaneError;
 use crate::flow::supervisor::{Decision, Failures};
 use crate::ledger::{LedgerError, Tip};
-use crate::model::Partition;
-use crate::settings::service::Restart;
+use crate::model::{Partition, Restart};
 
 /// The partitions of a source.
 #[derive(Debug)]

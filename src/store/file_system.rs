@@ -49,6 +49,10 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, in no order. What is made or removed meanwhile may be among them or not.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Whether a folder has no names.
+    fn is_empty(&self, dir: &Path) -> io::Result<bool> {
+        Ok(self.list(dir)?.is_empty())
+    }
     /// A new folder.
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes a file's content durable, or the names in a folder. The inner result is that of fsync itself: after a failure
@@ -260,6 +264,10 @@ impl FileSystem for Machine {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         fs::read_dir(dir)?.map(|item| Ok(item?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn is_empty(&self, dir: &Path) -> io::Result<bool> {
+        fs::read_dir(dir)?.next().transpose().map(|first| first.is_none())
     }
 
     fn make_dir(&self, dir: &Path) -> io::Result<()> {

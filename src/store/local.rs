@@ -227,8 +227,8 @@ impl Local {
 }
 
 impl Store for Local {
-    fn place(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().into_owned()
+    fn place(&self, name: &str) -> PathBuf {
+        self.path(name)
     }
 
     fn make_ready(&self, prefixes: &[&str]) -> Result<(), StoreError> {
@@ -333,6 +333,16 @@ impl Store for Local {
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.list_dir(&self.path(prefix))
+    }
+
+    /// An empty folder counts for something.
+    fn is_empty(&self, prefix: &str) -> Result<bool, StoreError> {
+        let dir = self.path(prefix);
+        self.no_link_on_the_way(&dir)?;
+        match self.files.is_empty(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            empty => empty.map_err(StoreError::io("list", dir)),
+        }
     }
 
     fn is_prefix(&self, name: &str) -> bool {

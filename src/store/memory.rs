@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Cursor, Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
@@ -88,8 +89,8 @@ impl ReadAt for Object {
 }
 
 impl Store for Bucket {
-    fn place(&self, name: &str) -> String {
-        format!("memory://bucket/{name}")
+    fn place(&self, name: &str) -> PathBuf {
+        format!("memory://bucket/{name}").into()
     }
 
     fn make_ready(&self, _: &[&str]) -> Result<(), StoreError> {
@@ -190,6 +191,10 @@ impl Store for Bucket {
         let below: HashSet<String> = self.all_below(prefix)?;
         let found: BTreeSet<String> = below.iter().filter_map(|name| next(&name[prefix.len() + 1..])).collect();
         Ok(found.into_iter().collect())
+    }
+
+    fn is_empty(&self, prefix: &str) -> Result<bool, StoreError> {
+        Ok(self.all_below(prefix)?.is_empty())
     }
 
     fn is_prefix(&self, name: &str) -> bool {

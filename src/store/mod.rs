@@ -26,6 +26,7 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
@@ -52,7 +53,7 @@ pub(crate) const WHOLE_MAX: u64 = 1 << 30;
 /// can't tell gives an error.
 pub trait Store: Any + Debug + Send + Sync {
     /// Where a name is, for people; where the dataset is, for an empty one.
-    fn place(&self, name: &str) -> String;
+    fn place(&self, name: &str) -> PathBuf;
 
     /// Gets ready to be written to, and durably so, below these prefixes.
     ///
@@ -156,6 +157,12 @@ pub trait Store: Any + Debug + Send + Sync {
     /// When it can't be read.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
+    /// Whether nothing is below a prefix.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn is_empty(&self, prefix: &str) -> Result<bool, StoreError>;
+
     /// Whether a name is a prefix of others, or may become one.
     fn is_prefix(&self, name: &str) -> bool;
 
@@ -240,7 +247,7 @@ pub trait Store: Any + Debug + Send + Sync {
         let read = self.open(name)?.take(WHOLE_MAX + 1).read_to_end(&mut content);
         match read.map_err(|error| StoreError::io("read", self.place(name))(error))? as u64 {
             0..=WHOLE_MAX => Ok(content),
-            _ => Err(StoreError::TooLarge { path: self.place(name).into() }),
+            _ => Err(StoreError::TooLarge { path: self.place(name) }),
         }
     }
 

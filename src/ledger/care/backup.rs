@@ -120,7 +120,7 @@ pub fn backup(dataset: &Path, folder: &Path, copies: bool) -> Result<Backup, Bac
     let from = Dataset::existing(dataset)?;
     refuse_all_strange(from.store())?;
     let to = Local::new(folder)?;
-    let folder = PathBuf::from(to.place(""));
+    let folder = to.place("");
     if !to.is_apart_from(&Local::new(dataset)?) {
         return Err(BackupError::Inside { dataset: from.folder().to_owned(), folder });
     }

@@ -170,7 +170,7 @@ impl Dataset {
             readers: Readers::All,
         })?;
         let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&*store)?;
-        let folder = PathBuf::from(store.place(""));
+        let folder = store.place("");
         agree(&there, identity, &folder)?;
         store.create_if_absent(&New {
             name: &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash)),
@@ -192,7 +192,7 @@ impl Dataset {
 
     /// The same, in a store.
     pub(crate) fn existing_in(store: Arc<dyn Store>) -> Result<Dataset, LedgerError> {
-        let folder = PathBuf::from(store.place(""));
+        let folder = store.place("");
         let DatasetFile { id, identity, checkpoint_entries: every, .. } = match read_dataset_file(&*store) {
             Err(error) if error.is_not_found() => return Err(LedgerError::NotADataset { folder }),
             read => read?,
@@ -328,7 +328,7 @@ impl Dataset {
 
     /// Where a name is, for people.
     pub(in crate::ledger) fn place(&self, name: &str) -> PathBuf {
-        self.store().place(name).into()
+        self.store().place(name)
     }
 
     /// What no other dataset shares with it, but its own copies.
@@ -370,7 +370,7 @@ fn keep_private(store: &dyn Store) -> Result<(), LedgerError> {
     for name in store.list(PIPELINES)? {
         let name = format!("{PIPELINES}/{name}");
         if let Err(error) = store.keep_private(&name) {
-            tracing::warn!(path = %store.place(&name), %error, "others may read this definition; chmod 600 it");
+            tracing::warn!(path = %store.place(&name).display(), %error, "others may read this definition; chmod 600 it");
         }
     }
     Ok(())
@@ -444,7 +444,7 @@ fn read_dataset_file(store: &dyn Store) -> Result<DatasetFile, LedgerError> {
     }
     let reason =
         format!("checkpoint_entries is {}, and must be from 1 to {}", file.checkpoint_entries, EVERY_ALLOWED.end());
-    Err(LedgerError::Unreadable { path: store.place(DATASET_FILE).into(), reason })
+    Err(LedgerError::Unreadable { path: store.place(DATASET_FILE), reason })
 }
 
 fn read_topic(store: &dyn Store, name: &str, topic_id: &str) -> Result<Topic, LedgerError> {
@@ -457,7 +457,7 @@ fn read_topic(store: &dyn Store, name: &str, topic_id: &str) -> Result<Topic, Le
         "it is of {} with the id {} and {} partitions, which can't be here",
         topic.topic, topic.topic_id, topic.partitions_at_start
     );
-    Err(LedgerError::Unreadable { path: store.place(name).into(), reason })
+    Err(LedgerError::Unreadable { path: store.place(name), reason })
 }
 
 pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
@@ -468,7 +468,7 @@ pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
 
 /// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
 pub(in crate::ledger) fn read_json<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<T, LedgerError> {
-    parse_json(Path::new(&store.place(name)), &store.read(name)?)
+    parse_json(&store.place(name), &store.read(name)?)
 }
 
 /// The same, of content that was read before.

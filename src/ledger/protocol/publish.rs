@@ -72,8 +72,8 @@ fn publish_file(store: &dyn Store, entry: &Entry, file: &FileEntry, check: Check
             false => Err(LedgerError::FileLost {
                 chain: chain(entry),
                 sequence: entry.sequence,
-                path: store.place(&file.path).into(),
-                staged: store.place(&file.staged).into(),
+                path: store.place(&file.path),
+                staged: store.place(&file.staged),
             }),
         },
         Err(error) => Err(error.into()),
@@ -88,7 +88,7 @@ pub(in crate::ledger) fn check_size(
     name: &str,
 ) -> Result<(), LedgerError> {
     let bytes = store.size(name)?;
-    let path = || store.place(name).into();
+    let path = || store.place(name);
     compare(entry, path, format!("{} bytes", file.bytes), format!("{bytes} bytes"))
 }
 
@@ -110,7 +110,7 @@ pub(in crate::ledger) fn check_whole(
 ) -> Result<(), LedgerError> {
     check_size(store, entry, file, name)?;
     let found = store.sha256(name)?;
-    let path = || store.place(name).into();
+    let path = || store.place(name);
     compare(entry, path, format!("SHA-256 {}", file.sha256), format!("SHA-256 {found}"))
 }
 

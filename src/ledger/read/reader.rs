@@ -62,7 +62,7 @@ impl LedgerReader {
     /// # Errors
     /// When the store can't tell.
     pub fn has_no_data(&self) -> Result<bool, LedgerError> {
-        Ok(self.dataset.store().list(Side::Data.folder())?.is_empty())
+        Ok(self.dataset.store().is_empty(Side::Data.folder())?)
     }
 
     /// The names of a side's published files, in order.
