@@ -42,7 +42,7 @@ impl Source {
     }
 
     fn tell_all_uncommitted(&mut self) {
-        for partition in &self.lanes.unfinished() {
+        for partition in &self.lanes.partitions() {
             self.tell_uncommitted(partition);
         }
     }

@@ -601,11 +601,11 @@ impl<L> Lanes<L> {
 
     // What is left at the end.
 
-    /// The partitions of which records may have been read and not committed. One that is done has none; one that has failed and
-    /// waits for its next start may.
-    pub(super) fn unfinished(&self) -> Vec<Partition> {
-        let left = self.slots.iter().filter(|(_, slot)| !matches!(slot.state, State::Done));
-        left.map(|(partition, _)| partition.clone()).collect()
+    /// All partitions: of any of them, records may have been read and not committed. Also where the
+    /// lane has committed all that it was handed: the one before it may have been handed more, and
+    /// failed.
+    pub(super) fn partitions(&self) -> Vec<Partition> {
+        self.slots.keys().cloned().collect()
     }
 
     /// Up to where a partition was read, past what is committed, if it was. Tells it once.
