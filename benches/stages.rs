@@ -79,7 +79,7 @@ fn commit(bencher: Bencher, partitions: i32) {
         partition_by: pipeline.sink.partition_by.clone(),
         window: "count".to_owned(),
     };
-    let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+    let definition = Definition::of(&pipeline);
     let dataset = Dataset::open(folder.path(), &identity, definition).expect("a dataset");
     dataset.topic("bench", "id", partitions).expect("a topic");
     let mut chains: Vec<_> = (0..partitions)

@@ -24,7 +24,7 @@
 //! | `decode` | `model`, `decode/shared`, `decode/json` | which format has which decoder |
 //! | `store` | `base`, `model` | where a dataset is kept, and how its files stay there through crashes |
 //! | `ledger/protocol` | `base`, `model`, `store` | what an entry says, when it counts, and how a chain stays true through crashes |
-//! | `ledger/read` | `model`, `store`, `ledger/protocol` | what commands and HTTP are told of a ledger |
+//! | `ledger/read` | `base`, `model`, `store`, `ledger/protocol` | what commands and HTTP are told of a ledger |
 //! | `ledger/care` | `base`, `model`, `store`, `ledger/protocol` | what a person asks for: verify, repair, back up, give offsets up |
 //! | `ledger` | `ledger/protocol`, `ledger/read`, `ledger/care` | what floors above the ledger see of it |
 //! | `ledger/tests` | `base`, `model`, `store`, `ledger/protocol`, `ledger/read`, `ledger/care`, `ledger` | for tests: the protocol and the care as a whole |

@@ -80,7 +80,7 @@ pub fn make(pipeline: &Pipeline, entries: u64) -> (Chain, Tip) {
         partition_by: vec![],
         window: pipeline.window.kind().identity(),
     };
-    let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+    let definition = Definition::of(pipeline);
     let dataset = Dataset::open(&pipeline.folder(), &identity, definition).expect("a new dataset");
     dataset.topic(TOPIC, TOPIC_ID, 1).expect("a new topic");
     let chain = dataset.chain(TOPIC, TOPIC_ID, 0);
@@ -112,6 +112,10 @@ pub fn next(chain: &Chain, tip: &Tip, dataset: &Dataset, pipeline: &Pipeline) ->
         sha256: hex(&Sha256::digest(&content)),
         windows: None,
         event_time: None,
+        offsets: Some((tip.to, tip.to + RECORDS - 1)),
+        partition_values: serde_json::Map::new(),
+        columns_version: None,
+        sort: Vec::new(),
     };
     let start = tip.sequence as i64 * HOUR;
     let window = WindowId::Time { start, end: start + HOUR };

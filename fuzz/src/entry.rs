@@ -17,6 +17,12 @@ use weir::model::names::hex;
 use super::bytes::Bytes;
 use super::dataset::{self, TOPIC, TOPIC_ID};
 
+/// From this first byte on the rest is sealed.
+const SEALED: u8 = 240;
+
+/// `,"sha256":"…"}` and a newline.
+const SEAL_BYTES: usize = 78;
+
 /// Entries of a checkpoint.
 const EVERY: u64 = 2;
 
@@ -36,10 +42,11 @@ thread_local! {
 
 pub fn run(data: &[u8]) {
     let mut bytes = Bytes(data);
-    match bytes.byte() % 6 {
+    let kind = bytes.byte();
+    match if kind < SEALED { kind % 6 } else { kind } {
         0 => PLAIN.with_borrow(|place| place.entry(bytes.0, false)),
         1 => PLAIN.with_borrow(|place| {
-            let changed = bytes.flip_bits(&json(&place.valid[2]));
+            let changed = bytes.flip_bits(&place.valid[2].line());
             place.entry(&changed, true);
         }),
         2 => FOLDED.with_borrow(|place| place.checkpoint(bytes.0, false)),
@@ -48,6 +55,9 @@ pub fn run(data: &[u8]) {
             let changed = bytes.flip_bits(&gzip(&place.lines()));
             place.checkpoint(&changed, true);
         }),
+        // Whatever a writer may have sealed, of this dataset or of none.
+        SEALED..=247 => PLAIN.with_borrow(|place| place.entry(&place.sealed(bytes.0), false)),
+        248.. => FOLDED.with_borrow(|place| place.checkpoint(&gzip(&place.sealed_lines(bytes.0)), false)),
         _ => HEAD.with_borrow(|place| {
             write(&place.folder.join("ledger/dataset.json"), bytes.0);
             _ = read(&place.folder);
@@ -99,13 +109,14 @@ impl Place {
     fn believed(&self, changed: bool) {
         let Ok(mut found) = read(&self.folder) else { return };
         found.reverse();
-        for entry in &found {
-            let unsealed = Entry { sha256: None, ..entry.clone() };
-            let content = serde_json::to_vec(&unsealed).expect("an entry is JSON");
+        // In format 2 a checksum is of the bytes, of which an entry has only what this weir knows.
+        for entry in found.iter().filter(|entry| entry.format == 1) {
             if let Some(sha256) = &entry.sha256 {
-                assert_eq!(*sha256, hex(&Sha256::digest(content)), "an entry is believed that was changed");
+                assert_eq!(*sha256, entry.checksum(), "an entry is believed that was changed");
             }
         }
+        let newest = fs::read(self.entry_path(2)).expect("it is there");
+        assert!(found[2].format == 1 || is_sealed(&newest), "an entry is believed that was changed");
         if changed {
             assert_eq!(found, self.valid, "an entry is believed that was changed");
         }
@@ -113,8 +124,27 @@ impl Place {
 
     /// The checkpoint's text.
     fn lines(&self) -> Vec<u8> {
-        let line = |entry: &Entry| [serde_json::to_vec(entry).expect("an entry is JSON"), vec![b'\n']].concat();
-        self.valid[..EVERY as usize].iter().flat_map(line).collect()
+        self.valid[..EVERY as usize].iter().flat_map(Entry::line).collect()
+    }
+
+    /// An entry with these fields, which may name the dataset and the entry before as words, and a checksum over them.
+    fn sealed(&self, fields: &[u8]) -> Vec<u8> {
+        let mut line = fields.strip_suffix(b"}").unwrap_or(fields).to_vec();
+        let words =
+            [(&b"DATASET"[..], self.valid[0].dataset.as_deref()), (b"PREVIOUS", self.valid[1].sha256.as_deref())];
+        for (word, value) in words {
+            if let Some(at) = line.windows(word.len()).position(|found| found == word) {
+                line.splice(at..at + word.len(), value.unwrap_or_default().bytes());
+            }
+        }
+        let sha256 = hex(&Sha256::digest(&line));
+        line.extend(format!(",\"sha256\":\"{sha256}\"}}\n").bytes());
+        line
+    }
+
+    /// The same of each line.
+    fn sealed_lines(&self, lines: &[u8]) -> Vec<u8> {
+        lines.split(|byte| *byte == b'\n').flat_map(|line| self.sealed(line)).collect()
     }
 
     fn entry_path(&self, sequence: u64) -> PathBuf {
@@ -133,8 +163,11 @@ fn read(folder: &Path) -> Result<Vec<Entry>, LedgerError> {
     ledger.entries()?.take(8).collect()
 }
 
-fn json(entry: &Entry) -> Vec<u8> {
-    serde_json::to_vec_pretty(entry).expect("an entry is JSON")
+/// Whether the line's checksum is of the bytes before it.
+fn is_sealed(line: &[u8]) -> bool {
+    let Some(at) = line.len().checked_sub(SEAL_BYTES) else { return false };
+    let (fields, seal) = line.split_at(at);
+    seal == format!(",\"sha256\":\"{}\"}}\n", hex(&Sha256::digest(fields))).as_bytes()
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {

@@ -137,6 +137,8 @@ codes! {
     OtherDataset "L011" "The dataset was made with another definition",
     OtherTopic "L012" "The dataset holds records of an earlier topic of this name",
     NotADataset "L013" "The folder is no dataset",
+    LedgerForked "L014" "An entry names another one as the entry before it than is there",
+    NotParquet "L015" "The file is not Parquet",
 
     PipelineFile "P001" "The pipeline file has mistakes",
     NoSuchEnvironment "P002" "There is no file of settings for WEIR_ENV",

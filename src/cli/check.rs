@@ -310,7 +310,7 @@ sink = { type = "parquet", path = "out", partition_by = ["zone"] }
         let parse = |text: &str| Pipeline::parse("p.toml", text, &|_| None).unwrap();
         let pipeline = parse(&text);
         let identity = identity::identity(&pipeline, "a cluster".to_owned());
-        let definition = crate::ledger::Definition { hash: pipeline.hash.clone(), text: text.clone() };
+        let definition = crate::ledger::Definition::of(&pipeline);
         let dataset = crate::ledger::Dataset::open(&pipeline.folder(), &identity, definition).unwrap();
         dataset.topic("t", "an id", 1).unwrap();
         dataset.topic("old", "its id", 1).unwrap();

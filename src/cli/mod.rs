@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod dataset;
 mod demo;
+mod inspect;
 mod produce;
 pub mod readings;
 mod repair;
@@ -59,6 +60,8 @@ enum Command {
     Skip(skip::SkipArgs),
     /// Prove that a dataset is what its ledger says
     Verify(verify::Args),
+    /// Show what a Parquet file says of itself, and whether its ledger agrees
+    Inspect(inspect::InspectArgs),
     /// Copy a dataset, also while it is written to
     Backup(backup::BackupArgs),
     /// Mend what can be mended of a damaged dataset, and name the rest
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Skip(args) => skip::skip(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Repair(args) => repair::repair(&args),
         Command::Windows(args) => windows::windows(&args),

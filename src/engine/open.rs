@@ -68,7 +68,7 @@ pub(super) fn open(pipeline: Pipeline, options: RunOptions, consumers: usize) ->
         .map(|topic| brokers[0].topic(topic).map(|(id, partitions)| (topic.clone(), id, partitions)))
         .collect::<Result<_, _>>()?;
     let identity = identity(&pipeline, cluster_id);
-    let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+    let definition = Definition::of(&pipeline);
     let folder = pipeline.folder();
     let dataset = Dataset::open(&folder, &identity, definition)?;
     let mut topics = HashMap::new();

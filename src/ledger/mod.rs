@@ -14,8 +14,10 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `protocol/format.rs` | which formats there are, and which of a file's fields a reader must know |
 //! | `protocol/entry.rs` | the entry, as it is written |
-//! | `protocol/dataset.rs` | the dataset's folder, and what must agree before anything is written |
+//! | `protocol/columns.rs` | the columns' versions and ids |
+//! | `protocol/dataset.rs`, `protocol/identity.rs` | the dataset's folder, and what must agree before anything is written |
 //! | `protocol/chain.rs` | one partition's chain: its start, names, next entry |
 //! | `protocol/checkpoint.rs` | how old entries fold, and how entries are read wherever they are |
 //! | `protocol/recovery.rs` | how a lane starts: read, publish, sweep |
@@ -45,7 +47,10 @@ pub use care::{
     Action, ActionKind, Backup, BackupError, Finding, Kind, Left, Repair, RepairError, Report, backup, repair, verify,
 };
 pub use protocol::{
-    Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, FORMAT, FileEntry, Identity, LedgerError, NextEntry,
-    Reply, Tip, Topic,
+    Chain, ColumnIdentity, Committer, Dataset, Definition, Entry, EntryKind, FORMAT, FileEntry, Identity, LedgerError,
+    NextEntry, Receipt, Reply, Text, Tip, Topic,
 };
-pub use read::{Completeness, LedgerReader, Lost, Others, PartitionFrontier, State, Window};
+pub use read::{
+    Compared, Completeness, InspectError, InspectedColumn, Inspection, LedgerReader, Lost, Others, PartitionFrontier,
+    State, Window, inspect,
+};

@@ -1,5 +1,6 @@
-//! The words that all floors share: partitions and positions, records and their classes, windows, names, times, and the
-//! definition of a pipeline. Plain data and pure functions; no text of a file is parsed here, and no disk is touched.
+//! The words that all floors share: partitions and positions, records and their classes, windows,
+//! names, times, and the definition of a pipeline. Plain data and pure functions; no text of a file
+//! is parsed here, and no disk is touched.
 
 pub mod class;
 pub mod names;
@@ -20,3 +21,8 @@ pub use reason::Reason;
 pub use records::{Headers, RawRecords};
 pub use restart::Restart;
 pub use side::Side;
+
+/// The version of the rules that the code decides, and not the definition. It goes up when the same
+/// definition would give a record another class, or a column another value, than before. Every
+/// entry has its writer's.
+pub const BEHAVIOUR: u32 = 1;

@@ -1,7 +1,8 @@
 //! A pipeline definition, typed: what the TOML file says after parsing, defaults and checks.
 //!
-//! Everything here is plain data that every stage may read, and every default stands in this file, once. Reading a file
-//! into it, with the position of each mistake and advice, is `parse.rs`'s work; [`Pipeline::load`] starts there.
+//! Everything here is plain data that every stage may read, and every default stands in this file,
+//! once. Reading a file into it, with the position of each mistake and advice, is `parse.rs`'s
+//! work; [`Pipeline::load`] starts there.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,10 +14,12 @@ use regex::Regex;
 
 use crate::model::window::{Late, Window};
 
-/// One pipeline: where records come from, what columns they become, how they are grouped, and where they go.
+/// One pipeline: where records come from, what columns they become, how they are grouped, and where
+/// they go.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    /// Letters, digits, `-` and `_`; names the dataset's folder and, by default, the consumer group.
+    /// Letters, digits, `-` and `_`; names the dataset's folder and, by default, the consumer
+    /// group.
     pub name: String,
     /// Where records come from.
     pub source: Source,
@@ -30,12 +33,19 @@ pub struct Pipeline {
     pub sink: Sink,
     /// SHA-256 (hex) of `text`: of nothing secret, so that no secret can be guessed from it.
     pub hash: String,
-    /// SHA-256 (hex) over the definition and every value that was filled in: another one means that a password was changed,
-    /// though the file is the same. Only fingerprints of one process can be compared.
+    /// SHA-256 (hex) over the definition and every value that was filled in: another one means that
+    /// a password was changed, though the file is the same. Only fingerprints of one process can be
+    /// compared.
     pub fingerprint: String,
     /// The definition as written: variables are not filled in, and secrets that stand in it are
     /// stars. This is what `ledger/pipelines/` keeps.
     pub text: String,
+    /// SHA-256 (hex) of `resolved`.
+    pub resolved_hash: String,
+    /// The definition as it was understood, its variables filled in: a pipeline file that judges
+    /// any record as this one does. The connection, and with it secrets, are left out.
+    /// `ledger/pipelines/` keeps it, too.
+    pub resolved: String,
     /// The file that it was read from, as it was named: for commands that messages name.
     pub file: PathBuf,
 }
@@ -46,8 +56,8 @@ impl Pipeline {
         self.sink.path.join(&self.name)
     }
 
-    /// Why this pipeline and another one can't run together: they would write one dataset, or one inside the other, or they
-    /// are in one group.
+    /// Why this pipeline and another one can't run together: they would write one dataset, or one
+    /// inside the other, or they are in one group.
     pub fn clash(&self, other: &Pipeline) -> Option<String> {
         let absolute = |pipeline: &Pipeline| {
             let folder = pipeline.folder();
@@ -84,7 +94,8 @@ pub struct Source {
     pub group: String,
     /// How many consumers of the group run in this process; none for as many as suit its cores.
     pub consumers: Option<usize>,
-    /// librdkafka properties from `[source.client]`, already checked against the ones that weir owns.
+    /// librdkafka properties from `[source.client]`, already checked against the ones that weir
+    /// owns.
     pub client: BTreeMap<String, String>,
 }
 
@@ -130,7 +141,8 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// Where in the record the value stands: a top-level field's name, or the steps of a JSON pointer.
+    /// Where in the record the value stands: a top-level field's name, or the steps of a JSON
+    /// pointer.
     pub from: Vec<String>,
     /// Whether a record without a value (absent, null or `missing`) is rejected.
     pub required: bool,
@@ -223,7 +235,8 @@ pub enum LocalTimePolicy {
     Later,
 }
 
-/// A value of a column's type, as a definition writes it in `default`, `missing`, `min`, `max` and `one_of`.
+/// A value of a column's type, as a definition writes it in `default`, `missing`, `min`, `max` and
+/// `one_of`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// For `string` and `json`.
@@ -265,7 +278,8 @@ pub struct Sink {
     pub path: PathBuf,
     /// Columns that become `key=value` folders instead of columns of the files.
     pub partition_by: Vec<String>,
-    /// Files of a lane that have a row group on disk while more rows come for them; those whose rows all wait in memory don't count.
+    /// Files of a lane that have a row group on disk while more rows come for them; those whose
+    /// rows all wait in memory don't count.
     pub max_keys: usize,
     /// Codec of the column chunks.
     pub compression: parquet::basic::Compression,

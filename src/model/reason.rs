@@ -1,9 +1,9 @@
 //! Why a lane commits.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Why an entry was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Entry 0: fixes where the chain starts.

@@ -1,7 +1,9 @@
-//! The schemas of `data/`, `late/` and `rejects/`: what every file of a dataset has, decided by the definition alone.
+//! The schemas of `data/`, `late/` and `rejects/`: what every file of a dataset has, decided by the
+//! definition alone.
 //!
-//! Rows: the definition's columns in its order, then `_extra` where unknown fields are kept, then the record's
-//! coordinates. A column is nullable unless it is required or has a default. Hive keys are in it: the sink takes them out.
+//! Rows: the definition's columns in its order, then `_extra` where unknown fields are kept, then
+//! the record's coordinates. A column is nullable unless it is required or has a default. Hive keys
+//! are in it: the sink takes them out.
 
 use std::sync::Arc;
 
@@ -15,6 +17,36 @@ pub const DEPTH_MAX: usize = 128;
 
 /// The column of unknown fields, where they are kept: one JSON object's text.
 pub const EXTRA: &str = "_extra";
+
+/// The column of a record's offset, by which the rows of every file are sorted.
+pub const OFFSET: &str = "_kafka_offset";
+
+/// Columns that are weir's own, in any dataset, with their ids, which are below [`FIRST_ID`]. An id
+/// is never given to another column.
+const RESERVED: [(&str, i32); 13] = [
+    ("_kafka_topic", 1),
+    ("_kafka_partition", 2),
+    (OFFSET, 3),
+    ("_kafka_timestamp", 4),
+    ("_kafka_key", 5),
+    ("_kafka_headers", 6),
+    (EXTRA, 7),
+    (LATE_BY, 8),
+    ("payload", 9),
+    ("stage", 10),
+    ("column", 11),
+    ("rule", 12),
+    ("reason", 13),
+];
+
+/// The id of a dataset's first column that is not weir's own.
+pub const FIRST_ID: i32 = 1000;
+
+/// The id of a column that is weir's own: in `rejects/` all are, elsewhere those whose names begin
+/// with `_`.
+pub fn reserved_id(name: &str) -> Option<i32> {
+    RESERVED.iter().find(|(own, _)| *own == name).map(|(_, id)| *id)
+}
 
 /// The type of every instant.
 pub fn timestamp() -> DataType {
@@ -33,10 +65,11 @@ pub fn data_schema(pipeline: &Pipeline) -> SchemaRef {
 
 /// The schema of rejected records.
 ///
-/// `_kafka_headers` is null where the record has none, and otherwise the text of a JSON array with one object a header,
-/// in order: `{"key": …, "value": "text"}`, `{"key": …, "value": null}`, or `{"key": …, "base64": "…"}` where the value is
-/// not UTF-8. `column` is null where the record as a whole is at fault. The names in `stage` and `rule` are
-/// the `stage` and the `name` of `decode::Rule`.
+/// `_kafka_headers` is null where the record has none, and otherwise the text of a JSON array with
+/// one object a header, in order: `{"key": …, "value": "text"}`, `{"key": …, "value": null}`, or
+/// `{"key": …, "base64": "…"}` where the value is not UTF-8. `column` is null where the record as a
+/// whole is at fault. The names in `stage` and `rule` are the `stage` and the `name` of
+/// `decode::Rule`.
 pub fn rejects_schema() -> SchemaRef {
     let mut fields = coordinates();
     fields.extend([
@@ -51,8 +84,8 @@ pub fn rejects_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// How far the partition's watermark was past the end of a late row's window, in microseconds: so much more
-/// `out_of_order`, and a bit, and the row had not been late.
+/// How far the partition's watermark was past the end of a late row's window, in microseconds: so
+/// much more `out_of_order`, and a bit, and the row had not been late.
 pub const LATE_BY: &str = "_late_by_us";
 
 /// The schema of late rows: that of the good rows, and [`LATE_BY`].
@@ -67,7 +100,7 @@ fn coordinates() -> Vec<Field> {
     vec![
         Field::new("_kafka_topic", DataType::Utf8, false),
         Field::new("_kafka_partition", DataType::Int32, false),
-        Field::new("_kafka_offset", DataType::Int64, false),
+        Field::new(OFFSET, DataType::Int64, false),
         Field::new("_kafka_timestamp", timestamp(), true),
     ]
 }

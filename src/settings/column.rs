@@ -40,7 +40,7 @@ fn check_name(entry: &Entry, before: &[Entry], mistakes: &Mistakes) {
     let name = &entry.key;
     let refuse = |message: String, help: &str| mistakes.add(Mistake::new(&entry.key_span, message).help(help));
     let folded = name.to_lowercase();
-    if folded.starts_with("_kafka_") || [EXTRA, LATE_BY].contains(&folded.as_str()) {
+    if folded.starts_with("_kafka_") || folded.starts_with("_weir_") || [EXTRA, LATE_BY].contains(&folded.as_str()) {
         refuse(format!("`{name}` is a name that weir gives"), "choose another name; `from` may still be this one");
     } else if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
         refuse(

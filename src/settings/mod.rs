@@ -15,6 +15,7 @@ mod keys;
 mod mask;
 mod mistake;
 mod parse;
+mod resolved;
 pub(crate) mod secret;
 mod section;
 pub mod service;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::column::columns;
 use super::mask::mask;
 use super::mistake::{Broken, Mistake, Mistakes};
+use super::resolved::resolved;
 use super::section::{Section, choice, refuse, text};
 use super::sink::sink;
 use super::source::source;
@@ -111,7 +112,10 @@ fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<
     let sink = section
         .must("sink", "a section [sink] with type = \"parquet\"")
         .and_then(|node| sink(node, columns.as_deref(), window.as_ref(), mistakes));
-    let masked = mask(text);
+    if !mistakes.is_empty() {
+        return None;
+    }
+    let (masked, resolved) = (mask(text), mask(&resolved(root)));
     Some(Pipeline {
         name: name?.to_owned(),
         source: source?,
@@ -120,8 +124,10 @@ fn pipeline(root: &Node, file: &str, text: &str, mistakes: &Mistakes) -> Option<
         window: window?,
         sink: sink?,
         hash: hash(&masked),
+        resolved_hash: hash(&resolved),
         fingerprint: fingerprint(text, root),
         text: masked,
+        resolved,
         file: file.into(),
     })
 }

@@ -1,4 +1,5 @@
-//! A file of a lane: what is known of it while its rows wait, while it is encoded, and when it is closed.
+//! A file of a lane: what is known of it while its rows wait, while it is encoded, and when it is
+//! closed.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,19 +10,21 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{max, min};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use parquet::file::properties::WriterProperties;
 
 use super::route::Place;
 use super::waiting::Run;
-use crate::ledger::FileEntry;
+use crate::ledger::{FileEntry, Receipt};
 use crate::model::Side;
 use crate::model::names::StagedName;
+use crate::model::schema::OFFSET;
 use crate::model::window::WindowId;
 use crate::sink::{ParquetFile, Recipe, SinkError};
 
-/// Names a new file of this side and hive path (`key=value/…`, empty for none); never the same name twice.
-pub type Names = Box<dyn FnMut(Side, &str) -> StagedName + Send>;
+/// Names a new file of this side and hive path (`key=value/…`, empty for none), never the same name
+/// twice, and says what its footer says of its place in the ledger.
+pub type Names = Box<dyn FnMut(Side, &str) -> (StagedName, Receipt) + Send>;
 
 /// Makes a new file, by its staged name.
 pub type Create = Box<dyn FnMut(&str) -> io::Result<Box<dyn Write + Send>> + Send>;
@@ -48,7 +51,7 @@ pub(super) struct Files {
 impl Files {
     /// Makes a file with its names.
     fn create(&mut self, side: Side, path: &str, rows_max: Option<u64>) -> Result<(Staged, ParquetFile), SinkError> {
-        let name = (self.names)(side, path);
+        let (name, receipt) = (self.names)(side, path);
         let staged = self.root.join(&name.staged);
         let recipe = match self.recipes.entry(side) {
             Entry::Occupied(known) => known.into_mut(),
@@ -60,7 +63,8 @@ impl Files {
         let created = (self.create)(&name.staged);
         let file = created.map_err(|source| SinkError::Create { path: staged.clone(), source })?;
         let name = Staged { name, discard: self.discard.clone(), closed: false };
-        let file = ParquetFile::new(file, &staged, &name.name.path, recipe, rows_max)?;
+        let mut file = ParquetFile::new(file, &staged, &name.name.path, recipe, rows_max)?;
+        receipt.into_iter().for_each(|(key, value)| file.note(key, value));
         Ok((name, file))
     }
 }
@@ -96,6 +100,8 @@ pub(super) struct OpenFile {
     newest: u64,
     windows: Option<(WindowId, WindowId)>,
     event_time: Option<(i64, i64)>,
+    /// The offsets of its first row and of its last one so far.
+    offsets: Option<(i64, i64)>,
 }
 
 /// Bytes of the notes of which rows wait.
@@ -117,6 +123,7 @@ impl OpenFile {
             newest: 0,
             windows: None,
             event_time: None,
+            offsets: None,
         }
     }
 
@@ -195,6 +202,13 @@ impl OpenFile {
                 (known, new) => known.or(new),
             };
         }
+        if let Some(offsets) = rows.column_by_name(OFFSET) {
+            // Rows come in the order of their offsets.
+            let offsets = offsets.as_primitive::<Int64Type>().values();
+            if let (Some(first), Some(last)) = (offsets.first(), offsets.last()) {
+                self.offsets = Some((self.offsets.map_or(*first, |(first, _)| first), *last));
+            }
+        }
         let made = match &mut self.file {
             Some(made) => made,
             none => {
@@ -213,7 +227,12 @@ impl OpenFile {
 
     /// Ends it.
     pub(super) fn close(self) -> Result<FileEntry, SinkError> {
-        let (mut staged, file) = *self.file.expect("a file that has rows was made when they were encoded");
+        let (mut staged, mut file) = *self.file.expect("a file that has rows was made when they were encoded");
+        file.note("weir.rows", self.rows.to_string());
+        if let Some((first, last)) = self.offsets {
+            file.note("weir.first_offset", first.to_string());
+            file.note("weir.last_offset", last.to_string());
+        }
         let finished = file.close()?;
         staged.closed = true;
         Ok(FileEntry {
@@ -225,6 +244,11 @@ impl OpenFile {
             sha256: finished.sha256,
             windows: self.windows,
             event_time: self.event_time,
+            offsets: self.offsets,
+            // What the dataset knows of it stands there when the entry is made.
+            partition_values: serde_json::Map::new(),
+            columns_version: None,
+            sort: Vec::new(),
         })
     }
 }

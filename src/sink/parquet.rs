@@ -1,10 +1,12 @@
 //! One Parquet file: encoded, counted and hashed while it is written.
 //!
-//! A closed file's size and SHA-256 are known without reading it again. Closed is not durable: nothing here fsyncs.
+//! A closed file's size and SHA-256 are known without reading it again. Closed is not durable:
+//! nothing here fsyncs.
 //!
-//! A row group is encoded when all its rows are there, one column after the other; it has `sink.row_group_rows` at the most. Pages
-//! and dictionaries end at [`PAGE_BYTES`], and a single value larger than that has a page of its own. Each chunk and page has its
-//! statistics. The footer says who wrote the file:
+//! A row group is encoded when all its rows are there, one column after the other; it has
+//! `sink.row_group_rows` at the most. Pages and dictionaries end at [`PAGE_BYTES`], and a single
+//! value larger than that has a page of its own. Each chunk and page has its statistics. The footer
+//! says who wrote the file:
 //!
 //! | key | value |
 //! |---|---|
@@ -12,7 +14,12 @@
 //! | `weir.pipeline_hash` | SHA-256 of its definition: the file's name in `ledger/pipelines/` |
 //! | `weir.topic`, `weir.partition` | where all its rows come from |
 //! | `weir.path` | its name in the dataset: hive keys and sequence, also where the file was copied elsewhere |
+//! | `weir.dataset`, `weir.topic_id`, `weir.sequence` | the dataset's id, the topic's, and the number of the entry that names it |
+//! | `weir.rows`, `weir.first_offset`, `weir.last_offset` | how many rows it has, and between which offsets |
+//! | `weir.definition` | SHA-256 of the definition, its variables filled in |
+//! | `weir.previous` | the checksum of the entry before the one that names it: which history it belongs to |
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +57,8 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
     ];
     let codec = pipeline.sink.compression;
     let builder = WriterProperties::builder()
-        // The format's own pattern: some readers distrust statistics of a writer that they can't parse.
+        // The format's own pattern: some readers distrust statistics of a writer that they can't
+        // parse.
         .set_created_by(concat!("weir version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec)
         .set_max_row_group_row_count(Some(pipeline.sink.row_group_rows))
@@ -58,11 +66,13 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(PAGE_BYTES)
         .set_dictionary_enabled(true)
-        // Each is another one: a dictionary would hold them all. Deltas would be smaller, but Flink can't read them.
+        // Each is another one: a dictionary would hold them all. Deltas would be smaller, but Flink
+        // can't read them.
         .set_column_dictionary_enabled(ColumnPath::from("_kafka_offset"), false)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(key_values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()));
-    // Nearly every record has another timestamp where they come one by one; where many have the same, a codec finds that, too.
+    // Nearly every record has another timestamp where they come one by one; where many have the
+    // same, a codec finds that, too.
     match codec {
         Compression::UNCOMPRESSED => builder,
         _ => builder.set_column_dictionary_enabled(ColumnPath::from(EventTime::KAFKA), false),
@@ -72,9 +82,10 @@ pub fn properties(pipeline: &Pipeline, partition: &Partition) -> WriterPropertie
 
 /// Rows of a file for which the set-up of codecs and dictionaries would be most of the work.
 ///
-/// Each column of each file needs two zstd contexts, and zstd asks the processor for its abilities each time, which a virtual
-/// machine makes slow; a dictionary needs a table of 70 KiB, and with few rows saves little. A thousand partitions of 400 readings
-/// take 26 ns a byte with snappy and without dictionaries and 41 with both, and the files are a fifth larger.
+/// Each column of each file needs two zstd contexts, and zstd asks the processor for its abilities
+/// each time, which a virtual machine makes slow; a dictionary needs a table of 70 KiB, and with
+/// few rows saves little. A thousand partitions of 400 readings take 26 ns a byte with snappy and
+/// without dictionaries and 41 with both, and the files are a fifth larger.
 const FEW_ROWS: u64 = 1000;
 
 /// The same for a file of at most [`FEW_ROWS`].
@@ -83,7 +94,8 @@ fn properties_for_few_rows(properties: &WriterProperties) -> WriterProperties {
     let properties = properties.clone().into_builder();
     // One page a column: an index of pages would be longer than what it is good for.
     let properties = properties.set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true);
-    // Making a dictionary's table costs a column more than encoding so few values does, and the codec finds repetitions, too.
+    // Making a dictionary's table costs a column more than encoding so few values does, and the
+    // codec finds repetitions, too.
     let properties = properties.set_dictionary_enabled(false);
     match codec {
         Compression::ZSTD(_) => properties.set_compression(Compression::SNAPPY),
@@ -92,7 +104,8 @@ fn properties_for_few_rows(properties: &WriterProperties) -> WriterProperties {
     .build()
 }
 
-/// Columns whose writers are made at once: each has the table of its dictionary from the beginning, 70 KiB.
+/// Columns whose writers are made at once: each has the table of its dictionary from the beginning,
+/// 70 KiB.
 const COLUMNS_AT_ONCE: usize = 64;
 
 /// How the files of one schema are written: what is the same for each of them is made once.
@@ -122,7 +135,9 @@ impl Recipe {
     /// When a column has a type that Parquet has nothing for.
     pub fn new(rows: &Schema, properties: &WriterProperties) -> Result<Self, ParquetError> {
         let mut properties = properties.clone();
-        add_encoded_arrow_schema_to_metadata(rows, &mut properties);
+        // Parquet's own schema has the ids.
+        let plain = rows.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
+        add_encoded_arrow_schema_to_metadata(&Schema::new(plain.collect::<Vec<_>>()), &mut properties);
         let few_rows = Style::new(rows, properties_for_few_rows(&properties))?;
         let schema = ArrowSchemaConverter::new().convert(rows)?.root_schema_ptr();
         Ok(Recipe { schema, usual: Style::new(rows, properties)?, few_rows })
@@ -165,8 +180,8 @@ pub struct Finished {
 }
 
 impl ParquetFile {
-    /// Begins a new `file`, which was made at `path`; `name` is the one that it will be published under. `rows_max` is how many
-    /// rows it gets, where that is known.
+    /// Begins a new `file`, which was made at `path`; `name` is the one that it will be published
+    /// under. `rows_max` is how many rows it gets, where that is known.
     pub fn new(
         file: Box<dyn Write + Send>,
         path: &Path,
@@ -178,9 +193,15 @@ impl ParquetFile {
         let few = rows_max.is_some_and(|rows| rows <= FEW_ROWS);
         let Style { properties, columns } = if few { &recipe.few_rows } else { &recipe.usual }.clone();
         let writer = SerializedFileWriter::new(file, recipe.schema.clone(), properties);
-        let mut writer = writer.map_err(failed(path))?;
-        writer.append_key_value_metadata(KeyValue::new("weir.path".to_owned(), name.to_owned()));
-        Ok(ParquetFile { path: path.to_owned(), writer, columns, next: Vec::new(), rows: 0 })
+        let writer = writer.map_err(failed(path))?;
+        let mut file = ParquetFile { path: path.to_owned(), writer, columns, next: Vec::new(), rows: 0 };
+        file.note("weir.path", name.to_owned());
+        Ok(file)
+    }
+
+    /// Adds to what the footer says.
+    pub fn note(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Adds rows to the next row group.
@@ -189,7 +210,8 @@ impl ParquetFile {
         self.next.push(rows);
     }
 
-    /// Encodes and writes the rows of the next row group; of several of about the same size where they are more than one may have.
+    /// Encodes and writes the rows of the next row group; of several of about the same size where
+    /// they are more than one may have.
     pub fn end_row_group(&mut self) -> Result<(), SinkError> {
         let next = std::mem::take(&mut self.next);
         let rows: usize = next.iter().map(RecordBatch::num_rows).sum();
@@ -198,13 +220,14 @@ impl ParquetFile {
         groups.iter().try_for_each(|group| self.encode(group)).map_err(failed(&self.path))
     }
 
-    /// One column after the other: each one's dictionary and what its codec keeps stay in the processor's caches, and in memory
-    /// are those of one.
+    /// One column after the other: each one's dictionary and what its codec keeps stay in the
+    /// processor's caches, and in memory are those of one.
     fn encode(&mut self, batches: &[RecordBatch]) -> Result<(), ParquetError> {
         let mut group = self.writer.next_row_group()?;
         let mut index = 0;
         for Columns { fields, writers } in &*self.columns {
-            // Columns are flat, so that each has one writer; which row group it is matters only where it is encrypted.
+            // Columns are flat, so that each has one writer; which row group it is matters only
+            // where it is encrypted.
             for (field, mut column) in fields.iter().zip(writers.create_column_writers(0)?) {
                 for batch in batches {
                     for leaf in compute_leaves(field, batch.column(index))? {
@@ -236,7 +259,8 @@ impl ParquetFile {
         self.writer.bytes_written() as u64
     }
 
-    /// Bytes that it keeps in memory between row groups, about: a buffer, and what its footer will say.
+    /// Bytes that it keeps in memory between row groups, about: a buffer, and what its footer will
+    /// say.
     pub fn memory(&self) -> usize {
         let chunks: usize = self.writer.flushed_row_groups().iter().map(RowGroupMetaData::num_columns).sum();
         BUFFER_BYTES + chunks * CHUNK_BYTES
@@ -246,7 +270,8 @@ impl ParquetFile {
 /// Bytes of the writer's buffer.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// Bytes that a file keeps of a column of each row group until it is closed, about: what it is, and its pages.
+/// Bytes that a file keeps of a column of each row group until it is closed, about: what it is, and
+/// its pages.
 const CHUNK_BYTES: usize = 2 << 10;
 
 /// The rows of batches in groups of `size`, in order; none of them empty.

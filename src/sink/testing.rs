@@ -76,6 +76,8 @@ pub(super) fn pipeline(partition_by: &[&str]) -> Pipeline {
             roll: defaults::ROLL,
         },
         hash: "abc".to_owned(),
+        resolved_hash: "def".to_owned(),
+        resolved: String::new(),
         fingerprint: String::new(),
         text: String::new(),
         file: "air.toml".into(),

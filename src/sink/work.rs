@@ -1,11 +1,12 @@
-//! What a lane's jobs do, on a blocking thread: write batches, and make what was written one entry of the ledger.
+//! What a lane's jobs do, on a blocking thread: write batches, and make what was written one entry
+//! of the ledger.
 //!
-//! A commit is begun and not waited for: the next files are written while it is under way. The next commit waits for it, as
-//! everything does that must know where the ledger ends. So there may be staged files of two sequence numbers.
+//! A commit is begun and not waited for: the next files are written while it is under way. The next
+//! commit waits for it, as everything does that must know where the ledger ends. So there may be
+//! staged files of two sequence numbers.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::encoders::Encoder;
@@ -28,11 +29,12 @@ const TALLIES_MAX: usize = 100_000;
 /// What a window of time keeps in memory until it is committed, about.
 const TALLY_BYTES: usize = 128;
 
-/// What a file of an entry keeps in memory while it is committed, about: its texts, in the entry and as JSON, and its paths in
-/// the lists of what is to be fsynced.
+/// What a file of an entry keeps in memory while it is committed, about: its texts, in the entry
+/// and as JSON, and its paths in the lists of what is to be fsynced.
 const COMMITTED_FILE_BYTES: usize = 3 << 10;
 
-/// What a commit for want of memory must free for it to be worth giving back: that goes through all that is free.
+/// What a commit for want of memory must free for it to be worth giving back: that goes through all
+/// that is free.
 const GIVE_BACK_BYTES: usize = 8 << 20;
 
 /// A lane's open files, what they hold, and the chain that they will be part of.
@@ -48,8 +50,8 @@ pub struct Work {
     /// The chain's end, but for the commit that is under way.
     tip: Tip,
     under_way: Option<UnderWay>,
-    /// The number of the entry that comes next: part of its files' names.
-    sequence: Arc<AtomicU64>,
+    /// The entry that comes next: part of its files' names and footers.
+    next: Arc<Mutex<Next>>,
     committer: Committer,
     /// Removes files that become no part of an entry.
     discard: Discard,
@@ -63,6 +65,14 @@ pub struct Work {
     meter: Meter,
     /// How long the job has waited for commits.
     waited: Duration,
+}
+
+/// An entry of which only its place is known.
+struct Next {
+    /// Its number.
+    sequence: u64,
+    /// The checksum of the entry before it.
+    previous: String,
 }
 
 /// What a lane's work begins with.
@@ -113,16 +123,19 @@ impl Work {
             held,
             bytes_max,
         } = begin;
-        let sequence = Arc::new(AtomicU64::new(tip.sequence + 1));
-        let (named, made, next, mut files) = (chain.clone(), chain.clone(), sequence.clone(), 0);
+        let next = Next { sequence: tip.sequence + 1, previous: tip.sha256.clone() };
+        let next = Arc::new(Mutex::new(next));
+        let (named, made, place, mut files) = (chain.clone(), chain.clone(), next.clone(), 0);
         let names = Box::new(move |side, hive_path: &str| {
             files += 1;
-            named.name(next.load(Ordering::Relaxed), side, hive_path, files)
+            let Next { sequence, ref previous } = *lock(&place);
+            (named.name(sequence, side, hive_path, files), named.receipt(sequence, previous))
         });
         let (rows, removed) = (data_schema(pipeline), chain.clone());
         let discard: Discard = Arc::new(move |staged| removed.discard(staged));
         let writer = LaneWriter::new(pipeline, partition, &rows, &rejects_schema(), root, names)
             .expect("the pipeline was checked: its hive keys are columns, and of types that a path can hold")
+            .with_ids(|side, schema| chain.with_ids(side, schema))
             .making_files(Box::new(move |staged| made.create(staged)))
             .discarding(discard.clone())
             .within(bytes_max);
@@ -136,7 +149,7 @@ impl Work {
             chain,
             tip,
             under_way: None,
-            sequence,
+            next,
             committer,
             discard,
             confirm,
@@ -223,7 +236,8 @@ impl Work {
         Ok(())
     }
 
-    /// Waits for the commit that is under way, if one is: then the ledger has all that was committed. Blocks.
+    /// Waits for the commit that is under way, if one is: then the ledger has all that was
+    /// committed. Blocks.
     ///
     /// # Errors
     /// When it failed.
@@ -252,7 +266,8 @@ impl Work {
         let files = self.writer.finish()?;
         drop(place);
         if reason == Reason::Memory && held >= GIVE_BACK_BYTES {
-            // Each arena would keep the most that ever was in it, and the next lane's thread may have another one.
+            // Each arena would keep the most that ever was in it, and the next lane's thread may
+            // have another one.
             allocator::give_back();
         }
         if let Err(error) = self.settle() {
@@ -284,7 +299,8 @@ impl Work {
             files,
         };
         let entry = self.chain.entry(&self.tip, next);
-        self.sequence.store(entry.sequence + 1, Ordering::Relaxed);
+        let previous = entry.sha256.clone().expect("an entry that was made here is sealed");
+        *lock(&self.next) = Next { sequence: entry.sequence + 1, previous };
         let (confirm, committer) = (self.confirm.clone(), self.committer.clone());
         let attempt = Attempt {
             pipeline: self.pipeline.clone(),
@@ -299,7 +315,8 @@ impl Work {
         Ok(())
     }
 
-    /// Takes what the open files and the commit under way hold from the budget. To commit would free the first only.
+    /// Takes what the open files and the commit under way hold from the budget. To commit would
+    /// free the first only.
     fn measure(&mut self) {
         let bytes = self.writer.memory() + self.pending.tallies.len() * TALLY_BYTES;
         let under_way = self.under_way.as_ref().map_or(0, |commit| commit.files) * COMMITTED_FILE_BYTES;
@@ -308,10 +325,14 @@ impl Work {
     }
 }
 
+/// What is in it is replaced as a whole, so a panic elsewhere does not make it wrong.
+fn lock(next: &Mutex<Next>) -> MutexGuard<'_, Next> {
+    next.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use tempfile::TempDir;
@@ -326,7 +347,8 @@ mod tests {
 
     const ROWS: i64 = 100;
 
-    /// A lane of the shipped pipeline that commits each window of 100 rows, and batches of such a window each.
+    /// A lane of the shipped pipeline that commits each window of 100 rows, and batches of such a
+    /// window each.
     struct Lane {
         work: Work,
         chain: Chain,
@@ -350,8 +372,7 @@ mod tests {
                 partition_by: pipeline.sink.partition_by.clone(),
                 window: "count".to_owned(),
             };
-            let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
-            let dataset = Dataset::open(folder.path(), &identity, definition).unwrap();
+            let dataset = Dataset::open(folder.path(), &identity, Definition::of(&pipeline)).unwrap();
             dataset.topic("readings", "id", 1).unwrap();
             let chain = dataset.chain("readings", "id", 0);
             let tip = chain.start(0, pipeline.window.kind().first_state()).unwrap();
@@ -375,7 +396,8 @@ mod tests {
             Lane { work, chain, windows, checker, next: 0, told, _folder: folder }
         }
 
-        /// A lane whose commits wait until they are let go, and then have that answer about the topic.
+        /// A lane whose commits wait until they are let go, and then have that answer about the
+        /// topic.
         fn held(answer: fn() -> Result<(), LaneError>) -> (Sender<()>, Lane) {
             let (let_go, held) = channel();
             let held = Mutex::new(held);

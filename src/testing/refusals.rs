@@ -39,7 +39,7 @@ macro_rules! variants {
 }
 
 variants!(StoreError: Io NotDurable Strange TooLarge);
-variants!(LedgerError: Fenced Hole Broken Unreadable Format FileLost FileDiffers OtherDataset OtherTopic NotADataset; Store);
+variants!(LedgerError: Fenced Hole Broken Forked Unreadable Format Requires FileLost FileDiffers OtherDataset OtherTopic NotADataset; Store);
 variants!(StartError: Ledger Panicked Broker Deleted NoStart PastEnd Cut Replaced Short Behind NothingCommitted TopicReplaced Unconfirmed);
 variants!(SkipError: Broker Ledger NotRead NoPartition NoChain Behind PastEnd CanBeRead TooLarge Readable GoesOn);
 variants!(BackupError: Ledger NotEmpty Inside Damaged);
@@ -97,8 +97,10 @@ fn of_the_ledger() {
         LedgerError::Fenced { chain: chain(), sequence: 7, winner: "host-1-ab".into(), path: entry() },
         LedgerError::Hole { chain: chain(), path: entry(), last: 9 },
         LedgerError::Broken { chain: chain(), path: entry(), expected: 70, found: 71 },
+        LedgerError::Forked { chain: chain(), path: entry(), expected: "ab12".into(), found: "cd34".into() },
         LedgerError::Unreadable { path: entry(), reason: "EOF while parsing".into() },
-        LedgerError::Format { path: entry(), found: 2, known: 1 },
+        LedgerError::Format { path: entry(), found: 3, known: 2 },
+        LedgerError::Requires { path: entry(), what: "the field `files.deletes`".into() },
         LedgerError::FileLost { chain: chain(), sequence: 7, path: path(), staged: staged() },
         LedgerError::FileDiffers {
             chain: chain(),

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use rdkafka::ClientConfig;
@@ -296,10 +296,15 @@ fn a_secret_in_a_definition_stays_there() {
     case.finish();
     let kept = case.dataset().join("ledger/pipelines");
     let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
+    // As written and resolved.
     let definitions = files(&kept);
-    assert_eq!(definitions.iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
-    let text = fs::read_to_string(&definitions[0]).unwrap();
-    assert!(text.contains("\"ssl.key.password\" = \"******************\""), "{text}");
+    assert_eq!(definitions.iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600; 2]);
+    let [resolved, written] = [true, false].map(|resolved| {
+        let is = |file: &&PathBuf| file.to_str().unwrap().ends_with(".resolved.toml") == resolved;
+        fs::read_to_string(definitions.iter().find(is).unwrap()).unwrap()
+    });
+    assert!(written.contains("\"ssl.key.password\" = \"******************\""), "{written}");
+    assert!(!resolved.contains("ssl.key.password") && !resolved.contains(&broker.address()), "{resolved}");
     let leaks = |folder: &Path| {
         let has = |file: &Path| fs::read(file).unwrap().windows(PLANTED.len()).any(|part| part == PLANTED.as_bytes());
         files(folder).into_iter().filter(|file| has(file)).count()
@@ -309,7 +314,7 @@ fn a_secret_in_a_definition_stays_there() {
     fs::set_permissions(&definitions[0], fs::Permissions::from_mode(0o644)).unwrap();
     let backup = case.workspace.path().join("backup");
     case.workspace.run(["backup", &case.file(), backup.to_str().unwrap()], PATIENCE).expect_code(0);
-    assert_eq!(files(&backup.join("ledger/pipelines")).iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
+    assert_eq!(files(&backup.join("ledger/pipelines")).iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600; 2]);
     case.finish();
     assert_eq!(mode(&definitions[0]), 0o600);
     case.judge();

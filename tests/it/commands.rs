@@ -473,3 +473,73 @@ fn free_port() -> String {
         }
     }
 }
+
+// Files that say where they belong.
+
+/// What `weir inspect` says of a file.
+fn inspect(case: &Case, arguments: &[&str], code: i32) -> serde_json::Value {
+    let arguments = [&["inspect", "--format", "json"], arguments].concat();
+    let said = case.workspace.run(arguments, PATIENCE).expect_code(code);
+    serde_json::from_str::<serde_json::Value>(&said.stdout).unwrap()[0].take()
+}
+
+#[test]
+fn every_file_tells_its_entry_wherever_it_is() {
+    let case = filled("inspected");
+    let (dataset, outside) = (case.dataset(), case.workspace.path().join("copy.parquet"));
+    let mut seen = std::collections::BTreeSet::new();
+    for (partition, entries) in case.chains() {
+        for (before, entry) in entries.iter().zip(&entries[1..]) {
+            for file in entry["files"].as_array().unwrap() {
+                let path = dataset.join(file["path"].as_str().unwrap());
+                let said = inspect(&case, &[path.to_str().unwrap()], 0);
+                assert_eq!(said["ledger"]["differences"], serde_json::json!([]), "{said:#}");
+                let receipt = &said["receipt"];
+                let offsets = [&receipt["first_offset"], &receipt["last_offset"]].map(|text| text.as_str().unwrap());
+                let named = [0, 1].map(|at| file["offsets"][at].to_string());
+                assert_eq!((offsets[0], offsets[1]), (&*named[0], &*named[1]));
+                assert_eq!(
+                    [&receipt["previous"], &receipt["definition"], &receipt["dataset"], &receipt["topic_id"]],
+                    [&before["sha256"], &entry["definition"], &entry["dataset"], &entry["topic_id"]]
+                );
+                assert_eq!(receipt["topic"].as_str().unwrap(), partition.0);
+                let ids: Vec<i64> =
+                    said["columns"].as_array().unwrap().iter().filter_map(|column| column["id"].as_i64()).collect();
+                assert_eq!(ids.len(), said["columns"].as_array().unwrap().len(), "{said:#}");
+                if seen.insert(file["side"].as_str().unwrap().to_owned()) {
+                    fs::copy(&path, &outside).unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["data", "rejects"]);
+    let (outside, dataset) = (outside.to_str().unwrap(), dataset.to_str().unwrap());
+    assert_eq!(inspect(&case, &[outside], 0)["ledger"], serde_json::Value::Null);
+    assert_eq!(inspect(&case, &[outside, "--dataset", dataset], 0)["ledger"]["differences"], serde_json::json!([]));
+    let text = case.workspace.run(["inspect", outside, "--dataset", dataset], PATIENCE).expect_code(0).stdout;
+    assert!(text.contains("the same as in the ledger of"), "{text}");
+
+    let other = filled("inspected-other");
+    let said = inspect(&case, &[outside, "--dataset", other.dataset().to_str().unwrap()], 1);
+    assert!(said["ledger"]["differences"][0].as_str().unwrap().contains("is of the dataset with the id"), "{said:#}");
+    fs::write(outside, "no file of rows").unwrap();
+    let refused = case.workspace.run(["inspect", outside], PATIENCE).expect_code(3).stderr;
+    assert!(refused.contains("copy.parquet is not a Parquet file"), "{refused}");
+}
+
+/// The way that docs/ledger.md shows.
+#[test]
+fn an_entry_is_checked_without_weir() {
+    let case = filled("sealed");
+    let page = fs::read_to_string(setup::root().join("docs/ledger.md")).unwrap();
+    let script = page.split("python3 -c '").nth(1).unwrap().split('\'').next().unwrap();
+    let check = |path: &Path| {
+        let checked = Command::new("python3").args(["-c", script]).arg(path).output().unwrap();
+        String::from_utf8(checked.stdout).unwrap()
+    };
+    let plain = crate::harness::ledger::plain(&case.dataset());
+    assert!(plain.len() >= 6 && plain.iter().all(|path| check(path) == "True\n"), "{plain:?}");
+    let changed = fs::read_to_string(&plain[1]).unwrap().replace("\"from\":0", "\"from\":1");
+    fs::write(&plain[1], changed).unwrap();
+    assert_eq!(check(&plain[1]), "False\n");
+}

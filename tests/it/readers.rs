@@ -1,8 +1,15 @@
 //! What notebook libraries see: pandas, pyarrow, polars and DuckDB open the dataset's folder and must agree.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
@@ -10,7 +17,9 @@ use weir::cli::readings;
 
 use crate::harness::broker::Broker;
 use crate::harness::case::{Case, PATIENCE};
+use crate::harness::dataset::files;
 use crate::harness::pipeline::Pipeline;
+use crate::harness::produce::{Load, produce};
 use crate::harness::topics::make_topic;
 use crate::harness::{python, setup};
 use crate::judge;
@@ -108,4 +117,40 @@ fn the_readers_decode_every_key_as_it_was() {
     let data = folder.path().join("data");
     let found = python::run("hive_keys.py", &[data.as_os_str(), list.as_os_str(), OsStr::new(KEY)]);
     assert_eq!(found["agreed"], folders.len());
+}
+
+/// Files from before columns had ids, beside those that have them, whichever a reader opens first.
+#[test]
+fn files_with_and_without_ids_are_read_together() {
+    let case = Case::new(Broker::shared(), "ids", 1);
+    let load = Load { records: 300, stations: 2, ..Load::default() };
+    produce(case.broker, &case.pipeline.topic, 1, &load);
+    case.finish();
+    case.verify();
+    let before = read(&case.dataset(), &["co", "temperature"]);
+    for file in files(&case.dataset()).into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "parquet"))
+    {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).unwrap()).unwrap();
+        let columns = reader.parquet_schema().root_schema().get_fields();
+        let ids = columns.iter().filter(|column| column.get_basic_info().has_id());
+        assert_eq!(ids.count(), columns.len(), "{}: each column has an id", file.display());
+        let plain = |field: &Arc<Field>| field.as_ref().clone().with_metadata(HashMap::new());
+        let schema = Arc::new(Schema::new(reader.schema().fields().iter().map(plain).collect::<Vec<_>>()));
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        // Before and after it in every listing.
+        for name in ["0.parquet", "~.parquet"] {
+            let copy = File::create(file.with_file_name(name)).unwrap();
+            let mut writer = ArrowWriter::try_new(copy, schema.clone(), None).unwrap();
+            for batch in &batches {
+                writer.write(&RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap()).unwrap();
+            }
+            writer.close().unwrap();
+        }
+    }
+    let found = read(&case.dataset(), &["co", "temperature"]);
+    assert_eq!(found["data"]["rows"], 3 * before["data"]["rows"].as_u64().unwrap());
+    for column in ["co", "temperature"] {
+        let [before, found] = [&before, &found].map(|result| result["data"]["means"][column].as_f64().unwrap());
+        assert!((before - found).abs() < 1e-9, "the mean of {column} is {found}, and was {before}");
+    }
 }

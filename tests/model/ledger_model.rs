@@ -41,21 +41,22 @@ const FLAGS: [(&str, [u8; 5], &str); 24] = [          // name, bounds [N, crashe
 ];
 fn flag(name: &str) -> u32 { 1 << FLAGS.iter().position(|f| f.0 == name).expect(name) }
 
-/// An entry, and the identity of its two files (n = 0 data, n = 1 rejects). att: random part; 0 for entry 0, no files.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)] struct E { k: u8, from: u8, to: u8, att: u8 }
+/// An entry, and the identity of its two files (n = 0 data, n = 1 rejects). att: random part; 0 for entry 0, no files. prev: the
+/// att of the entry that it was written after, as a hash of that one would be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)] struct E { k: u8, from: u8, to: u8, att: u8, prev: u8 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)] enum N { Entry(u8), Cp(u8), Staged(u8, u8, u8), Final(E, u8) }        // Staged(sequence, who, n)
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)] enum V { Entry(E), Cp(Vec<E>), File(E) }
 /// One name: what processes see, and what else a power loss may leave there (durable when that is nothing).
 #[derive(Clone, PartialEq, Eq, Hash)] struct Cell { vis: Option<V>, old: Vec<Option<V>> }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)] enum Pc { ReadOffset, ReadCp, Probe, Reread, Adopt, Idle, Write, SyncFiles, SyncStaging, Link, SyncEntry, CheckCp,
           Publish0, Publish1, SyncFinal, Unlink, CommitOffset, Doubt, Discard0, Discard1, FoldRead, FoldCheck, FoldLink, FoldSync, FoldDelete, SweepSync, SweepUnlink }
-#[derive(Clone, PartialEq, Eq, Hash)] struct Inst { pc: Pc, seq: i8, to: u8, cp: i8, hand: Option<E>, defer: Option<E>, kc: u8, fenced: bool, linked: u8,
+#[derive(Clone, PartialEq, Eq, Hash)] struct Inst { pc: Pc, seq: i8, to: u8, last: u8, cp: i8, hand: Option<E>, defer: Option<E>, kc: u8, fenced: bool, linked: u8,
               fold: Vec<E>, upto: u8, sweep: Option<N> }
 #[derive(Clone, PartialEq, Eq, Hash)] struct S { fs: BTreeMap<N, Cell>, dirty: BTreeSet<N>, torn: BTreeSet<N>,  // contents not fsynced, lost (by final name)
            kc: u8, inst: Vec<Inst>, crashes: u8, powers: u8, folds: u8, commits: u8, bad: Option<&'static str> }
 type Label = (u8, &'static str, Option<E>);
 
-fn down() -> Inst { Inst { pc: ReadOffset, seq: -1, to: 0, cp: -1, hand: None, defer: None, kc: 0, fenced: false, linked: 0, fold: vec![], upto: 0, sweep: None } }
+fn down() -> Inst { Inst { pc: ReadOffset, seq: -1, to: 0, last: 0, cp: -1, hand: None, defer: None, kc: 0, fenced: false, linked: 0, fold: vec![], upto: 0, sweep: None } }
 fn dir(n: &N) -> u8 { match n { N::Entry(_) | N::Cp(_) => 0, N::Staged(..) => 1, N::Final(_, n) => 2 + n } }
 
 impl S {
@@ -82,10 +83,10 @@ impl S {
     /// A random part that no name, value or memory carries for this sequence number.
     fn fresh(&self, i: u8, k: u8) -> u8 {
         let m: Vec<E> = self.fs.iter().flat_map(|(n, c)| {
-            let mut m = match n { N::Final(e, _) => vec![*e], N::Staged(k, a, _) => vec![E { k: *k, from: 0, to: 0, att: *a }], _ => vec![] };
+            let mut m = match n { N::Final(e, _) => vec![*e], N::Staged(k, a, _) => vec![E { k: *k, from: 0, to: 0, att: *a, prev: 0 }], _ => vec![] };
             for v in c.old.iter().chain([&c.vis]).flatten() { match v { V::Entry(e) | V::File(e) => m.push(*e), V::Cp(v) => m.extend(v) } }
             m }).chain(self.inst.iter().flat_map(|p| p.hand.into_iter().chain(p.defer).chain(p.fold.iter().copied())
-                .chain(match p.sweep { Some(N::Staged(k, a, _)) => Some(E { k, from: 0, to: 0, att: a }), _ => None }))).collect();
+                .chain(match p.sweep { Some(N::Staged(k, a, _)) => Some(E { k, from: 0, to: 0, att: a, prev: 0 }), _ => None }))).collect();
         (0..).map(|r| 8 * i + r + 1).find(|a| !m.iter().any(|e| e.k == k && e.att == *a)).unwrap()
     }
 }
@@ -96,6 +97,7 @@ fn check(s: &S, bugs: u32) -> Option<&'static str> {
     let t = s.chain(); let (cp, last) = (s.cpn(), t.len() as i8 - 1);
     if s.fs.iter().any(|(n, c)| matches!(n, N::Entry(k) if *k as i8 > last + 1) && c.vis.is_some()) { return Some("hole in the chain") }
     if t.windows(2).any(|w| w[0].to != w[1].from) { return Some("ranges not contiguous") }
+    if t.windows(2).any(|w| w[0].att != w[1].prev) { return Some("entry written after another one than stands before it") }
     let finals: Vec<(E, u8)> = s.fs.iter().filter_map(|(n, c)| match n { N::Final(e, n) if c.vis.is_some() => Some((*e, *n)), _ => None }).collect();
     for (i, &(e, n)) in finals.iter().enumerate() {
         if s.get(N::Final(e, n)) != Some(&V::File(e)) { return Some("published file has another's content") }
@@ -132,21 +134,21 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
     };
     // Its entry was not made, and no other names its staged files: it takes them along. Entry 0 has none.
     let fence = |q: &mut Inst| if q.hand.is_some_and(|e| e.att > 0) { q.pc = Discard0 } else { *q = Inst { pc: ReadOffset, fenced: true, ..down() } };
-    let idle = |q: &mut Inst| *q = Inst { pc: Idle, seq: q.seq, to: q.to, defer: q.defer, ..down() };
+    let idle = |q: &mut Inst| *q = Inst { pc: Idle, seq: q.seq, to: q.to, last: q.last, defer: q.defer, ..down() };
     match p.pc {
         ReadOffset => emit("read Kafka's committed offset", &|s, q| { if !on("offset-after") { q.kc = s.kc } q.pc = ReadCp }),
         ReadCp => emit("read newest checkpoint", &|s, q| {
-            q.cp = s.cpn(); q.seq = q.cp; q.to = s.cp().last().map_or(0, |e| e.to); q.hand = None; q.pc = Probe }),
+            q.cp = s.cpn(); q.seq = q.cp; (q.to, q.last) = s.cp().last().map_or((0, 0), |e| (e.to, e.att)); q.hand = None; q.pc = Probe }),
         Probe => emit("probe next entry", &|s, q| match s.entry((q.seq + 1) as u8) {
-            Some(e) if q.seq >= 0 && e.from != q.to => if on("assert-early") || on("no-reread") { s.bad = Some("reader finds a broken chain") }
+            Some(e) if q.seq >= 0 && (e.from != q.to || e.prev != q.last) => if on("assert-early") || on("no-reread") { s.bad = Some("reader finds a broken chain") }
                                                     else { q.upto = 1; q.pc = Reread },         // broken, if no newer checkpoint
-            Some(e) => { q.seq += 1; q.to = e.to; q.hand = Some(e) }
+            Some(e) => { q.seq += 1; (q.to, q.last) = (e.to, e.att); q.hand = Some(e) }
             None => q.pc = Reread }),
         Reread => emit("read newest checkpoint again", &|s, q| {
             if s.cpn() != q.cp && !on("no-reread") { *q = Inst { pc: ReadCp, kc: q.kc, fenced: q.fenced, ..down() } }
             else if q.upto > 0 { s.bad = Some("reader finds a broken chain") }
             else if q.seq >= 0 { q.pc = Adopt }
-            else { q.hand = Some(E { k: 0, from: i as u8 % 2, to: i as u8 % 2, att: 0 }); q.pc = Link } }), // `latest`, resolved differently
+            else { q.hand = Some(E { k: 0, from: i as u8 % 2, to: i as u8 % 2, att: 0, prev: 0 }); q.pc = Link } }), // `latest`, resolved differently
         Adopt => emit("check offset, fsync ledger directory", &|s, q| {
             if on("offset-after") { q.kc = s.kc }
             if q.kc > q.to { s.bad = Some("refuses to start: chain behind Kafka's offset, yet no backup was restored") }
@@ -155,7 +157,7 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
         Idle => {
             let k = (p.seq + 1) as u8;
             for b in (p.to + 1..=END).filter(|b| *b == END || *b == p.to + 1 && k < s.commits) {      // one offset, or all there is
-                emit("read", &|s, q| { q.hand = Some(E { k, from: p.to, to: b, att: s.fresh(i as u8, k) }); q.pc = Write }) }
+                emit("read", &|s, q| { q.hand = Some(E { k, from: p.to, to: b, att: s.fresh(i as u8, k), prev: p.last }); q.pc = Write }) }
             for (n, _) in s.fs.iter().filter(|(n, c)| c.vis.is_some() && may_sweep(s, **n, bugs)) {
                 emit("sweep: decide", &|_, q| { q.sweep = Some(*n); q.pc = SweepSync }) }
             let top = if on("fold-last") { s.chain().len() as i8 - 1 } else { p.seq };   // p.seq: published, by us or found so
@@ -173,7 +175,7 @@ fn step(s: &S, i: usize, bugs: u32) -> Vec<(Label, S)> {
         CheckCp => emit("look for a newer checkpoint", &|s, q| { let e = q.hand.unwrap();
             // Its own entry may be in it by now: another one went on from there meanwhile. Then it is committed.
             if s.cpn() >= e.k as i8 && s.cp()[e.k as usize] != e && !on("P:no-check") { return fence(q) }
-            q.seq = e.k as i8; q.to = e.to;
+            q.seq = e.k as i8; (q.to, q.last) = (e.to, e.att);
             if on("P:next-early") && q.defer.is_none() && q.to < END && e.att > 0 { q.defer = q.hand; idle(q) }
             else if e.att == 0 || on("P:pub-first") { idle(q) } else { q.pc = Publish0 } }),
         Publish0 | Publish1 => emit("publish", &|s, q| { let (e, n) = (q.hand.unwrap(), (q.pc == Publish1) as u8);

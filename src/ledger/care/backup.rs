@@ -20,9 +20,8 @@ use serde::Serialize;
 use super::verify::wrong_place;
 use crate::base::codes::{Code, Coded};
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{
-    DATASET_FILE, Dataset, PIPELINES, PREFIXES, json, refuse_all_strange, topic_name,
-};
+use crate::ledger::protocol::columns::Columns;
+use crate::ledger::protocol::dataset::{DATASET_FILE, Dataset, PIPELINES, PREFIXES, refuse_all_strange, topic_name};
 use crate::ledger::protocol::entry::{Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
@@ -231,8 +230,9 @@ impl Copy {
                 self.unsettled.insert(name);
                 sequence += every;
             } else {
-                let entry = reader.at(sequence)?.ok_or_else(|| chain.hole(&chain.entry_name(sequence), newest))?;
-                self.write(chain.entry_name(sequence), &json(&entry), Readers::All)?;
+                let hole = || chain.hole(&chain.entry_name(sequence), newest);
+                let line = reader.stored(sequence)?.ok_or_else(hole)?.line();
+                self.write(chain.entry_name(sequence), &line, Readers::All)?;
                 sequence += 1;
             }
         }
@@ -240,12 +240,17 @@ impl Copy {
         Ok(())
     }
 
-    /// Topics and pipeline files.
+    /// Topics, pipeline files and columns.
     fn definitions(&mut self) -> Result<(), BackupError> {
         for topic in self.from.topics()? {
             let name = topic_name(&topic.topic, &topic.topic_id);
             self.to.make_room_for(&name)?;
-            self.write(name, &json(&topic), Readers::All)?;
+            let content = self.from.store().read(&name)?;
+            self.write(name, &content, Readers::All)?;
+        }
+        for name in Columns::names(self.from.store())? {
+            let content = self.from.store().read(&name)?;
+            self.write(name, &content, Readers::All)?;
         }
         for name in self.from.store().list(PIPELINES)? {
             let name = format!("{PIPELINES}/{name}");

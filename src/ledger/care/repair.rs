@@ -27,8 +27,9 @@ use serde::Serialize;
 use super::verify::{Finding, Kind, Report, verify_dataset};
 use crate::base::codes::{Code, Coded};
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{Dataset, json, refuse_all_strange};
-use crate::ledger::protocol::entry::{Entry, FileEntry};
+use crate::ledger::protocol::columns::Columns;
+use crate::ledger::protocol::dataset::{Dataset, refuse_all_strange};
+use crate::ledger::protocol::entry::{End, Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
 use crate::model::names;
@@ -134,7 +135,10 @@ impl Kind {
                 "`weir repair FILE --from BACKUP` moves it aside and puts the right one in its place"
             }
             Kind::UnknownFile => "`weir repair FILE` moves it aside if it can't be what is left of a commit",
-            Kind::BrokenRange | Kind::Counts | Kind::Path => {
+            Kind::UnreadableColumns => {
+                "put it back from a backup by hand; version 0 can be moved away: the next start makes it again from dataset.json"
+            }
+            Kind::BrokenRange | Kind::OtherHistory | Kind::Counts | Kind::Path => {
                 "somebody changed an entry, or one is of another copy of the dataset: restore the dataset from a backup"
             }
             Kind::ShorterThanBackup => {
@@ -192,13 +196,18 @@ impl Mender {
     /// Puts entries back that are missing between others, or can't be read.
     fn entries(&mut self) -> Result<(), LedgerError> {
         let Some(backup) = self.backup.clone() else { return Ok(()) };
-        for chain in self.dataset.chains()?.0 {
+        // All are looked at before anything is changed: one of a newer weir may be among them. Damage is for later.
+        let read = self.dataset.topics().map(drop).and_then(|()| Columns::read_all(self.dataset.store()).map(drop));
+        unless_damaged(read)?;
+        let chains = self.dataset.chains()?.0;
+        let runs = chains.iter().map(bad_runs).collect::<Result<Vec<_>, _>>()?;
+        for (chain, runs) in chains.into_iter().zip(runs) {
             let copy = chain.in_dataset(&backup);
-            for run in bad_runs(&chain)? {
+            for run in runs {
                 for (name, piece) in fitting(&chain, &copy, run).unwrap_or_default() {
                     let in_the_way = self.dataset.store().exists(&name)?;
                     let aside = match &piece {
-                        Piece::Entry(entry) => self.put(&name, Content::Bytes(&json(&**entry)), in_the_way)?,
+                        Piece::Entry(line) => self.put(&name, Content::Bytes(line), in_the_way)?,
                         Piece::Checkpoint => self.put(&name, Content::File(backup.store(), &name), in_the_way)?,
                     };
                     let why = "the backup's entry before it is the same as here, and the ranges join on both sides";
@@ -255,7 +264,8 @@ impl Mender {
         }
         let tips = self.tips()?;
         for finding in findings.iter().filter(|finding| finding.kind == Kind::UnknownFile && finding.entry.is_none()) {
-            if !in_a_tree(&finding.path) || may_be_a_commit(&finding.path, &tips) {
+            let name = finding.path.rsplit('/').next().unwrap_or_default();
+            if !in_a_tree(&finding.path) || may_be_a_commit(&finding.path, &tips) || names::is_of_another_chain(name) {
                 continue;
             }
             // One whose name is no text can't be found under what is shown of it.
@@ -428,6 +438,7 @@ impl Kind {
             Kind::MissingEntry
                 | Kind::UnreadableEntry
                 | Kind::BrokenRange
+                | Kind::OtherHistory
                 | Kind::Counts
                 | Kind::Path
                 | Kind::ShorterThanBackup
@@ -441,8 +452,8 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
         Err(
             LedgerError::Hole { .. }
             | LedgerError::Broken { .. }
+            | LedgerError::Forked { .. }
             | LedgerError::Unreadable { .. }
-            | LedgerError::Format { .. }
             | LedgerError::Store(StoreError::Strange { .. })
             | LedgerError::FileLost { .. }
             | LedgerError::FileDiffers { .. },
@@ -453,7 +464,8 @@ fn unless_damaged<T>(result: Result<T, LedgerError>) -> Result<Option<T>, Ledger
 
 /// A part of a chain.
 enum Piece {
-    Entry(Box<Entry>),
+    /// An entry's bytes.
+    Entry(Vec<u8>),
     /// The backup has it under the same name.
     Checkpoint,
 }
@@ -497,8 +509,7 @@ fn bad_runs(chain: &Chain) -> Result<Vec<RangeInclusive<u64>>, LedgerError> {
 fn is_there(read: Result<Option<Entry>, LedgerError>) -> Result<bool, LedgerError> {
     match read {
         Ok(None) | Err(LedgerError::Unreadable { .. } | LedgerError::Store(StoreError::Strange { .. })) => Ok(false),
-        // One of a newer weir is for that one to judge.
-        Ok(Some(_)) | Err(LedgerError::Format { .. }) => Ok(true),
+        Ok(Some(_)) => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -522,20 +533,20 @@ fn fitting(chain: &Chain, copy: &Chain, run: RangeInclusive<u64>) -> Option<Vec<
     }
     let every = chain.dataset.every();
     let folded = chain.listing().ok()?.checkpoints.last().map_or(0, |last| last + 1);
-    let (mut reader, mut end, mut found) = (copy.reader(), before.map(|before| before.to), Vec::new());
+    let (mut reader, mut end, mut found) = (copy.reader(), before.map(|before| before.end()), Vec::new());
+    let follows = |entry: &Entry, end: Option<&End>| chain.follows(&entry.begin(), end).is_ok();
     for sequence in run {
-        let entry = reader.at(sequence).ok().flatten().filter(|entry| end.is_none_or(|end| entry.from == end))?;
-        end = Some(entry.to);
+        let stored = reader.stored(sequence).ok().flatten().filter(|stored| follows(&stored.entry, end.as_ref()))?;
+        end = Some(stored.entry.end());
         if sequence >= folded {
-            found.push((chain.entry_name(sequence), Piece::Entry(Box::new(entry))));
+            found.push((chain.entry_name(sequence), Piece::Entry(stored.line())));
         } else if sequence % every == 0 {
             // Entries at covered numbers don't exist, so only the whole checkpoint will do.
             copy.is_covered(sequence).ok().filter(|covered| *covered)?;
             found.push((chain.checkpoint_name(sequence / every), Piece::Checkpoint));
         }
     }
-    let joins = after.is_none_or(|after| end == Some(after.from));
-    joins.then_some(found)
+    after.is_none_or(|after| follows(&after, end.as_ref())).then_some(found)
 }
 
 /// The files of these paths, with the entries that name them. What can't be read names nothing.

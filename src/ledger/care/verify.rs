@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use crate::base::words::plural;
 use crate::ledger::protocol::chain::Chain;
-use crate::ledger::protocol::dataset::{ColumnIdentity, Dataset, refuse_all_strange};
-use crate::ledger::protocol::entry::{Entry, FileEntry};
+use crate::ledger::protocol::columns::{ColumnIdentity, Columns};
+use crate::ledger::protocol::dataset::{Dataset, refuse_all_strange};
+use crate::ledger::protocol::entry::{End, Entry, FileEntry};
 use crate::ledger::protocol::error::LedgerError;
 use crate::ledger::protocol::publish;
 use crate::model::names;
@@ -73,8 +74,12 @@ pub enum Kind {
     MissingEntry,
     /// An entry is not readable, or not where it says that it is.
     UnreadableEntry,
+    /// A version of the columns is not readable.
+    UnreadableColumns,
     /// An entry doesn't start where the one before it ends.
     BrokenRange,
+    /// An entry's `previous` is not the checksum of the entry before it.
+    OtherHistory,
     /// An entry's counts contradict its range or its files.
     Counts,
     /// A file is missing.
@@ -103,7 +108,9 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Kind::MissingEntry => "missing entry",
             Kind::UnreadableEntry => "unreadable entry",
+            Kind::UnreadableColumns => "unreadable columns",
             Kind::BrokenRange => "broken range",
+            Kind::OtherHistory => "another history",
             Kind::Counts => "wrong counts",
             Kind::MissingFile => "missing file",
             Kind::Path => "impossible name",
@@ -161,7 +168,6 @@ impl Verifier {
         match self.dataset.topics() {
             Err(
                 ref error @ (LedgerError::Unreadable { ref path, .. }
-                | LedgerError::Format { ref path, .. }
                 | LedgerError::Store(StoreError::Strange { ref path, .. })),
             ) => {
                 let path = self.relative(path);
@@ -172,7 +178,25 @@ impl Verifier {
         for path in strange {
             self.find(Kind::UnknownFile, path, None, "a partition's number", "this name");
         }
+        self.columns()?;
         Ok(chains)
+    }
+
+    /// Every version of the columns can be read.
+    fn columns(&mut self) -> Result<(), LedgerError> {
+        let dataset = self.dataset.clone();
+        for name in Columns::names(dataset.store())? {
+            let found = match Columns::read(dataset.store(), &name) {
+                Ok(columns) if columns.version > 0 || columns.identity() == dataset.identity().columns => continue,
+                Ok(_) => "other columns than those of dataset.json".to_owned(),
+                Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Store(StoreError::Strange { .. }))) => {
+                    error.to_string()
+                }
+                Err(error) => return Err(error),
+            };
+            self.find(Kind::UnreadableColumns, name, None, "the columns of this version", &found);
+        }
+        Ok(())
     }
 
     fn chain(&mut self, chain: &Chain) -> Result<(), LedgerError> {
@@ -191,7 +215,7 @@ impl Verifier {
             let covered = chain.is_covered(sequence)?;
             let name = if covered { chain.checkpoint_name(sequence / every) } else { chain.entry_name(sequence) };
             end = match reader.at(sequence) {
-                Ok(Some(entry)) => Some(self.entry(&entry, &name, end, sequence == last)?),
+                Ok(Some(entry)) => Some(self.entry(chain, &entry, &name, end.as_ref(), sequence == last)?),
                 Ok(None) => {
                     // As many as are missing together, which may be those of a whole checkpoint.
                     let next = chain.first_from(&listing, sequence)?.unwrap_or(last + 1);
@@ -200,11 +224,7 @@ impl Verifier {
                     sequence = next.max(sequence + 1) - 1;
                     None
                 }
-                Err(
-                    error @ (LedgerError::Unreadable { .. }
-                    | LedgerError::Format { .. }
-                    | LedgerError::Store(StoreError::Strange { .. })),
-                ) => {
+                Err(error @ (LedgerError::Unreadable { .. } | LedgerError::Store(StoreError::Strange { .. }))) => {
                     self.report.entries += 1;
                     self.find(Kind::UnreadableEntry, name, None, "a readable entry", &error.to_string());
                     if covered {
@@ -221,18 +241,32 @@ impl Verifier {
         Ok(())
     }
 
-    /// Checks an entry that should start at `from`, and says where the next one should.
-    fn entry(&mut self, entry: &Entry, name: &str, from: Option<i64>, newest: bool) -> Result<i64, LedgerError> {
+    /// Checks an entry that should follow `before`, and says what the next one should.
+    fn entry(
+        &mut self,
+        chain: &Chain,
+        entry: &Entry,
+        name: &str,
+        before: Option<&End>,
+        newest: bool,
+    ) -> Result<End, LedgerError> {
         self.report.entries += 1;
-        if let Some(expected) = from.filter(|from| *from != entry.from) {
-            let (expected, found) = (format!("from {expected}"), format!("from {}", entry.from));
-            self.find(Kind::BrokenRange, name.to_owned(), None, &expected, &found);
+        match chain.follows(&entry.begin(), before) {
+            Err(LedgerError::Broken { expected, found, .. }) => {
+                let (expected, found) = (format!("from {expected}"), format!("from {found}"));
+                self.find(Kind::BrokenRange, name.to_owned(), None, &expected, &found);
+            }
+            Err(LedgerError::Forked { expected, found, .. }) => {
+                let (expected, found) = (format!("written after {expected}"), format!("written after {found}"));
+                self.find(Kind::OtherHistory, name.to_owned(), None, &expected, &found);
+            }
+            followed => followed?,
         }
         self.counts(entry, name);
         for file in &entry.files {
             self.file(entry, name, file, newest)?;
         }
-        Ok(entry.to)
+        Ok(entry.end())
     }
 
     fn counts(&mut self, entry: &Entry, name: &str) {

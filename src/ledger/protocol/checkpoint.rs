@@ -1,15 +1,20 @@
-//! Folding: many old entries become one file, a checkpoint, so that a chain of years is a short list of names.
+//! Folding: many old entries become one file, a checkpoint, so that a chain of years is a short
+//! list of names.
 //!
-//! Checkpoint `n` holds the entries from `n * every` on, `every` of them, whole: a line of JSON each, compressed with gzip. It
-//! has the number of the last one for a name. Because the numbers are fixed, processes that fold at the same time make the same
-//! file, and who has made an entry sees by one name whether it was covered meanwhile. A checkpoint is linked only if absent and
-//! after the one before it is durable, and is never changed, renamed over or removed. Once it is durable, the entries that it
-//! covers are removed, whoever made them: their numbers are free then, and **entries at covered numbers don't exist**. So
-//! a process that wakes up and creates one is fenced (`commit.rs` looks for the checkpoint before it publishes), and every
-//! reader looks for the checkpoint after it has read an entry, or has found none.
+//! Checkpoint `n` holds the entries from `n * every` on, `every` of them, whole: one a line,
+//! compressed with gzip. A line of format 2 is the entry's bytes, unchanged. It has the number of
+//! the last one for a name. Because the numbers are fixed, processes that fold at the same time
+//! make the same file, and who has made an entry sees by one name whether it was covered meanwhile.
+//! A checkpoint is linked only if absent and after the one before it is durable, and is never
+//! changed, renamed over or removed. Once it is durable, the entries that it covers are removed,
+//! whoever made them: their numbers are free then, and **entries at covered numbers don't exist**.
+//! So a process that wakes up and creates one is fenced (`commit.rs` looks for the checkpoint
+//! before it publishes), and every reader looks for the checkpoint after it has read an entry, or
+//! has found none.
 //!
-//! Only entries whose files are durably published fold: those up to a chain's end as this process has published it or found it
-//! so. A fold may be killed anywhere; the lane's next start, or the next fold, ends it.
+//! Only entries whose files are durably published fold: those up to a chain's end as this process
+//! has published it or found it so. A fold may be killed anywhere; the lane's next start, or the
+//! next fold, ends it.
 
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::ops::RangeInclusive;
@@ -19,14 +24,15 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::chain::Chain;
+use super::chain::{Chain, Stored};
 use super::entry::Entry;
 use super::error::LedgerError;
 use crate::base::failpoint;
 use crate::model::names;
 use crate::store::{Claim, StoreError, WHOLE_MAX};
 
-/// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of a second.
+/// How many entries a checkpoint of a new dataset holds: as many as are read in some hundredths of
+/// a second.
 pub(in crate::ledger) const EVERY: u64 = 1_000;
 
 /// How many one of any dataset holds.
@@ -35,7 +41,8 @@ pub(in crate::ledger) const EVERY_ALLOWED: RangeInclusive<u64> = 1..=1_000_000;
 /// A listing may not show so many names in a row that are there all the same.
 const UNLISTED_MAX: u64 = 10_000;
 
-/// What a chain's folder holds, by a listing: no snapshot, so what it doesn't show may still be there.
+/// What a chain's folder holds, by a listing: no snapshot, so what it doesn't show may still be
+/// there.
 #[derive(Default)]
 pub(in crate::ledger) struct Listing {
     /// Entries by number, ascending; among them such as a checkpoint covers.
@@ -80,7 +87,8 @@ impl Chain {
         Ok(found)
     }
 
-    /// How many checkpoints there are, given what a listing shows. They are made in order, so none may be missing.
+    /// How many checkpoints there are, given what a listing shows. They are made in order, so none
+    /// may be missing.
     pub(in crate::ledger) fn checkpoints(&self, listing: &Listing) -> Result<u64, LedgerError> {
         let every = self.dataset.every();
         let Some(&last) = listing.checkpoints.last() else {
@@ -96,8 +104,8 @@ impl Chain {
         Ok(count)
     }
 
-    /// The first number from this one on that has an entry. A gap may be of as many numbers as a stray file's name says, so
-    /// it is not looked through to its end.
+    /// The first number from this one on that has an entry. A gap may be of as many numbers as a
+    /// stray file's name says, so it is not looked through to its end.
     pub(in crate::ledger) fn first_from(&self, listing: &Listing, sequence: u64) -> Result<Option<u64>, LedgerError> {
         let Some(listed) = listing.first_from(sequence, self.dataset.every()) else { return Ok(None) };
         for unlisted in sequence..listed.min(sequence + UNLISTED_MAX) {
@@ -119,14 +127,16 @@ impl Chain {
         format!("{}/{}", self.entries_prefix(), names::checkpoint_name(number * every + every - 1))
     }
 
-    /// Folds what is due once the entry `newest` is durable and published, and removes what checkpoints cover.
+    /// Folds what is due once the entry `newest` is durable and published, and removes what
+    /// checkpoints cover.
     pub(in crate::ledger) fn fold(&self, newest: u64) -> Result<(), LedgerError> {
         let (store, every) = (self.dataset.store(), self.dataset.every());
         let listing = self.listing()?;
         let due = (newest + 1) / every;
         for number in self.checkpoints(&listing)?..due {
             match self.make_checkpoint(number) {
-                // Another process's start has swept what was staged for it, and folds after that itself.
+                // Another process's start has swept what was staged for it, and folds after that
+                // itself.
                 Err(error) if error.is_not_found() => return Ok(()),
                 made => made?,
             }
@@ -155,9 +165,9 @@ impl Chain {
         let failed = || StoreError::io("write", store.place(&staged));
         let mut reader = self.reader();
         for sequence in first..first + every {
-            let entry = reader.at(sequence)?.ok_or_else(|| self.hole(&self.entry_name(sequence), first + every))?;
-            serde_json::to_writer(&mut out, &entry).map_err(|error| failed()(error.into()))?;
-            out.write_all(b"\n").map_err(failed())?;
+            let hole = || self.hole(&self.entry_name(sequence), first + every);
+            let line = reader.stored(sequence)?.ok_or_else(hole)?.line();
+            out.write_all(&line).map_err(failed())?;
         }
         out.finish().and_then(|mut file| file.flush()).map_err(failed())?;
         store.make_one_durable(&staged)?;
@@ -196,6 +206,11 @@ pub(in crate::ledger) struct Reader {
 impl Reader {
     /// An entry; none if there is none of that number.
     pub(in crate::ledger) fn at(&mut self, sequence: u64) -> Result<Option<Entry>, LedgerError> {
+        Ok(self.stored(sequence)?.map(|stored| stored.entry))
+    }
+
+    /// The same, with its bytes.
+    pub(in crate::ledger) fn stored(&mut self, sequence: u64) -> Result<Option<Stored>, LedgerError> {
         if let Some(open) = self.open.as_mut().filter(|open| open.next == sequence) {
             let entry = open.entry()?;
             if open.next % self.chain.dataset.every() == 0 {
@@ -216,7 +231,7 @@ impl Reader {
             open.entry()?;
         }
         self.open = Some(open);
-        self.at(sequence)
+        self.stored(sequence)
     }
 }
 
@@ -230,7 +245,7 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn entry(&mut self) -> Result<Entry, LedgerError> {
+    fn entry(&mut self) -> Result<Stored, LedgerError> {
         let unreadable = |reason: String| LedgerError::Unreadable { path: self.path.clone(), reason };
         let mut line = Vec::new();
         let mut read = || {
@@ -247,6 +262,6 @@ impl Checkpoint {
         }
         let entry = self.chain.parse(&self.path, &line, self.next)?;
         self.next += 1;
-        Ok(entry)
+        Ok(Stored { entry, content: line })
     }
 }

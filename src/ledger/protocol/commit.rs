@@ -1,19 +1,23 @@
-//! A commit: entries of several chains and all their files, step by step, so that they share their fsyncs.
+//! A commit: entries of several chains and all their files, step by step, so that they share their
+//! fsyncs.
 //!
-//! The steps carry the names that they have in the protocol's model (`tests/model/ledger_model.rs`): fsync staged files,
-//! fsync staging/, link entry (**the commit point**), fsync ledger directory, look for a newer checkpoint, publish, fsync
-//! data/ and rejects/, unlink staged names; at times, fold. An entry that fails a step drops out, and the others go on. If it fails after
-//! its link, its records are committed all the same: the lane is told of the error, and finds the entry when it recovers.
+//! The steps carry the names that they have in the protocol's model
+//! (`tests/model/ledger_model.rs`): fsync staged files, fsync staging/, link entry (**the commit
+//! point**), fsync ledger directory, look for a newer checkpoint, publish, fsync data/ and
+//! rejects/, unlink staged names; at times, fold. An entry that fails a step drops out, and the
+//! others go on. If it fails after its link, its records are committed all the same: the lane is
+//! told of the error, and finds the entry when it recovers.
 //!
-//! An attempt that failed takes its staged files along, or a full disk would stay full. It may only if no entry can name them:
-//! its own was never tried to be linked, or another one stands in its place, or a checkpoint covers its number. A link that was
-//! tried may have been made whatever was answered.
+//! An attempt that failed takes its staged files along, or a full disk would stay full. It may only
+//! if no entry can name them: its own was never tried to be linked, or another one stands in its
+//! place, or a checkpoint covers its number. A link that was tried may have been made whatever was
+//! answered.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::chain::{Chain, Tip};
-use super::dataset::{Dataset, json};
+use super::dataset::Dataset;
 use super::entry::Entry;
 use super::error::LedgerError;
 use super::publish;
@@ -36,7 +40,8 @@ pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Res
     let prepared = |one: &One| unless_planted(vec![one.temporary.clone()]);
     let durable = store.make_durable(batch.names(staged), batch.names(prepared));
     let is_durable = |one: &One| Ok(durable.of_all(staged(one).into_iter().chain(prepared(one)))?);
-    // Swept by another instance before its fsync, or between that and the look at its size: fenced all the same.
+    // Swept by another instance before its fsync, or between that and the look at its size: fenced
+    // all the same.
     batch.step(|one| one.unless_fenced(is_durable(one).and_then(|()| one.check_sizes())));
     failpoint::hit("commit.before_sync_staging");
     let staged_names = store.settle(batch.all.iter().map(|one| one.temporary.clone()).collect());
@@ -45,7 +50,8 @@ pub(in crate::ledger) fn commit(dataset: &Dataset, entries: &[Entry]) -> Vec<Res
         let _ = publish::publish(dataset, &entries.iter().collect::<Vec<_>>());
     }
     failpoint::hit("commit.before_link");
-    // What leads out of the dataset is refused before anything is committed that would be published there.
+    // What leads out of the dataset is refused before anything is committed that would be published
+    // there.
     batch.step(|one| one.check_inside());
     batch.step(|one| one.create());
     failpoint::hit("commit.after_link");
@@ -107,7 +113,7 @@ impl<'a> Batch<'a> {
 impl One<'_> {
     /// A step with the file that it becomes.
     fn as_file<T>(&self, step: impl FnOnce(&New<'_>) -> T) -> T {
-        let content = || json(self.entry);
+        let content = || self.entry.line();
         step(&New { name: &self.name, temporary: &self.temporary, content: &content, readers: Readers::All })
     }
 
@@ -141,7 +147,8 @@ impl One<'_> {
         }
     }
 
-    /// A staged file that is gone was swept by an instance that found this sequence taken: that is fencing, not damage.
+    /// A staged file that is gone was swept by an instance that found this sequence taken: that is
+    /// fencing, not damage.
     fn unless_fenced(&self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
         match result {
             Err(error) if error.is_not_found() && self.chain.has(self.entry.sequence)? => Err(self.fenced()?),
@@ -149,8 +156,9 @@ impl One<'_> {
         }
     }
 
-    /// Covered means fenced, because the number was free once entries of it were folded; but not where it is this entry that was
-    /// folded: another instance had gone on from it before this one came to look.
+    /// Covered means fenced, because the number was free once entries of it were folded; but not
+    /// where it is this entry that was folded: another instance had gone on from it before this one
+    /// came to look.
     fn unless_covered(&self) -> Result<(), LedgerError> {
         let sequence = self.entry.sequence;
         if !self.chain.is_covered(sequence)? || failpoint::planted("fold.names_freed") {
@@ -178,7 +186,7 @@ impl One<'_> {
         if !self.tried.get() || failpoint::planted("discard.tried") || self.chain.is_covered(sequence)? {
             return Ok(true);
         }
-        Ok(self.chain.read_plain(sequence)?.is_some_and(|there| there != *self.entry))
+        Ok(self.chain.read_plain(sequence)?.is_some_and(|there| there.entry != *self.entry))
     }
 
     /// Folds when enough entries have come together.

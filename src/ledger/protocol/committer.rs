@@ -1,8 +1,9 @@
-//! The committer: one thread a dataset, which takes what several lanes hand in and commits it together.
+//! The committer: one thread a dataset, which takes what several lanes hand in and commits it
+//! together.
 //!
-//! While one batch is on its way, the next one collects; so the more lanes there are, the more entries share an fsync, and
-//! a single lane waits for nobody. A lane has at most one entry here, because the next one is made from this one's [`Tip`]:
-//! that is the queue's limit.
+//! While one batch is on its way, the next one collects; so the more lanes there are, the more
+//! entries share an fsync, and a single lane waits for nobody. A lane has at most one entry here,
+//! because the next one is made from this one's [`Tip`]: that is the queue's limit.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,8 @@ struct Job {
     reply: oneshot::Sender<Reply>,
 }
 
-/// A handle of a dataset's committer. The thread ends when the last one is dropped and what was handed in is done.
+/// A handle of a dataset's committer. The thread ends when the last one is dropped and what was
+/// handed in is done.
 #[derive(Clone)]
 pub struct Committer {
     queue: Sender<Job>,
@@ -51,15 +53,18 @@ impl Committer {
         (Committer { queue, thread: Arc::default() }, move || run(&dataset, &jobs))
     }
 
-    /// Hands an entry in; its staged files are closed. The receiver fails only if the thread has panicked.
+    /// Hands an entry in; its staged files are closed. The receiver fails only if the thread has
+    /// panicked.
     pub fn commit(&self, entry: Entry) -> oneshot::Receiver<Reply> {
         let (reply, receiver) = oneshot::channel();
-        // With the thread gone, the job and with it the reply's sender are dropped, and the receiver says so.
+        // With the thread gone, the job and with it the reply's sender are dropped, and the
+        // receiver says so.
         let _ = self.queue.send(Job { entry, reply });
         receiver
     }
 
-    /// Drops this handle, and waits until the thread has ended: until all other handles are dropped too. Blocks.
+    /// Drops this handle, and waits until the thread has ended: until all other handles are dropped
+    /// too. Blocks.
     pub fn join(self) {
         let Committer { queue, thread } = self;
         drop(queue);

@@ -1,90 +1,67 @@
-//! A dataset's folder: what is made once when a pipeline first writes there, and compared whenever one opens it again.
+//! A dataset's folder: what is made once when a pipeline first writes there, and compared whenever
+//! one opens it again.
 //!
-//! `ledger/dataset.json` holds what every file of the dataset must agree on, `ledger/pipelines/` every definition that
-//! ever wrote here, and `ledger/<topic>/<topic id>/topic.json` how many partitions a topic had when it was first seen.
-//! All are made by create-if-absent, so of two processes that start at the same time one adopts what the other made.
+//! `ledger/dataset.json` holds what every file of the dataset must agree on, `ledger/pipelines/`
+//! every definition that ever wrote here, and `ledger/<topic>/<topic id>/topic.json` how many
+//! partitions a topic had when it was first seen. All are made by create-if-absent, so of two
+//! processes that start at the same time one adopts what the other made.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
-use serde::de::DeserializeOwned;
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::chain::Chain;
 use super::checkpoint::{EVERY, EVERY_ALLOWED};
-use super::entry::FORMAT;
+use super::columns::{COLUMNS, ColumnIdentity, Columns, VERSION_0};
+use super::entry::FileEntry;
 use super::error::LedgerError;
+use super::format::{FORMAT, read_json, unreadable};
+use super::identity::{Identity, agree};
 use crate::base::failpoint;
-use crate::model::Side;
 use crate::model::names;
-use crate::model::schema::LATE_BY;
+use crate::model::names::hive;
+use crate::model::schema::{LATE_BY, OFFSET};
+use crate::model::{Pipeline, Side};
 use crate::store::{Local, New, Readers, Store};
 
-/// What all files of a dataset agree on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The dataset's name: the pipeline's.
-    pub name: String,
-    /// The Kafka cluster that its offsets belong to.
-    pub cluster_id: String,
-    /// The columns in order; hive keys may be among them, though they are no columns of the files.
-    pub columns: Vec<ColumnIdentity>,
-    /// The hive keys, outermost first.
-    pub partition_by: Vec<String>,
-    /// What kind of windows its rows are in, in words: `count`, or all that a window of time depends on.
-    pub window: String,
-}
-
-/// A column's name and type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnIdentity {
-    /// The column's name.
-    pub name: String,
-    /// The type, by [`ColumnIdentity::of`].
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
-impl ColumnIdentity {
-    /// The columns of an Arrow schema. The types' names are our own where a dataset can have them, because Arrow's change
-    /// from version to version.
-    pub fn of(schema: &Schema) -> Vec<ColumnIdentity> {
-        let column = |field: &Arc<arrow::datatypes::Field>| ColumnIdentity {
-            name: field.name().clone(),
-            kind: type_name(field.data_type()),
-        };
-        schema.fields().iter().map(column).collect()
-    }
-}
-
-fn type_name(kind: &DataType) -> String {
-    match kind {
-        DataType::Utf8 => "string".to_owned(),
-        DataType::Boolean => "bool".to_owned(),
-        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if matches!(&**zone, "UTC" | "+00:00") => {
-            "timestamp[us, UTC]".to_owned()
-        }
-        DataType::Date32 => "date".to_owned(),
-        DataType::Binary => "binary".to_owned(),
-        number if number.is_numeric() => format!("{number:?}").to_lowercase(),
-        other => format!("{other:?}"),
-    }
-}
-
-/// A pipeline's definition as written, for `ledger/pipelines/`.
+/// A pipeline's definition, for `ledger/pipelines/`. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
+    /// As written: its variables are not filled in.
+    pub written: Text,
+    /// With its variables filled in, and without what no record depends on: enough to judge any
+    /// record again as it was judged.
+    pub resolved: Text,
+}
+
+/// A text that goes by its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
     /// SHA-256 of the text, hex.
     pub hash: String,
-    /// The text, its variables not filled in.
+    /// The text.
     pub text: String,
+}
+
+impl Definition {
+    /// A pipeline's.
+    pub fn of(pipeline: &Pipeline) -> Definition {
+        let text = |hash: &String, text: &String| Text { hash: hash.clone(), text: text.clone() };
+        Definition {
+            written: text(&pipeline.hash, &pipeline.text),
+            resolved: text(&pipeline.resolved_hash, &pipeline.resolved),
+        }
+    }
 }
 
 /// `ledger/dataset.json`.
 #[derive(Serialize, Deserialize)]
 struct DatasetFile {
+    /// What it was made in. Its entries may be of later formats.
     format: u32,
     /// Made anew with the dataset: tells it from one of the same name that was there before.
     id: String,
@@ -107,7 +84,11 @@ pub struct Topic {
     pub topic: String,
     /// Its id.
     pub topic_id: String,
-    /// Partitions it had then. One with this number or a higher one appeared later, and starts at its beginning.
+    /// The id of its Kafka cluster. Not in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// Partitions it had then. One with this number or a higher one appeared later, and starts at
+    /// its beginning.
     #[serde(rename = "partitions")]
     pub partitions_at_start: i32,
 }
@@ -119,7 +100,7 @@ pub(in crate::ledger) const DATASET_FILE: &str = "ledger/dataset.json";
 pub(in crate::ledger) const PIPELINES: &str = "ledger/pipelines";
 
 /// What every dataset has from its beginning.
-pub(in crate::ledger) const PREFIXES: [&str; 5] = ["data", "rejects", "ledger", PIPELINES, names::STAGING];
+pub(in crate::ledger) const PREFIXES: [&str; 6] = ["data", "rejects", "ledger", PIPELINES, COLUMNS, names::STAGING];
 
 /// What a topic may have; no cluster is known to hold more.
 const PARTITIONS_ALLOWED: RangeInclusive<i32> = 0..=1_000_000;
@@ -138,15 +119,19 @@ struct Inner {
     id: String,
     every: u64,
     identity: Identity,
-    /// Hash of the definition that this process writes under; empty for a reader.
-    pipeline: String,
+    /// Its columns, as this process writes them.
+    columns: Columns,
+    /// Hashes of the definition that this process writes under, as written and resolved; none for a
+    /// reader.
+    definition: Option<(String, String)>,
 }
 
 impl Dataset {
     /// Opens a dataset to write to it, and makes it if it isn't there.
     ///
     /// # Errors
-    /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns, hive keys or windows.
+    /// [`LedgerError::OtherDataset`] if it was made for another cluster, other columns, hive keys
+    /// or windows.
     pub fn open(folder: &Path, identity: &Identity, definition: Definition) -> Result<Dataset, LedgerError> {
         let every = failpoint::checkpoint_entries().unwrap_or(EVERY);
         Dataset::open_in(Arc::new(Local::new(folder)?), identity, definition, every)
@@ -159,6 +144,11 @@ impl Dataset {
         definition: Definition,
         every: u64,
     ) -> Result<Dataset, LedgerError> {
+        // Nothing is made in the folder of one that is refused.
+        match read_dataset_file(&*store) {
+            Err(error) if error.is_not_found() => {}
+            there => agree(&there?.identity, identity, &store.place(""))?,
+        }
         store.make_ready(&PREFIXES)?;
         refuse_strange(&*store, identity.partition_by.len())?;
         let (id, checkpoint_entries) = (names::random(), every);
@@ -172,14 +162,10 @@ impl Dataset {
         let DatasetFile { id, identity: there, checkpoint_entries: every, .. } = read_dataset_file(&*store)?;
         let folder = store.place("");
         agree(&there, identity, &folder)?;
-        store.create_if_absent(&New {
-            name: &format!("{PIPELINES}/{}.toml", names::encode(&definition.hash)),
-            temporary: &temporary("pipeline"),
-            content: &|| definition.text.clone().into_bytes(),
-            readers: Readers::Owner,
-        })?;
-        keep_private(&*store)?;
-        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity: there, pipeline: definition.hash }) })
+        let columns = first_columns(&*store, &there)?;
+        keep_definition(&*store, &definition)?;
+        let definition = Some((definition.written.hash, definition.resolved.hash));
+        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity: there, columns, definition }) })
     }
 
     /// Opens a dataset that is there, to read its ledger. Nothing is made or changed.
@@ -197,7 +183,8 @@ impl Dataset {
             Err(error) if error.is_not_found() => return Err(LedgerError::NotADataset { folder }),
             read => read?,
         };
-        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity, pipeline: String::new() }) })
+        let columns = Columns::first(&identity.columns);
+        Ok(Dataset { inner: Arc::new(Inner { store, folder, id, every, identity, columns, definition: None }) })
     }
 
     /// Whether files of this identity may join it.
@@ -216,7 +203,12 @@ impl Dataset {
         self.same_topic(topic, topic_id)?;
         let name = &topic_name(topic, topic_id);
         self.store().make_room_for(name)?;
-        let now = Topic { topic: topic.to_owned(), topic_id: topic_id.to_owned(), partitions_at_start: partitions_now };
+        let now = Topic {
+            topic: topic.to_owned(),
+            topic_id: topic_id.to_owned(),
+            cluster_id: Some(self.identity().cluster_id.clone()),
+            partitions_at_start: partitions_now,
+        };
         self.store().create_if_absent(&New {
             name,
             temporary: &temporary("topic"),
@@ -259,6 +251,13 @@ impl Dataset {
             for id in self.prefixes(&topic_prefix)? {
                 let id_prefix = format!("{topic_prefix}/{id}");
                 for partition in self.prefixes(&id_prefix)? {
+                    let whole = || self.place(&format!("{id_prefix}/{partition}"));
+                    if let Some(kind) = names::other_chain_of_folder(&partition) {
+                        return Err(LedgerError::Requires {
+                            path: whole(),
+                            what: format!("a chain of the kind {kind:?}"),
+                        });
+                    }
                     let number = names::partition_of_folder(&partition);
                     match (names::topic_of_folder(&topic), names::id_of_folder(&id), number) {
                         (Some(topic), Some(id), Some(partition)) => found.push((topic, id, partition)),
@@ -295,6 +294,10 @@ impl Dataset {
     /// Whether any partition below a topic id's prefix has an entry.
     fn has_chain(&self, prefix: &str) -> Result<bool, LedgerError> {
         let store = self.store();
+        // A topic may be called `columns`: then their versions are beside its ids.
+        if !store.is_prefix(prefix) {
+            return Ok(false);
+        }
         for partition in store.list(prefix)? {
             let partition = format!("{prefix}/{partition}");
             if store.is_prefix(&partition) && store.list(&partition)?.iter().any(|name| names::is_of_a_chain(name)) {
@@ -350,8 +353,33 @@ impl Dataset {
         self.inner.every
     }
 
+    /// Hash of the definition that this process writes under, as written; empty for a reader.
     pub(in crate::ledger) fn pipeline(&self) -> &str {
-        &self.inner.pipeline
+        self.inner.definition.as_ref().map_or("", |(written, _)| written)
+    }
+
+    /// Hash of the same, resolved; none for a reader.
+    pub(in crate::ledger) fn definition(&self) -> Option<&str> {
+        self.inner.definition.as_ref().map(|(_, resolved)| &**resolved)
+    }
+
+    /// The schema of a side's files, each column with its id.
+    pub(in crate::ledger) fn with_ids(&self, side: Side, schema: &SchemaRef) -> SchemaRef {
+        self.inner.columns.with_ids(side, schema)
+    }
+
+    /// A new file, with what the dataset knows of it.
+    pub(in crate::ledger) fn described(&self, file: FileEntry) -> FileEntry {
+        let value = |(key, value): (&str, hive::Value)| {
+            let kind = self.identity().columns.iter().find(|column| column.name == key).map(|column| &*column.kind);
+            (key.to_owned(), typed(kind, value))
+        };
+        FileEntry {
+            partition_values: file.path.split('/').filter_map(hive::parse).map(value).collect(),
+            columns_version: (file.side != Side::Rejects).then_some(self.inner.columns.version),
+            sort: vec![OFFSET.to_owned()],
+            ..file
+        }
     }
 
     /// The columns that a side's files must have; none are fixed for rejects.
@@ -362,6 +390,57 @@ impl Dataset {
         let late_by = (side == Side::Late).then(late_by);
         (side != Side::Rejects).then(|| identity.columns.iter().filter(in_files).cloned().chain(late_by).collect())
     }
+}
+
+/// Version 0 of the columns. It is made from what is in `dataset.json`, so that all who open the
+/// dataset make the same.
+fn first_columns(store: &dyn Store, identity: &Identity) -> Result<Columns, LedgerError> {
+    let columns = Columns::first(&identity.columns);
+    store.create_if_absent(&New {
+        name: VERSION_0,
+        temporary: &temporary("columns"),
+        content: &|| json(&columns),
+        readers: Readers::All,
+    })?;
+    let columns = Columns::read(store, VERSION_0)?;
+    match columns.identity() == identity.columns {
+        true => Ok(columns),
+        false => Err(unreadable(&store.place(VERSION_0), format!("its columns are not those of {DATASET_FILE}"))),
+    }
+}
+
+/// Keeps a definition, as written and resolved.
+fn keep_definition(store: &dyn Store, Definition { written, resolved }: &Definition) -> Result<(), LedgerError> {
+    let written = (format!("{}.toml", names::encode(&written.hash)), &written.text);
+    for (name, text) in [written, (resolved_name(&resolved.hash), &resolved.text)] {
+        store.create_if_absent(&New {
+            name: &format!("{PIPELINES}/{name}"),
+            temporary: &temporary("pipeline"),
+            content: &|| text.clone().into_bytes(),
+            readers: Readers::Owner,
+        })?;
+    }
+    keep_private(store)
+}
+
+/// A resolved definition's name.
+pub(in crate::ledger) fn resolved_name(hash: &str) -> String {
+    format!("{}.resolved.toml", names::encode(hash))
+}
+
+/// A hive key's value, of its column's type.
+fn typed(kind: Option<&str>, value: hive::Value) -> Value {
+    let text = match value {
+        hive::Value::Null => return Value::Null,
+        hive::Value::Text(text) | hive::Value::Digest(text) => text,
+    };
+    let number = || text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok();
+    let typed = match kind {
+        Some("bool") => text.parse().ok().map(Value::Bool),
+        Some(kind) if kind.starts_with("int") || kind.starts_with("uint") => number(),
+        _ => None,
+    };
+    typed.unwrap_or(Value::String(text))
 }
 
 /// Definitions are for their owner alone: those of earlier versions were not, and may have secrets
@@ -376,7 +455,8 @@ fn keep_private(store: &dyn Store) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// What a start would write into or read. `keys` are the levels of prefixes above the files of rows.
+/// What a start would write into or read. `keys` are the levels of prefixes above the files of
+/// rows.
 fn refuse_strange(store: &dyn Store, keys: usize) -> Result<(), LedgerError> {
     let trees = [Side::Data, Side::Late].map(|side| (side.folder(), keys));
     let mut all = trees.into_iter().chain([("rejects", 0), ("ledger", 3), (names::STAGING, 0)]);
@@ -395,46 +475,6 @@ fn temporary(what: &str) -> String {
 
 pub(in crate::ledger) fn topic_name(topic: &str, topic_id: &str) -> String {
     format!("ledger/{}/{}/topic.json", names::topic_folder(topic), names::encode(topic_id))
-}
-
-fn agree(there: &Identity, wanted: &Identity, folder: &Path) -> Result<(), LedgerError> {
-    match differences(there, wanted) {
-        differences if differences.is_empty() => Ok(()),
-        differences => Err(LedgerError::OtherDataset { folder: folder.to_owned(), differences }),
-    }
-}
-
-fn differences(there: &Identity, wanted: &Identity) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut compare = |what: &str, there: &str, wanted: &str| {
-        if there != wanted {
-            out.push(format!("{what} is {there} there and {wanted} in the pipeline"));
-        }
-    };
-    compare("its name", &there.name, &wanted.name);
-    compare("the Kafka cluster's id", &there.cluster_id, &wanted.cluster_id);
-    compare("partition_by", &format!("{:?}", there.partition_by), &format!("{:?}", wanted.partition_by));
-    compare("window", &there.window, &wanted.window);
-    column_differences(&there.columns, &wanted.columns, &mut compare);
-    out
-}
-
-fn column_differences(there: &[ColumnIdentity], wanted: &[ColumnIdentity], compare: &mut impl FnMut(&str, &str, &str)) {
-    let kind = |columns: &[ColumnIdentity], name: &str| {
-        columns.iter().find(|column| column.name == name).map_or("missing".to_owned(), |column| column.kind.clone())
-    };
-    let added = wanted.iter().filter(|column| !there.iter().any(|old| old.name == column.name));
-    let mut same_columns = true;
-    for column in there.iter().chain(added) {
-        let (old, new) = (kind(there, &column.name), kind(wanted, &column.name));
-        same_columns &= old == new;
-        compare(&format!("the column {}", column.name), &old, &new);
-    }
-    if same_columns {
-        let order =
-            |columns: &[ColumnIdentity]| columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(", ");
-        compare("the columns' order", &order(there), &order(wanted));
-    }
 }
 
 fn read_dataset_file(store: &dyn Store) -> Result<DatasetFile, LedgerError> {
@@ -464,23 +504,4 @@ pub(in crate::ledger) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut out = serde_json::to_vec_pretty(value).expect("the ledger's types have no map with keys other than text");
     out.push(b'\n');
     out
-}
-
-/// Reads a JSON file of the ledger. Its format version, where it has one, is looked at before anything else.
-pub(in crate::ledger) fn read_json<T: DeserializeOwned>(store: &dyn Store, name: &str) -> Result<T, LedgerError> {
-    parse_json(&store.place(name), &store.read(name)?)
-}
-
-/// The same, of content that was read before.
-pub(in crate::ledger) fn parse_json<T: DeserializeOwned>(path: &Path, content: &[u8]) -> Result<T, LedgerError> {
-    #[derive(Deserialize)]
-    struct Version {
-        format: Option<u32>,
-    }
-    let unreadable =
-        |error: serde_json::Error| LedgerError::Unreadable { path: path.to_owned(), reason: error.to_string() };
-    match serde_json::from_slice::<Version>(content).map_err(unreadable)?.format {
-        Some(found) if found != FORMAT => Err(LedgerError::Format { path: path.to_owned(), found, known: FORMAT }),
-        _ => serde_json::from_slice(content).map_err(unreadable),
-    }
 }

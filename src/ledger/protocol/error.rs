@@ -1,4 +1,5 @@
-//! What can go wrong with a ledger. Every message says what, where, which value, and what to do next.
+//! What can go wrong with a ledger. Every message says what, where, which value, and what to do
+//! next.
 
 use std::path::PathBuf;
 
@@ -7,8 +8,8 @@ use thiserror::Error;
 use crate::base::codes::{Code, Coded};
 use crate::store::{StoreError, WHOLE_MAX};
 
-/// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the one from which a lane
-/// goes on by itself, from the ledger.
+/// Why a ledger can't be read, written or trusted. It ends the lane; [`LedgerError::Fenced`] is the
+/// one from which a lane goes on by itself, from the ledger.
 #[derive(Debug, Clone, Error)]
 #[allow(missing_docs)] // The messages say what each field is.
 pub enum LedgerError {
@@ -39,6 +40,14 @@ pub enum LedgerError {
     Broken { chain: String, path: PathBuf, expected: i64, found: i64 },
 
     #[error(
+        "the ledger of {chain} has two histories: {} names {found} as the entry before it, but that entry's SHA-256 is {expected}. \
+         One of the two was changed, or comes from another copy of this dataset. weir does not go on, because records would be lost \
+         or doubled. `weir verify FILE` lists all that is wrong; restore the dataset from a backup",
+        path.display()
+    )]
+    Forked { chain: String, path: PathBuf, expected: String, found: String },
+
+    #[error(
         "{} is not readable as a part of the ledger: {reason}. Put it back from a backup; if it is an entry, \
          `weir repair FILE --from BACKUP` does that",
         path.display()
@@ -46,10 +55,17 @@ pub enum LedgerError {
     Unreadable { path: PathBuf, reason: String },
 
     #[error(
-        "{} has ledger format {found}, this weir knows {known}: it was written by a newer weir. Use that one",
+        "{} has ledger format {found}, this weir knows {known}: it was written by a newer weir. Use that one; this one changed nothing in this chain",
         path.display()
     )]
     Format { path: PathBuf, found: u32, known: u32 },
+
+    #[error(
+        "{} was written by a newer weir: it has {what}, which this weir doesn't know. Use that one; this one changed nothing in \
+         this chain",
+        path.display()
+    )]
+    Requires { path: PathBuf, what: String },
 
     #[error(
         "{} is named by entry {sequence} of {chain}, but neither it nor its staged file {} is there; weir does not go on \
@@ -96,7 +112,8 @@ impl Coded for LedgerError {
             LedgerError::Hole { .. } => Code::LedgerHole,
             LedgerError::Broken { .. } => Code::LedgerBroken,
             LedgerError::Unreadable { .. } => Code::LedgerUnreadable,
-            LedgerError::Format { .. } => Code::LedgerFormat,
+            LedgerError::Format { .. } | LedgerError::Requires { .. } => Code::LedgerFormat,
+            LedgerError::Forked { .. } => Code::LedgerForked,
             LedgerError::FileLost { .. } => Code::FileLost,
             LedgerError::FileDiffers { .. } => Code::FileDiffers,
             LedgerError::OtherDataset { .. } => Code::OtherDataset,
@@ -117,8 +134,9 @@ impl LedgerError {
         matches!(self, LedgerError::Store(StoreError::Io { .. }) | LedgerError::Fenced { .. })
     }
 
-    /// Whether a lane that met it while it committed has no need to read its ledger again: it would commit into the same
-    /// folder, whose fsync is not to be believed any more, or which is another one.
+    /// Whether a lane that met it while it committed has no need to read its ledger again: it would
+    /// commit into the same folder, whose fsync is not to be believed any more, or which is another
+    /// one.
     pub(crate) fn needs_a_person(&self) -> bool {
         matches!(self, LedgerError::Store(StoreError::NotDurable { .. } | StoreError::Strange { .. }))
     }

@@ -1,7 +1,9 @@
-//! Publishing: a committed entry's files get their names in the dataset. The committer does it, and recovery does it again.
+//! Publishing: a committed entry's files get their names in the dataset. The committer does it, and
+//! recovery does it again.
 //!
-//! It may be killed anywhere and raced by another instance: a file that is already there is done if it is the right one,
-//! and nothing is ever put in its place. Its name is settled even then, because whoever published it may not have got that far.
+//! It may be killed anywhere and raced by another instance: a file that is already there is done if
+//! it is the right one, and nothing is ever put in its place. Its name is settled even then,
+//! because whoever published it may not have got that far.
 
 use std::path::PathBuf;
 
@@ -14,13 +16,14 @@ use crate::store::{Claim, Store};
 /// Whether the file of a name is the one that an entry names.
 type Check = fn(&dyn Store, &Entry, &FileEntry, &str) -> Result<(), LedgerError>;
 
-/// Publishes the files of entries that were committed just now, and says how each entry went. One entry's failure leaves the
-/// others alone.
+/// Publishes the files of entries that were committed just now, and says how each entry went. One
+/// entry's failure leaves the others alone.
 pub(in crate::ledger) fn publish(dataset: &Dataset, entries: &[&Entry]) -> Vec<Result<(), LedgerError>> {
     publish_checked(dataset, entries, check_size)
 }
 
-/// Publishes what an attempt left of an entry's files. It may have been long ago: they are read from end to end.
+/// Publishes what an attempt left of an entry's files. It may have been long ago: they are read
+/// from end to end.
 pub(in crate::ledger) fn publish_left(dataset: &Dataset, entry: &Entry) -> Result<(), LedgerError> {
     publish_checked(dataset, &[entry], check_whole).pop().expect("one entry, one result")
 }
@@ -92,7 +95,8 @@ pub(in crate::ledger) fn check_size(
     compare(entry, path, format!("{} bytes", file.bytes), format!("{bytes} bytes"))
 }
 
-/// Whether the published file is the one that the entry names: the staged one itself, or one of the same content.
+/// Whether the published file is the one that the entry names: the staged one itself, or one of the
+/// same content.
 pub(in crate::ledger) fn check_content(store: &dyn Store, entry: &Entry, file: &FileEntry) -> Result<(), LedgerError> {
     check_size(store, entry, file, &file.path)?;
     if store.are_same(&file.staged, &file.path) {

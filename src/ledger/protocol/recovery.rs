@@ -1,7 +1,9 @@
-//! How a lane starts: it reads its chain, makes sure of what is there, publishes the newest entry's files, and sweeps.
+//! How a lane starts: it reads its chain, makes sure of what is there, publishes the newest entry's
+//! files, and sweeps.
 //!
-//! A first start, a restart after a crash, and a fenced lane's next try are all this code. It may be killed anywhere and
-//! raced by other instances' recoveries and commits, so every step may find its work done.
+//! A first start, a restart after a crash, and a fenced lane's next try are all this code. It may
+//! be killed anywhere and raced by other instances' recoveries and commits, so every step may find
+//! its work done.
 
 use super::chain::{Chain, Tip};
 use super::entry::Entry;
@@ -11,7 +13,8 @@ use crate::base::failpoint;
 use crate::model::names;
 
 impl Chain {
-    /// The end of the chain, from which a lane goes on; none if the partition has no entry yet. Blocks.
+    /// The end of the chain, from which a lane goes on; none if the partition has no entry yet.
+    /// Blocks.
     pub fn recover(&self) -> Result<Option<Tip>, LedgerError> {
         let Some(last) = self.read_last()? else {
             return Ok(None);
@@ -33,8 +36,9 @@ impl Chain {
         Ok(!self.listing()?.is_empty())
     }
 
-    /// The newest entry for a reader, none if there is none after `known`, the number of one that is there: nothing is made
-    /// durable, published or swept, and nothing may be done with it but telling.
+    /// The newest entry for a reader, none if there is none after `known`, the number of one that
+    /// is there: nothing is made durable, published or swept, and nothing may be done with it but
+    /// telling.
     pub(in crate::ledger) fn newest_after(&self, known: Option<u64>) -> Result<Option<Entry>, LedgerError> {
         let Some(mut last) = known else { return self.read_last() };
         let every = self.dataset.every();
@@ -58,7 +62,7 @@ impl Chain {
         let read = |sequence| self.read(sequence)?.ok_or_else(|| self.hole(&self.entry_name(sequence), sequence));
         let last = read(sequence)?;
         if let Some(before) = sequence.checked_sub(1) {
-            self.follows(&last, Some(read(before)?.to))?;
+            self.follows(&last.begin(), Some(&read(before)?.end()))?;
         }
         Ok(Some(last))
     }
@@ -69,8 +73,9 @@ impl Chain {
         loop {
             let listing = self.listing()?;
             let folded = self.checkpoints(&listing)? * every;
-            // A listing isn't a snapshot: it may show an entry that was made meanwhile and not the one made before it. So what
-            // it doesn't show is looked up by name, and so is what follows.
+            // A listing isn't a snapshot: it may show an entry that was made meanwhile and not the
+            // one made before it. So what it doesn't show is looked up by name, and so is what
+            // follows.
             let (mut next, mut missing) = (folded, None);
             for sequence in listing.entries.into_iter().skip_while(|sequence| *sequence < folded) {
                 while missing.is_none() && next < sequence {
@@ -97,9 +102,10 @@ impl Chain {
         LedgerError::Hole { chain: self.to_string(), path: self.dataset.place(name), last }
     }
 
-    /// Removes what crashed and fenced attempts left in `staging/`: only files whose sequence has an entry, because an
-    /// attempt without one may still be on its way, and only if that entry doesn't name the file or it is durably published.
-    /// A checkpoint that covers the sequence says the same of all its files.
+    /// Removes what crashed and fenced attempts left in `staging/`: only files whose sequence has
+    /// an entry, because an attempt without one may still be on its way, and only if that entry
+    /// doesn't name the file or it is durably published. A checkpoint that covers the sequence says
+    /// the same of all its files.
     fn sweep(&self, last: &Entry) -> Result<(), LedgerError> {
         for name in self.sweepable(last)? {
             failpoint::hit("sweep.before_unlink");

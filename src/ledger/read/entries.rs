@@ -52,10 +52,9 @@ impl Chain {
                 }
             }
             let entry = held.pop()?;
-            match after.replace((sequence, entry.from)) {
-                Some((after, from)) if from != entry.to => Some(Err(chain.broken(after, entry.to, from))),
-                _ => Some(Ok(entry)),
-            }
+            let after = after.replace(entry.begin());
+            let follows = after.map_or(Ok(()), |after| chain.follows(&after, Some(&entry.end())));
+            Some(follows.map(|()| entry))
         }))
     }
 

@@ -13,7 +13,7 @@ fn dataset() -> (TempDir, Chain) {
     chain.dataset.topic("t", "id", 1).unwrap();
     let tip = commit_to(&chain, &tip, 7);
     let entry = entry_to(&chain, &tip, 12);
-    fs::write(chain.entry_path(2), dataset::json(&entry.clone().sealed())).unwrap();
+    fs::write(chain.entry_path(2), entry.clone().sealed().line()).unwrap();
     (dir, chain)
 }
 
@@ -133,7 +133,7 @@ fn of_a_damaged_dataset_there_is_none() {
         |_, chain, _| {
             let mut entry = chain.read(1).unwrap().unwrap();
             entry.files[0].path = "data/../../out.parquet".into();
-            fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
+            fs::write(chain.entry_path(1), entry.clone().sealed().line()).unwrap();
         },
         |folder, _, path| fs::remove_file(folder.join(path)).unwrap(),
         |folder, _, path| fs::write(folder.join(path), "words").unwrap(),

@@ -50,7 +50,7 @@ fn an_attempt_whose_link_was_tried_keeps_what_an_entry_may_name() {
 fn an_attempt_that_finds_its_own_entry_keeps_its_files() {
     let (dir, chain, tip) = started();
     let entry = entry_to(&chain, &tip, 7);
-    let (path, own) = (chain.entry_path(1), dataset::json(&entry));
+    let (path, own) = (chain.entry_path(1), entry.line());
     failpoint::hook::set(move |name| {
         if name == "commit.before_link" {
             fs::write(&path, &own).unwrap();

@@ -148,7 +148,21 @@ fn damaged_checkpoints() {
 fn file(chain: &Chain, sequence: u64) -> FileEntry {
     let StagedName { staged, path } = chain.name(sequence, Side::Data, "station_id=IT-01", 0);
     let sha256 = names::random().repeat(4);
-    FileEntry { side: Side::Data, path, staged, rows: 2, bytes: 4_711, sha256, windows: None, event_time: None }
+    let offsets = Some((2 * sequence as i64 - 2, 2 * sequence as i64 - 1));
+    chain.dataset.described(FileEntry {
+        side: Side::Data,
+        path,
+        staged,
+        rows: 2,
+        bytes: 4_711,
+        sha256,
+        windows: None,
+        event_time: None,
+        offsets,
+        partition_values: serde_json::Map::new(),
+        columns_version: None,
+        sort: vec![],
+    })
 }
 
 /// `WEIR_TEST_ENTRIES=1000000 cargo test --release --lib a_long_chain -- --nocapture` for a million.
@@ -157,6 +171,8 @@ fn a_long_chain_starts_soon() {
     let entries = std::env::var("WEIR_TEST_ENTRIES").map_or(20_000, |count| count.parse().unwrap());
     let (dir, chain, _) = started();
     let folder = dir.path().join("test");
+    let mut folding = Duration::ZERO;
+    let mut previous = chain.read(0).unwrap().unwrap().end().sha256;
     for sequence in 1..entries {
         let tip = Tip {
             sequence: sequence - 1,
@@ -165,6 +181,8 @@ fn a_long_chain_starts_soon() {
             window: WINDOW,
             written_at_ms: 0,
             lost: 0,
+            sha256: previous.clone(),
+            requires: vec![],
         };
         let mut entry = entry_to(&chain, &tip, tip.to);
         (entry.to, entry.counts[Class::Row]) = (tip.to + 2, 2);
@@ -172,11 +190,19 @@ fn a_long_chain_starts_soon() {
         if sequence < entries - 1 {
             entry.files.push(file(&chain, sequence));
         }
-        fs::write(chain.entry_path(sequence), dataset::json(&entry.clone().sealed())).unwrap();
+        let entry = entry.sealed();
+        fs::write(chain.entry_path(sequence), entry.line()).unwrap();
+        previous = entry.end().sha256;
         if (sequence + 1) % checkpoint::EVERY == 0 {
+            let began = Instant::now();
             chain.fold(sequence).unwrap();
+            folding += began.elapsed();
         }
     }
+    let bytes: u64 = names_of(&chain).iter().map(|name| fs::metadata(chain.folder().join(name)).unwrap().len()).sum();
+    let began = Instant::now();
+    assert_eq!(chain.all().unwrap().map(|entry| entry.unwrap().counts[Class::Row]).sum::<u64>(), 2 * (entries - 1));
+    println!("{bytes} bytes; folded in {folding:?}, all read in {:?}", began.elapsed());
     let (names, began) = (names_of(&chain).len(), Instant::now());
     let tip = open(&folder).chain("t", "id", 0).recover();
     let took = began.elapsed();

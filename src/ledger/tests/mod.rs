@@ -7,6 +7,7 @@ mod damage;
 mod discards;
 mod fixtures;
 mod fold;
+mod format;
 mod protocol;
 mod readers;
 mod refuse;
@@ -142,6 +143,11 @@ fn identity() -> Identity {
     }
 }
 
+fn definition() -> Definition {
+    let text = |hash: &str| Text { hash: hash.into(), text: "name = \"test\"\n".into() };
+    Definition { written: text("abc"), resolved: text("def") }
+}
+
 fn open(folder: &Path) -> Dataset {
     open_folding(folder, checkpoint::EVERY)
 }
@@ -153,7 +159,7 @@ fn open_folding(folder: &Path, every: u64) -> Dataset {
 
 /// The same in a store.
 fn open_in(store: Arc<dyn Store>, every: u64) -> Dataset {
-    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    let definition = definition();
     Dataset::open_in(store, &identity(), definition, every).unwrap()
 }
 
@@ -198,7 +204,21 @@ fn stage(chain: &Chain, sequence: u64, side: Side, n: u32, offsets: &[i64]) -> F
         sha256: names::hex(&Sha256::digest(&content)),
         windows: None,
         event_time: None,
+        offsets: offsets.first().copied().zip(offsets.last().copied()),
+        partition_values: serde_json::Map::new(),
+        columns_version: None,
+        sort: vec![],
     }
+}
+
+/// An entry with these fields, in their order, and a checksum over them.
+fn sealed(entry: &mut serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
+    entry.shift_remove("sha256");
+    let mut line = serde_json::to_vec(entry).unwrap();
+    line.pop();
+    let sha256 = names::hex(&Sha256::digest(&line));
+    line.extend(format!(",\"sha256\":\"{sha256}\"}}\n").bytes());
+    line
 }
 
 /// The record right before `to`, which brokers stored under epoch 3.

@@ -155,7 +155,7 @@ fn recovery_finishes_what_was_left_half_published() {
         for second in states {
             let (dir, chain, tip) = started();
             let entry = entry_to(&chain, &tip, 10);
-            fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
+            fs::write(chain.entry_path(1), entry.clone().sealed().line()).unwrap();
             for (file, (staged, published)) in entry.files.iter().zip([first, second]) {
                 let folder = chain.dataset.folder();
                 if published {

@@ -16,7 +16,10 @@ fn what_is_given_up_is_counted_and_the_windows_stay() {
     let report = verify(&dir.path().join("test")).unwrap();
     assert_eq!((report.findings, report.counts), (vec![], Counts::from([(Class::Lost, 7)])));
     let entry = chain.read(1).unwrap().unwrap();
-    assert_eq!((entry.reason, entry.from, entry.to, entry.counts.total()), (Reason::Skip, 3, 10, 0));
+    assert_eq!(
+        (&*entry.reason, entry.kind, entry.from, entry.to, entry.counts.total()),
+        ("skip", Some(EntryKind::Skip), 3, 10, 0)
+    );
     // A row in windows that end after the watermark may be among what was lost.
     let lost = Completeness::read(&chain.dataset).unwrap().lost;
     assert_eq!(lost, [Lost { partition: "t:0".into(), from: 3, to: 10, watermark_us: Some(5) }]);
@@ -49,7 +52,7 @@ fn more_lost_than_there_are_offsets_is_found() {
     chain.skip(&tip, 10).unwrap();
     let mut entry = chain.read(1).unwrap().unwrap();
     entry.counts[Class::Lost] += 1;
-    fs::write(chain.entry_path(1), dataset::json(&entry.clone().sealed())).unwrap();
+    fs::write(chain.entry_path(1), entry.clone().sealed().line()).unwrap();
     let found = verify(&dir.path().join("test")).unwrap().findings;
     assert_eq!(found.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::Counts]);
 }

@@ -36,7 +36,7 @@ fn move_and_link(path: &Path) {
 fn by_key() -> (TempDir, Chain, Tip) {
     let dir = TempDir::new().unwrap();
     let identity = Identity { partition_by: vec!["k".into()], ..identity() };
-    let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+    let definition = definition();
     let local = Arc::new(Local::new(&dir.path().join("test")).unwrap());
     let dataset = Dataset::open_in(local, &identity, definition, 1_000).unwrap();
     let chain = dataset.chain("t", "id", 0);
@@ -60,7 +60,7 @@ fn keyed(chain: &Chain, tip: &Tip, to: i64) -> Entry {
 
 fn reopen(folder: &Path) -> Result<Dataset, LedgerError> {
     let identity = Identity { partition_by: vec!["k".into()], ..identity() };
-    Dataset::open(folder, &identity, Definition { hash: "abc".into(), text: "name = \"test\"\n".into() })
+    Dataset::open(folder, &identity, definition())
 }
 
 #[test]
@@ -198,10 +198,11 @@ fn what_is_no_file_is_never_waited_for() {
 fn edit(path: &Path, change: impl Fn(&mut serde_json::Value)) {
     let mut value: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut value);
-    if let Some(map) = value.as_object_mut().filter(|map| map.contains_key("sequence")) {
-        map.remove("sha256");
-    }
-    fs::write(path, dataset::json(&value)).unwrap();
+    let content = match value.as_object_mut().filter(|map| map.contains_key("sequence")) {
+        Some(entry) => sealed(entry),
+        None => dataset::json(&value),
+    };
+    fs::write(path, content).unwrap();
 }
 
 /// Everything that reads it; nothing may panic or go on for ever. Whether all of them refused it.
@@ -280,7 +281,7 @@ fn every_folder_that_a_weir_has_made_is_read_and_gone_on_from() {
         let (folder, copy) = (dir.path().join("test"), dir.path().join("copy"));
         let reopen = || {
             let identity = Identity { partition_by: vec![key.into()], ..identity() };
-            let definition = Definition { hash: "abc".into(), text: "name = \"test\"\n".into() };
+            let definition = definition();
             Dataset::open(&folder, &identity, definition).unwrap().chain("t", "id", 0)
         };
         let mut tip = reopen().start(0, WINDOW).unwrap();

@@ -1,7 +1,16 @@
 //! Names in `ledger/` and `staging/`, and of the files of rows.
 //!
-//! A topic or topic id may hold any character; it is percent-encoded wherever it becomes part of a path. A staged name
-//! tells which chain and sequence it is for, because the sweep must know.
+//! A topic or topic id may hold any character; it is percent-encoded wherever it becomes part of a
+//! path. A staged name tells which chain and sequence it is for, because the sweep must know.
+//!
+//! Other kinds of chains are not there yet. Their names are kept free, and no reader here takes one
+//! for a partition's own:
+//!
+//! | | replays of a partition | care of a dataset |
+//! |---|---|---|
+//! | folder in `ledger/` | `<topic>/<topic id>/<partition>.replay/` | `care/` |
+//! | in `staging/` | `<topic id>.<topic>.<partition>.replay.<sequence>.…` | `care.<sequence>.…` |
+//! | of a file of rows | `…-<random>.replay.parquet` | `…-<random>.care.parquet` |
 
 use std::sync::OnceLock;
 
@@ -12,7 +21,8 @@ use super::{decode, encode, escape, hex, unescape};
 /// The folder of files that are being made.
 pub(crate) const STAGING: &str = "staging";
 
-/// File names end at 255 bytes; a topic's name may have 249, so in file names it is cut: the random part makes them unique.
+/// File names end at 255 bytes; a topic's name may have 249, so in file names it is cut: the random
+/// part makes them unique.
 const TOPIC_BYTES_MAX: usize = 120;
 
 /// No chain has a higher number. What stands above it in a name is not weir's.
@@ -55,6 +65,21 @@ pub(crate) fn partition_of_folder(folder: &str) -> Option<i32> {
     folder.parse().ok().filter(|partition| *partition >= 0 && partition_folder(*partition) == folder)
 }
 
+/// The kind of chain whose folder this is beside the partitions' own, by a weir that has such.
+pub(crate) fn other_chain_of_folder(folder: &str) -> Option<&str> {
+    let (partition, kind) = folder.split_once('.')?;
+    let is_word = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase());
+    (partition_of_folder(partition).is_some() && is_word).then_some(kind)
+}
+
+/// Whether a file of rows is of another kind of chain: `…-<random>.<kind>.parquet`.
+pub(crate) fn is_of_another_chain(name: &str) -> bool {
+    let own = |(name, kind): (&str, &str)| {
+        kind.bytes().all(|byte| byte.is_ascii_lowercase()) && published(&format!("{name}.parquet")).is_some()
+    };
+    name.strip_suffix(".parquet").and_then(|name| name.rsplit_once('.')).is_some_and(own)
+}
+
 /// An entry's name in its chain's folder.
 pub(crate) fn entry_name(sequence: u64) -> String {
     format!("{sequence:020}.json")
@@ -85,9 +110,11 @@ fn twenty_digits(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten().filter(|number| *number <= SEQUENCE_MAX)
 }
 
-/// How the names of one chain's staged files begin. The parts are separated by dots, which no part contains.
+/// How the names of one chain's staged files begin. The parts are separated by dots, which no part
+/// contains.
 pub(crate) fn staged_prefix(topic: &str, topic_id: &str, partition: i32) -> String {
-    // Topic ids should be enough, but a broker that gives every topic the same one must not mix two chains up.
+    // Topic ids should be enough, but a broker that gives every topic the same one must not mix two
+    // chains up.
     let topic = &hex(&Sha256::digest(topic))[..16];
     format!("{}.{topic}.{partition}.", without_dots(topic_id))
 }
@@ -132,8 +159,8 @@ pub(crate) fn file_topic(topic: &str) -> String {
     topic
 }
 
-/// What the name of a published file says: how its topic's names begin, the partition, and the sequence. None if it is no
-/// such name.
+/// What the name of a published file says: how its topic's names begin, the partition, and the
+/// sequence. None if it is no such name.
 pub(crate) fn published(name: &str) -> Option<(&str, i32, u64)> {
     let mut parts = name.strip_suffix(".parquet")?.rsplitn(5, '-');
     let (random, n) = (parts.next()?, parts.next()?);
@@ -217,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_staged_name_belongs_to_one_chain() {
-        // Ids with the separators of other names in them, and a broker that gives two topics one id.
+        // Ids with the separators of other names in them, and a broker that gives two topics one
+        // id.
         let chains = [("t", "a", 1), ("t", "a", 11), ("t", "a-1", 1), ("t", "a.1", 1), ("u", "a", 1), ("t", "", 1)];
         for (i, (topic, id, partition)) in chains.iter().enumerate() {
             let name = staged(&staged_prefix(topic, id, *partition), 7, "0", &random(), "parquet");
@@ -226,6 +254,30 @@ mod tests {
                 let found = staged_sequence(&staged_prefix(topic, id, *partition), name);
                 assert_eq!(found, (i == j).then_some(7), "{name} for {topic} {id} {partition}");
             }
+        }
+    }
+
+    #[test]
+    fn names_of_other_chains_are_of_no_partition() {
+        let prefix = staged_prefix("t", "care", 0);
+        let name = file("t", &prefix, 0, 5, "data", "", 0);
+        let staged = name.staged.strip_prefix("staging/").unwrap();
+        let replay = staged.replacen(".0.", ".0.replay.", 1);
+        assert_eq!(staged_sequence(&prefix, staged), Some(5));
+        for other in [&*replay, "care.00000000000000000005.0.host.0123456789abcdef.parquet"] {
+            assert_ne!(other, staged);
+            assert_eq!(staged_sequence(&prefix, other), None, "{other}");
+        }
+        for kind in ["replay", "care"] {
+            let other = name.path.replace(".parquet", &format!(".{kind}.parquet"));
+            assert_eq!(published(other.rsplit('/').next().unwrap()), None, "{other}");
+            assert!(is_of_another_chain(other.rsplit('/').next().unwrap()));
+            assert!(!is_of_another_chain(name.path.rsplit('/').next().unwrap()));
+            assert_eq!(partition_of_folder(&format!("0.{kind}")), None);
+            assert_eq!(other_chain_of_folder(&format!("0.{kind}")), Some(kind));
+        }
+        for none in ["0", "x.replay", "0.", "0.Replay", ".replay"] {
+            assert_eq!(other_chain_of_folder(none), None, "{none}");
         }
     }
 

@@ -18,8 +18,8 @@ pub use ledger::StagedName;
 pub(crate) use ledger::without_dots;
 pub(crate) use ledger::{
     STAGING, checkpoint_name, checkpoint_sequence, entry_name, entry_sequence, file, file_topic, id_of_folder,
-    instance, is_of_a_chain, partition_folder, partition_of_folder, published, random, staged, staged_prefix,
-    staged_sequence, topic_folder, topic_of_folder,
+    instance, is_of_a_chain, is_of_another_chain, other_chain_of_folder, partition_folder, partition_of_folder,
+    published, random, staged, staged_prefix, staged_sequence, topic_folder, topic_of_folder,
 };
 
 /// `part` as one part of a path: only letters, digits, `-`, `.` and `_` stay. A leading `.` or `_` goes too, because

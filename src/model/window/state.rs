@@ -29,7 +29,7 @@ impl WindowId {
 
 /// The state of a partition's windows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum WindowState {
     /// Count windows.
     Count {
@@ -62,7 +62,6 @@ impl WindowState {
 
 /// The state of a partition's windows of time: which are closed is a function of it, so they need no list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TimeState {
     /// The largest event time of a row so far, in microseconds since 1970.
     pub largest: Option<i64>,
@@ -96,7 +95,6 @@ impl TimeState {
 
 /// What came for one window between two commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// The window.
     pub window: WindowId,

@@ -346,7 +346,7 @@ impl From<&Entry> for EntryView {
             sequence: entry.sequence,
             from: entry.from,
             to: entry.to,
-            reason: entry.reason.to_string(),
+            reason: shown(&entry.reason),
             written_at: time(entry.written_at_ms.saturating_mul(1000)),
             records: entry.counts.into(),
             files: entry.files.len(),

@@ -69,7 +69,7 @@ fn at(of: i32, generation: u64) -> StartAt {
 
 fn tip(to: i64) -> Tip {
     let window = WindowState::Count { window: 0, rows: 0 };
-    Tip { sequence: 1, to, last: None, window, written_at_ms: 0, lost: 0 }
+    Tip { sequence: 1, to, last: None, window, written_at_ms: 0, lost: 0, sha256: String::new(), requires: vec![] }
 }
 
 fn numbers<'a>(lanes: impl IntoIterator<Item = &'a LaneId>) -> String {

@@ -66,7 +66,7 @@ fn open(world: &World) -> Result<Dataset, LedgerError> {
         partition_by: pipeline.sink.partition_by.clone(),
         window: "simulated".to_owned(),
     };
-    let definition = Definition { hash: pipeline.hash.clone(), text: pipeline.text.clone() };
+    let definition = Definition::of(pipeline);
     let store = Local::on(Arc::new(world.disk.for_a_process()), ROOT.into());
     let dataset = Dataset::open_in(Arc::new(store), &identity, definition, world.config.every)?;
     dataset.topic(TOPIC, TOPIC_ID, world.config.partitions)?;

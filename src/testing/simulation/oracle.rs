@@ -145,7 +145,21 @@ impl Oracle {
             return wrong(format!("entry {sequence} of {partition} follows {}", chain.entries.len()));
         }
         let entry = read_entry(&entry_path(partition, sequence), state)?;
+        // Of the bytes as they are, not of what was read of them.
+        let line = state.content(&entry_path(partition, sequence)).unwrap_or_default();
+        let before_the_seal = line.len().saturating_sub(r#","sha256":""}"#.len() + 64 + 1);
+        if entry.sha256 != Some(hex(&Sha256::digest(&line[..before_the_seal]))) {
+            return wrong(format!("entry {sequence} of {partition} has another checksum than its bytes"));
+        }
+        if chain.entries.iter().any(|other| other.attempt == entry.attempt) {
+            return wrong(format!("entry {sequence} of {partition} has another one's attempt"));
+        }
         if let Some(before) = chain.entries.last() {
+            if entry.previous != before.sha256 {
+                return wrong(format!(
+                    "entry {sequence} of {partition} was written after another one than stands before it"
+                ));
+            }
             if before.to != entry.from {
                 return wrong(format!("entry {sequence} is from {}, the one before to {}", entry.from, before.to));
             }

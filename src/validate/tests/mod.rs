@@ -69,6 +69,8 @@ fn pipeline(columns: Vec<Column>, unknown_fields: UnknownFields) -> Pipeline {
             roll: Roll { windows: 1, rows: None, bytes: 1, age: Duration::ZERO },
         },
         hash: String::new(),
+        resolved_hash: String::new(),
+        resolved: String::new(),
         fingerprint: String::new(),
         text: String::new(),
         file: "test.toml".into(),
