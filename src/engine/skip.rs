@@ -224,7 +224,7 @@ fn skip_with(pipeline: &Pipeline, broker: &Broker, order: &Order<'_>) -> Result<
     let bounds = broker.bounds(std::slice::from_ref(partition))?[partition];
     // Asked for after the bounds: if it is the ledger's, they are that topic's too, because an id never comes back.
     let topic_id = broker.topic_id(&partition.topic, ANSWER_WITHIN)?;
-    let definition = Definition::of(&pipeline);
+    let definition = Definition::of(pipeline);
     let dataset = Dataset::open(&pipeline.folder(), &identity, definition)?;
     dataset.same_topic(&partition.topic, &topic_id)?;
     let chain = dataset.chain(&partition.topic, &topic_id, partition.partition);
