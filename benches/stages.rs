@@ -150,7 +150,8 @@ fn writer(pipeline: &Pipeline, root: &Path) -> LaneWriter {
     let mut number = 0;
     let names = Box::new(move |_: Side, _: &str| {
         number += 1;
-        StagedName { path: format!("data/{number}.parquet"), staged: format!("{number}.parquet") }
+        let (path, staged) = (format!("data/{number}.parquet"), format!("{number}.parquet"));
+        (StagedName { path, staged }, Vec::new())
     });
     LaneWriter::new(pipeline, &partition(), &data_schema(pipeline), &rejects_schema(), root, names).expect("a writer")
 }
