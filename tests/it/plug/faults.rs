@@ -57,11 +57,14 @@ fn reach(world: &mut World, name: &str, dice: &mut Dice) {
     match name.split('.').next() {
         // Made once a definition.
         Some("dataset") => world.define(),
-        // There must be an attempt that another one replaced.
+        // There must be an attempt that another one replaced. One that a crash leaves may be swept before, where a lane
+        // starts again meanwhile.
         Some("sweep") => {
             crash_at(world, "commit.before_link:1");
             world.restart();
             world.progress();
+            world.take().kill();
+            world.plant_staged(dice.next());
         }
         _ => {}
     }
