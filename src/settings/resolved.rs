@@ -75,7 +75,7 @@ fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok() && !text.contains('}')
 }
 
-/// Text between quotes: TOML's are JSON's, but for one character that TOML wants escaped, too.
+/// Text between quotes, as JSON writes it. TOML wants one more character escaped.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
